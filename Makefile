@@ -1,0 +1,46 @@
+# Everything is run in .venv, which `make setup` makes, and makes anew when pyproject.toml changes.
+#
+#   make demo            population based training against random search, on digits: about a minute
+#   make test ARGS=-x    ARGS goes to pytest
+#   make PYTHON=python3.12 setup
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: setup demo test lint bench soak mutants clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("broodline needs Python 3.11 or newer; $(PYTHON) is %s.%s. Try: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) can't make virtual environments. On Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet uv && UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -e '.[dev]' \
+		|| $(BIN)/pip install --quiet -e '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/python examples/digits/demo.py
+
+test: setup
+	$(BIN)/pytest -n 2 $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	@for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+
+soak: setup
+	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)
+
+mutants: setup
+	$(BIN)/python tests/mutants.py $(ARGS)
+
+clean:
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/*/broodline.*
+	find . -name __pycache__ -prune -exec rm -rf {} +

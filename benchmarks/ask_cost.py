@@ -1,0 +1,83 @@
+"""Whether the cost of a decision grows with the length of a study: complete-and-ask in long and in short studies, interleaved.
+
+Two stores are filled with completed studies, one short and one long; then one more trial at a time is completed in each in turn::
+
+    python -m benchmarks.ask_cost [--short 1000] [--long 100000] [--asks 500]
+
+It prints the median of each in ms, and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from broodline.client import Asker, Start
+from broodline.controller import Controller
+from broodline.definition import parse
+from broodline.model import Measurement
+from broodline.stores import open_store
+
+POPULATION = 20
+ASKER = Asker(worker="0", session="benchmark")
+
+
+def filled(path: Path, trials: int) -> Callable[[], None]:
+    """Fills a store with a study of so many trials, and returns what trains one more."""
+    store = open_store(f"sqlite:///{path}")
+    controller = Controller(store)
+    controller.open(
+        parse(
+            {
+                "name": "long",
+                "trial_steps": 10,
+                "population": POPULATION,
+                "objective": {"score": "maximize"},
+                "space": {"lr": {"float": [1e-5, 1.0], "log": True}, "width": {"ordered": [16, 32, 64]}},
+            },
+            "benchmark",
+        )
+    )
+    answer = controller.ask("long", ASKER)
+
+    def train_one() -> None:
+        nonlocal answer
+        assert isinstance(answer, Start)
+        trial = answer.trial
+        measured = [Measurement(step=trial.end, metrics={"score": trial.params["lr"]})]
+        answer = controller.complete("long", trial.number, trial.attempt, measured, f"checkpoints/{trial.number:06d}.1", ASKER)
+
+    for _ in range(trials):
+        train_one()
+    return train_one
+
+
+def main() -> None:
+    """Measures, and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", type=int, default=1000)
+    parser.add_argument("--long", type=int, default=100_000)
+    parser.add_argument("--asks", type=int, default=500)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        studies = {n: filled(Path(directory) / f"{n}.db", n) for n in (options.short, options.long)}
+        times: dict[int, list[float]] = {n: [] for n in studies}
+        for _ in range(options.asks):
+            for n, train_one in studies.items():
+                begun = time.perf_counter()
+                train_one()
+                times[n].append(1000 * (time.perf_counter() - begun))
+    short, long = (median(times[n]) for n in studies)
+    print(
+        f"complete and ask, median of {options.asks}: {short:.2f} ms after {options.short} trials, {long:.2f} ms after {options.long}"
+    )
+    print(json.dumps({"short_ms": round(short, 3), "long_ms": round(long, 3), "ratio": round(long / short, 3)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Population based training as a black-box service: it trains a population of models while it tunes their hyperparameters."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from broodline.api import Best, Result, Study
+    from broodline.errors import BroodlineError, Stopped
+    from broodline.loop import trials
+    from broodline.model import Budget, Evolution, Retention
+    from broodline.space import Choice, Fixed, Float, Int, Ordered
+
+# Names are loaded when they are used: a resident program that imports broodline needs no database.
+_HOMES = {
+    "Best": "api",
+    "Result": "api",
+    "Study": "api",
+    "BroodlineError": "errors",
+    "Stopped": "errors",
+    "trials": "loop",
+    "Budget": "model",
+    "Evolution": "model",
+    "Retention": "model",
+    "Choice": "space",
+    "Fixed": "space",
+    "Float": "space",
+    "Int": "space",
+    "Ordered": "space",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Best",
+    "BroodlineError",
+    "Budget",
+    "Choice",
+    "Evolution",
+    "Fixed",
+    "Float",
+    "Int",
+    "Ordered",
+    "Result",
+    "Retention",
+    "Stopped",
+    "Study",
+    "trials",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'broodline' has no attribute '{name}'")
+    return getattr(import_module(f"broodline.{_HOMES[name]}"), name)

@@ -1,0 +1,183 @@
+"""Checkpoints on a local disk: staged for one attempt, flushed, committed by rename, verified before they are read.
+
+A study's files::
+
+    <study>/staging/000012.1/       what attempt 1 at trial 12 is writing
+    <study>/checkpoints/000012.1/   what it committed: whole, or not there
+    <study>/logs/000012.1.log       what its program printed
+
+The name holds the attempt, so nothing that a superseded attempt still does can reach what another one committed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from broodline.errors import CheckpointError
+from broodline.model import Trial
+
+MANIFEST = ".broodline.json"
+_CHUNK = 1 << 20
+
+
+class StudyFiles:
+    """The directory of one study's checkpoints and logs.
+
+    Args:
+        root: The directory; made when it is first needed.
+        checksums: Write the SHA-256 of each file into the manifest.
+    """
+
+    def __init__(self, root: Path, *, checksums: bool = False) -> None:
+        self.root, self._checksums = root.absolute(), checksums
+        self.staging, self.checkpoints, self.logs = (self.root / name for name in ("staging", "checkpoints", "logs"))
+
+    def prepare(self) -> None:
+        """Makes the directories.
+
+        Raises:
+            OSError: They can't be made or written.
+        """
+        for directory in (self.staging, self.checkpoints, self.logs):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, trial: Trial) -> Path:
+        """Returns an empty directory for this attempt to save its checkpoint in."""
+        staged = self.staging / _name(trial)
+        if staged.exists():
+            shutil.rmtree(staged)
+        staged.mkdir()
+        return staged
+
+    def commit(self, trial: Trial) -> str:
+        """Makes what an attempt has staged its checkpoint, whole and durable, by one rename.
+
+        Returns:
+            The checkpoint's path, relative to the study's directory.
+
+        Raises:
+            CheckpointError: Nothing was saved, or a link leads out of the directory.
+            OSError: The disk is full or broken; nothing is committed.
+        """
+        staged, committed = self.staging / _name(trial), self.checkpoints / _name(trial)
+        if committed.exists():  # told twice: the first rename went through
+            return committed.relative_to(self.root).as_posix()
+        files, directories = _walk(staged)
+        if not files:
+            raise CheckpointError("no checkpoint: the program left nothing in the directory that it was to save in")
+        self._write_manifest(staged, {path.relative_to(staged).as_posix(): path for path in files})
+        for directory in directories:
+            _flush(directory)
+        os.rename(staged, committed)
+        _flush(self.checkpoints)
+        return committed.relative_to(self.root).as_posix()
+
+    def discard(self, trial: Trial) -> None:
+        """Removes what an attempt has staged."""
+        shutil.rmtree(self.staging / _name(trial), ignore_errors=True)
+
+    def path(self, checkpoint: str) -> Path:
+        """The directory of a committed checkpoint.
+
+        Raises:
+            CheckpointError: The name leads somewhere else.
+        """
+        path = self.root / checkpoint
+        if path.parent != self.checkpoints or path.name in ("", ".", ".."):
+            raise CheckpointError(f"'{checkpoint}' does not name a checkpoint in {self.checkpoints}")
+        return path
+
+    def verified(self, checkpoint: str) -> Path:
+        """The directory of a committed checkpoint, all files of its manifest there and of their sizes.
+
+        Raises:
+            CheckpointError: It is missing or damaged.
+        """
+        path = self.path(checkpoint)
+        try:
+            manifest = json.loads((path / MANIFEST).read_bytes())
+            for name, size in manifest["files"].items():
+                if (path / name).lstat().st_size != size:
+                    raise CheckpointError(f"{path}: {name} has not the {size} bytes that were committed")
+            for name, digest in manifest.get("sha256", {}).items():
+                if _sha256(path / name) != digest:
+                    raise CheckpointError(f"{path}: {name} is not what was committed (SHA-256)")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{path}: the checkpoint is damaged: {error}") from error
+        return path
+
+    def remove(self, checkpoint: str) -> None:
+        """Removes a committed checkpoint that nothing needs any more."""
+        shutil.rmtree(self.path(checkpoint), ignore_errors=True)
+
+    def log(self, trial: Trial) -> Path:
+        """Where the output of this attempt goes."""
+        return self.logs / f"{_name(trial)}.log"
+
+    def _write_manifest(self, staged: Path, files: dict[str, Path]) -> None:
+        manifest: dict[str, object] = {"files": {name: path.lstat().st_size for name, path in files.items()}}
+        for path in files.values():
+            _check_kind(path, staged)
+            if not path.is_symlink():
+                _flush(path)
+        if self._checksums:
+            manifest["sha256"] = {name: _sha256(path) for name, path in files.items() if path.is_file()}
+        with (staged / MANIFEST).open("w", encoding="utf-8") as file:
+            json.dump(manifest, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """True if an error, or what caused it, says that a disk or a quota is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _name(trial: Trial) -> str:
+    return f"{trial.number:06d}.{trial.attempt}"
+
+
+def _walk(top: Path) -> tuple[list[Path], list[Path]]:
+    """All files and links below a directory, and all directories, the innermost first."""
+    files, directories = [], []
+    for directory, names, others in os.walk(top, topdown=False):
+        here = Path(directory)
+        directories.append(here)
+        links = [name for name in names if (here / name).is_symlink()]
+        files += [here / name for name in others + links if here != top or name != MANIFEST]
+    return files, directories
+
+
+def _check_kind(path: Path, staged: Path) -> None:
+    """Refuses what would not be the same, or not there, when it is read again."""
+    if path.is_symlink():
+        target = os.readlink(path)
+        if os.path.isabs(target) or not path.resolve().is_relative_to(staged.resolve()):
+            raise CheckpointError(f"no checkpoint: {path.name} is a link to {target}, which would not be kept: save a copy")
+    elif not path.is_file():
+        raise CheckpointError(f"no checkpoint: {path.name} is neither a file nor a directory")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

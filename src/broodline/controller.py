@@ -1,0 +1,368 @@
+"""Answers workers: one transaction each, and nothing kept between calls, so any number of controllers share a store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+from broodline import definition, lifecycle
+from broodline.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.errors import StudyChanged, StudyNotFound
+from broodline.evolve import next_trial, program_seed, rerooted
+from broodline.model import Birth, End, Measurement, Pause, Progress, Resume, Study, StudyState, Trial, TrialState
+from broodline.plugins import load_strategy
+from broodline.retention import keeps_for_good, still_needed
+from broodline.stores import Store, Transaction
+from broodline.strategies import Strategy
+
+StrategyOf = Callable[[str], Strategy]
+
+_ANCESTORS = 100  # how far back a whole checkpoint is looked for
+
+
+class Controller:
+    """The controller over a store; what each call means stands at `Client`.
+
+    Args:
+        store: Where the studies are.
+        strategy_of: Finds a strategy by name.
+    """
+
+    def __init__(self, store: Store, *, strategy_of: StrategyOf = load_strategy) -> None:
+        self._store, self._strategy_of = store, strategy_of
+
+    def ask(self, study: str, asker: Asker) -> Answer:
+        with self._turn(study) as turn:
+            turn.take_back_from_former_life(asker)
+            return turn.answer(asker)
+
+    def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
+        with self._turn(study) as turn:
+            return turn.report(number, attempt, measurements)
+
+    def damaged(self, study: str, number: int, attempt: int, parent: int, asker: Asker) -> Answer:
+        with self._turn(study) as turn:
+            return turn.damaged(number, attempt, parent, asker)
+
+    def complete(
+        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, asker: Asker
+    ) -> Answer:
+        with self._turn(study) as turn:
+            turn.complete(number, attempt, measurements, checkpoint)
+            return turn.answer(asker)
+
+    def fail(
+        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str, asker: Asker
+    ) -> Answer:
+        with self._turn(study) as turn:
+            turn.fail(number, attempt, measurements, reason, output)
+            return turn.answer(asker)
+
+    def stop(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], asker: Asker) -> Answer:
+        with self._turn(study) as turn:
+            turn.stop(number, attempt, measurements)
+            return turn.answer(asker)
+
+    def renew(self, study: str, sessions: Sequence[str]) -> None:
+        with self._turn(study) as turn:
+            turn.renew(sessions)
+
+    def release(self, study: str, sessions: Sequence[str], *, lost: bool = False) -> None:
+        with self._turn(study) as turn:
+            turn.release(sessions, lost=lost)
+
+    def wait(self, seconds: float) -> None:
+        self._store.wait_for_change(seconds)
+
+    def open(self, study: Study) -> None:
+        """Creates a study, or goes on with it: what may change is changed, and one that was ended is active again.
+
+        Raises:
+            StudyChanged: Something differs that can't change any more; nothing is changed.
+        """
+        text = json.dumps(definition.dump(study))
+        if self._store.create(study.name, text):
+            return
+        with self._turn(study.name) as turn:
+            if refused := definition.changed(turn.study, study):
+                raise StudyChanged(
+                    f"study '{study.name}' exists and was defined otherwise:\n  " + "\n  ".join(refused) + "\n"
+                    "Take the change back, or give the new study another name."
+                )
+            turn.redefine(study, text)
+
+    def end(self, study: str, *, now: bool, reason: str) -> None:
+        """Ends a study from elsewhere: running trials finish, or (`now`) are called back."""
+        with self._turn(study) as turn:
+            turn.end(StudyState.STOPPED if now else StudyState.STOPPING, reason)
+
+    @contextmanager
+    def _turn(self, study: str) -> Iterator[_Turn]:
+        with self._store.transaction(study) as transaction:
+            turn = _Turn(transaction, self._strategy_of)
+            yield turn
+            turn.save()
+
+
+@lru_cache(maxsize=64)
+def study_from(text: str) -> Study:
+    """The study that a definition in the store describes. Remembered, because every call needs it and few differ."""
+    return definition.parse(json.loads(text), "store")
+
+
+class _Turn:
+    """What one call does inside of its transaction."""
+
+    def __init__(self, transaction: Transaction, strategy_of: StrategyOf) -> None:
+        self.study = study_from(transaction.definition())
+        self._tx, self._strategy_of = transaction, strategy_of
+        self._saved = transaction.progress()
+        self._progress = _touched(self._saved, transaction.now, self.study.limits.lease)
+        self._sweep: list[str] = []
+
+    def take_back_from_former_life(self, asker: Asker) -> None:
+        """Takes back the trial that an asker of this name held in another session: it died."""
+        held = self._tx.held_by(asker.worker)
+        if held is not None and held.session != asker.session:
+            self._lose(held)
+
+    def answer(self, asker: Asker) -> Answer:
+        for trial in self._tx.running_until(self._tx.now):
+            self._lose(trial)
+        strategy = self._strategy_of(self.study.evolution.strategy)
+        decision = next_trial(self.study, self._progress, self._tx, strategy=strategy, worker=asker.worker)
+        match decision:
+            case Birth():
+                return self._start(self._born(decision, asker))
+            case Resume(trial=trial):
+                return self._start(self._resumed(trial, asker))
+            case Pause():
+                # Nothing is written for one who waits, or all who wait would wake each other.
+                self._progress = self._progress.evolve(elapsed=self._saved.elapsed, touched=self._saved.touched)
+                return Wait(sweep=tuple(self._sweep))
+            case End(reason=reason):
+                return Done(reason=reason, sweep=tuple(self._sweep))
+
+    def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
+        trial = self._trial(number)
+        lifecycle.check_attempt(trial, attempt)
+        self._tx.add_measurements(number, attempt, measurements)
+        if trial.state is TrialState.RUNNING:
+            self._renew(trial)
+        ended = self._progress.state in (StudyState.STOPPED, StudyState.FAILED)
+        return Signal.RELEASE if ended else Signal.GO_ON
+
+    def damaged(self, number: int, attempt: int, parent: int, asker: Asker) -> Answer:
+        trial = self._trial(number)
+        lifecycle.check_attempt(trial, attempt)
+        if trial.parent == parent:  # else it was told before
+            self._tx.update(self._trial(parent).evolve(checkpoint=None, kept=False))
+            self._tx.update(rerooted(self.study, trial, self._in_place_of(parent)))
+        return self.answer(asker)
+
+    def complete(self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str) -> None:
+        before = self._trial(number)
+        if before.state is TrialState.COMPLETED and before.attempt == attempt:
+            return
+        lifecycle.check_attempt(before, attempt)
+        reported = self._reported(number, attempt, measurements)
+        if problem := self.study.objective.problem(reported):
+            self._sweep.append(checkpoint)
+            self._fail(before, attempt, reported, problem, "")
+            return
+        last = reported[-1]
+        fitness = self.study.objective.fitness(reported)
+        assert fitness is not None
+        done = lifecycle.complete(
+            before,
+            attempt=attempt,
+            now=self._tx.now,
+            steps=last.step - before.start,
+            metrics=last.metrics,
+            fitness=fitness,
+            checkpoint=checkpoint,
+        )
+        self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
+
+    def fail(self, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
+        trial = self._trial(number)
+        if trial.attempt == attempt and trial.reason == reason:  # told twice
+            return
+        self._fail(trial, attempt, self._reported(number, attempt, measurements), reason, output)
+
+    def stop(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> None:
+        before = self._trial(number)
+        reported = self._reported(number, attempt, measurements)
+        last = reported[-1] if reported else Measurement(step=before.start, metrics={})
+        after = lifecycle.stop(
+            before,
+            attempt=attempt,
+            now=self._tx.now,
+            steps=max(0, last.step - before.start),
+            reason="stopped early",
+            metrics=last.metrics,
+        )
+        self._finish(before, after)
+
+    def _reported(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
+        """Saves what is new, and returns as much of all that the attempt reported as deciding its fitness takes."""
+        self._tx.add_measurements(number, attempt, measurements)
+        enough = len(measurements) >= self.study.objective.measurements_needed
+        return measurements if enough else self._tx.measurements(number)
+
+    def renew(self, sessions: Sequence[str]) -> None:
+        for trial in self._tx.running_in(sessions):
+            self._renew(trial)
+
+    def release(self, sessions: Sequence[str], *, lost: bool) -> None:
+        for trial in self._tx.running_in(sessions):
+            self._lose(trial) if lost else self._tx.update(lifecycle.release(trial))
+
+    def redefine(self, study: Study, text: str) -> None:
+        if text != self._tx.definition():
+            self._tx.redefine(text)
+        self._progress = self._progress.evolve(state=StudyState.ACTIVE, reason=None, failures=0)
+
+    def end(self, state: StudyState, reason: str) -> None:
+        self._progress = self._progress.evolve(state=state, reason=reason)
+
+    def save(self) -> None:
+        if self._progress != self._saved:
+            self._tx.save_progress(self._progress)
+
+    def _lose(self, trial: Trial) -> None:
+        after = lifecycle.lose(trial, now=self._tx.now, max_lost=self.study.limits.max_lost)
+        if after.state.finished:
+            self._finish(trial, after)
+        else:
+            self._tx.update(after)
+
+    def _born(self, birth: Birth, asker: Asker) -> Trial:
+        number = self._progress.trials
+        trial = Trial(
+            number=number,
+            steps=self.study.trial_steps,
+            seed=program_seed(self.study.seed, number),
+            created=self._tx.now,
+            **{name: getattr(birth, name) for name in Birth.__slots__},
+        )
+        leased = self._leased(trial, asker)
+        self._tx.insert(leased)
+        if birth.initiator is not None:
+            self._tx.update(self._trial(birth.initiator).evolve(child=number))
+        self._progress = self._progress.evolve(trials=number + 1, steps=self._progress.steps + trial.steps)
+        return leased
+
+    def _resumed(self, trial: Trial, asker: Asker) -> Trial:
+        now, seconds = self._tx.now, self.study.limits.lease
+        running = trial.state is TrialState.RUNNING
+        leased = lifecycle.renew(trial, now=now, seconds=seconds) if running else self._leased(trial, asker)
+        self._tx.update(leased)
+        return leased
+
+    def _leased(self, trial: Trial, asker: Asker) -> Trial:
+        return lifecycle.lease(
+            trial, worker=asker.worker, session=asker.session, now=self._tx.now, seconds=self.study.limits.lease
+        )
+
+    def _start(self, trial: Trial) -> Start:
+        restore = None if trial.parent is None else self._trial(trial.parent).checkpoint
+        return Start(trial=trial, restore=restore, sweep=tuple(self._sweep))
+
+    def _renew(self, trial: Trial) -> None:
+        self._tx.update(lifecycle.renew(trial, now=self._tx.now, seconds=self.study.limits.lease))
+
+    def _fail(self, before: Trial, attempt: int, reported: Sequence[Measurement], reason: str, output: str) -> None:
+        after = lifecycle.fail(
+            before,
+            attempt=attempt,
+            now=self._tx.now,
+            reason=reason,
+            output=output,
+            retries=self.study.limits.retries,
+            metrics=reported[-1].metrics if reported else None,
+        )
+        if after.state.finished:
+            self._finish(before, after)
+        else:
+            self._tx.update(after)
+
+    def _finish(self, before: Trial, after: Trial) -> None:
+        if after is before:  # told twice
+            return
+        self._tx.update(after)
+        self._progress = _counted(self.study, self._progress, before, after)
+        self._sweep += self._no_longer_needed(after)
+
+    def _no_longer_needed(self, finished: Trial) -> list[str]:
+        """Forgets the checkpoints that this trial's end made useless, and returns their paths.
+
+        Only three can be: an older one of its member, its parent's, and the one that it displaced from the best.
+        """
+        best = self._tx.best(self.study.checkpoints.keep_best + 1)
+        touched = [finished, *best[self.study.checkpoints.keep_best :]]
+        if finished.parent is not None:
+            touched.append(self._trial(finished.parent))
+        candidates = self._tx.sweepable(sorted({trial.member for trial in touched}))
+        return sweep(self._tx, candidates, best[: self.study.checkpoints.keep_best])
+
+    def _in_place_of(self, damaged: int) -> Trial | None:
+        """Whom to start from instead: the nearest ancestor that has its checkpoint, or the fittest trial that has."""
+        ancestor = self._trial(damaged)
+        for _ in range(_ANCESTORS):
+            if ancestor.parent is None:
+                break
+            ancestor = self._trial(ancestor.parent)
+            if ancestor.can_be_parent:
+                return ancestor
+        whole = [trial for trial in (*self._tx.best(1), *self._tx.sweepable()) if trial.can_be_parent]
+        return min(whole, key=lambda trial: (tuple(-value for value in trial.fitness or ()), trial.number), default=None)
+
+    def _trial(self, number: int) -> Trial:
+        trial = self._tx.trial(number)
+        if trial is None:
+            raise StudyNotFound(f"study '{self.study.name}' has no trial {number}")
+        return trial
+
+
+def sweep(transaction: Transaction, candidates: Sequence[Trial], best: Sequence[Trial]) -> list[str]:
+    """Takes the checkpoints that are not needed out of the store, and returns their paths for removal from the disk.
+
+    In this order: a checkpoint that is removed too late costs space, one that is removed too early costs a lineage.
+    """
+    in_use = transaction.parents_in_use([trial.number for trial in candidates])
+    members = {trial.member for trial in candidates}
+    last = {member: {trial.number for trial in transaction.last_completed(member)} for member in members}
+    fittest = {trial.number for trial in best}
+    swept = []
+    for trial in candidates:
+        if trial.checkpoint and not still_needed(trial, last_completed=last[trial.member], parents_in_use=in_use, best=fittest):
+            transaction.update(trial.evolve(checkpoint=None))
+            swept.append(trial.checkpoint)
+    return swept
+
+
+def _touched(progress: Progress, now: float, lease: float) -> Progress:
+    """The progress with the time since the last call added: a study that nobody trained for longer than a lease was resting."""
+    since = 0.0 if progress.touched is None else now - progress.touched
+    active = since if 0 <= since <= lease else 0.0
+    return progress.evolve(elapsed=progress.elapsed + active, touched=now)
+
+
+def _counted(study: Study, progress: Progress, before: Trial, after: Trial) -> Progress:
+    """The progress after a trial finished; the study fails if its first trials all did."""
+    completed = progress.completed + (after.state is TrialState.COMPLETED)
+    failures = progress.failures + (after.state is TrialState.FAILED and not completed)
+    progress = progress.evolve(
+        finished=progress.finished + 1,
+        completed=completed,
+        failures=failures,
+        steps=progress.steps + after.steps - before.steps,
+    )
+    limit = study.limits.max_failures or min(study.population, 5)
+    if completed or failures < limit:
+        return progress
+    told = f": {after.reason}" + (f"\n{after.output}" if after.output else "")
+    return progress.evolve(state=StudyState.FAILED, reason=f"the first {failures} trials all failed, the last one{told}")

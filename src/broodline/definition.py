@@ -1,0 +1,254 @@
+"""The definition of a study: from a document of plain tables to a `Study`, and back to what the store keeps."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from broodline.document import Rule, Table, duration, finite, flag, integer, list_of, nearest, one_of, shown, text
+from broodline.errors import SpaceError
+from broodline.fitness import Goal, Objective
+from broodline.model import Budget, Evolution, Limits, Retention, Study
+from broodline.program import PLACEHOLDERS
+from broodline.space import Choice, Fixed, Float, Int, Ordered, Param, Space
+
+KEYS = (
+    *("name", "trial_steps", "population", "workers", "seed"),
+    *("objective", "budget", "space", "evolution", "train", "evaluate", "checkpoints", "engine"),
+)
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
+
+_PROBABILITY = finite(at_least=0, at_most=1)
+_REQUIRED: Mapping[str, Rule] = {
+    "name": text("1 to 100 letters, digits, '.', '_' and '-', the first a letter or a digit", NAME),
+    "trial_steps": integer(1),
+    "population": integer(1),
+}
+_OPTIONAL: Mapping[str, Rule] = {"workers": integer(1), "seed": integer(0)}
+_GOAL: Mapping[str, Rule] = {
+    "goal": one_of("maximize", "minimize"),
+    "weight": finite(above=0),
+    "mean_of_last": integer(1),
+}
+_EVOLUTION: Mapping[str, Rule] = {
+    "strategy": text("the name of a strategy: initiator, generational or none"),
+    "mutate": _PROBABILITY,
+    "resample": _PROBABILITY,
+    "crossover": _PROBABILITY,
+    "factors": list_of(finite(above=0), "a list of numbers above 0, such as [0.8, 1.2]", at_least=1),
+    "parents": integer(1),
+}
+_BUDGET: Mapping[str, Rule] = {
+    "time": duration,
+    "trials": integer(1),
+    "generations": integer(1),
+    "total_steps": integer(1),
+    "target": finite(),
+}
+_CHECKPOINTS: Mapping[str, Rule] = {
+    "keep_best": integer(1),
+    "keep_every": integer(1),
+    "keep_all": flag,
+    "at": list_of(integer(1), "a list of steps, such as [1000, 5000]"),
+    "checksums": flag,
+}
+# These say when trials are given up. They stand beside what they are about, among keys that the store does not keep.
+TRAIN_LIMITS: Mapping[str, Rule] = {"retries": integer(0), "max_failures": integer(1)}
+ENGINE_LIMITS: Mapping[str, Rule] = {"max_lost": integer(1), "lease": duration}
+
+_KINDS: Mapping[str, type[Param]] = {kind.kind: kind for kind in (Float, Int, Ordered, Choice, Fixed)}
+_FORMS = "{ float = [low, high] }, { int = [low, high] }, { ordered = [values] } or { choice = [values] }"
+
+
+def parse(document: Mapping[str, Any], source: str) -> Study:
+    """Makes a study of a document: of a study file, of the store, or of Python's arguments.
+
+    Args:
+        document: Tables of plain values; Python's may hold parameter types, and `Budget`, `Evolution` and so on as tables.
+            The keys of [train], [evaluate] and [engine] that the store does not keep are not looked at.
+        source: The file, for messages.
+
+    Raises:
+        StudyFileError: The first mistake.
+    """
+    table = Table({name: _as_table(value) for name, value in document.items()}, source)
+    table.check_names(KEYS)
+    study = Study(
+        **{name: table.value(name, rule) for name, rule in _REQUIRED.items()},
+        **table.present(_OPTIONAL),
+        objective=_objective(_filled_table(table, "objective", 'such as accuracy = "maximize"')),
+        space=_space(_filled_table(table, "space", "such as lr = { float = [1e-5, 1.0], log = true }")),
+        evolution=Evolution(**_checked(table.table("evolution"), _EVOLUTION)),
+        budget=Budget(**_checked(table.table("budget"), _BUDGET)),
+        limits=Limits(**table.table("train").present(TRAIN_LIMITS), **table.table("engine").present(ENGINE_LIMITS)),
+        checkpoints=Retention(**_checked(table.table("checkpoints"), _CHECKPOINTS)),
+    )
+    _check_together(table, study)
+    return study
+
+
+def dump(study: Study) -> dict[str, Any]:
+    """The document that the store keeps: `parse` makes the same study of it, also in a version with other defaults."""
+    limits = _fields(study.limits)
+    return {
+        **{name: getattr(study, name) for name in (*_REQUIRED, *_OPTIONAL)},
+        "objective": _dump_objective(study.objective),
+        "space": {name: _dump_param(param) for name, param in study.space.params.items()},
+        "evolution": _fields(study.evolution),
+        "budget": _fields(study.budget),
+        "checkpoints": _fields(study.checkpoints),
+        "train": {name: limits[name] for name in TRAIN_LIMITS if name in limits},
+        "engine": {name: limits[name] for name in ENGINE_LIMITS if name in limits},
+    }
+
+
+def changed(old: Study, new: Study) -> list[str]:
+    """What differs in a new definition of a study and may not, one line each."""
+    lines = [
+        f"{name}: {getattr(old, name)!r} -> {getattr(new, name)!r}"
+        for name in ("name", "trial_steps", "population", "seed")
+        if getattr(old, name) != getattr(new, name)
+    ]
+    if old.objective != new.objective:
+        before, after = (json.dumps(_dump_objective(study.objective)) for study in (old, new))
+        lines.append(f"objective: {before} -> {after}")
+    before_all, after_all = _fields(old.evolution), _fields(new.evolution)
+    for name in _EVOLUTION:
+        before, after = before_all.get(name), after_all.get(name)
+        if before != after:
+            lines.append(f"evolution.{name}: {before!r} -> {after!r}")
+    return lines + [f"space.{line}" for line in old.space.widened_by(new.space)]
+
+
+def _checked(table: Table, rules: Mapping[str, Rule]) -> dict[str, Any]:
+    table.check_names(tuple(rules))
+    return table.present(rules)
+
+
+def _filled_table(table: Table, name: str, example: str) -> Table:
+    if name not in table.values:
+        raise table.error(name, f"is missing; it must be a table, {example}")
+    inner = table.table(name)
+    if not inner.values:
+        raise inner.error("", f"is empty; it needs at least one entry, {example}")
+    return inner
+
+
+def _objective(table: Table) -> Objective:
+    goals = [_goal(table, metric, goal) for metric, goal in table.values.items()]
+    unweighted = [goal.metric for goal in goals if goal.weight is None]
+    if len(goals) > 1 and 0 < len(unweighted) < len(goals):
+        raise table.error(f"{unweighted[0]}.weight", "is missing; either all metrics have a weight, or none has (Pareto)")
+    return Objective(goals=tuple(goals))
+
+
+def _goal(table: Table, metric: str, goal: Any) -> Goal:
+    _check_identifier(table, metric, "metric", ("step",))
+    if isinstance(goal, str):
+        return Goal(metric=metric, goal=table.value(metric, _GOAL["goal"]))
+    if not isinstance(goal, Mapping):
+        raise table.error(metric, f'must be "maximize" or "minimize", or a table with that as its `goal`, not {shown(goal)}')
+    inner = table.table(metric)
+    inner.check_names(tuple(_GOAL))
+    inner.value("goal", _GOAL["goal"])
+    return Goal(metric=metric, **inner.present(_GOAL))
+
+
+def _space(table: Table) -> Space:
+    params = {name: _param(table, name) for name in table.values}
+    try:
+        return Space(params)
+    except SpaceError as error:
+        raise table.error(error.key, error.problem) from None
+
+
+def _param(table: Table, name: str) -> Param:
+    _check_identifier(table, name, "parameter", PLACEHOLDERS)
+    value = table.values[name]
+    if isinstance(value, Param):
+        return value
+    if isinstance(value, Mapping):
+        return _typed_param(table.table(name))
+    try:
+        if isinstance(value, list | tuple):
+            raise SpaceError("", "")
+        return Fixed(value)
+    except SpaceError:
+        raise table.error(
+            name, f"must be {_FORMS}, or one value (a text, a finite number, a boolean), not {shown(value)}"
+        ) from None
+
+
+def _typed_param(table: Table) -> Param:
+    kinds = [kind for kind in _KINDS if kind in table.values]
+    if not kinds:
+        hint = "".join(nearest(str(name), tuple(_KINDS)) for name in table.values)
+        raise table.error("", f"has no type{hint}; it must be {_FORMS}")
+    if len(kinds) > 1:
+        raise table.error("", f"has the types {' and '.join(kinds)}; it must have one of them")
+    kind = _KINDS[kinds[0]]
+    options = tuple(field.name for field in fields(kind) if field.kw_only)
+    table.check_names((kind.kind, *options))
+    value = table.values[kind.kind]
+    ranged = kind in (Float, Int)
+    if ranged and not (isinstance(value, list | tuple) and len(value) == 2):
+        raise table.error(kind.kind, f"must be a range [low, high], not {shown(value)}")
+    try:
+        return kind(*(value if ranged else [value]), **{name: table.values[name] for name in options if name in table.values})
+    except SpaceError as error:
+        raise table.error(error.key, error.problem) from None
+
+
+def _check_identifier(table: Table, name: str, what: str, reserved: tuple[str, ...]) -> None:
+    if not isinstance(name, str) or not re.fullmatch(IDENTIFIER, name):
+        raise table.error(str(name), f"the name of a {what} must be letters, digits and '_', the first no digit")
+    if name in reserved:
+        raise table.error(name, f"'{name}' has a meaning of its own; a {what} may not be named {', '.join(reserved)}")
+
+
+def _check_together(table: Table, study: Study) -> None:
+    evolution, most = study.evolution, study.population - 1
+    if evolution.strategy == "generational" and evolution.parents is None:
+        raise table.error("evolution.parents", "is missing; strategy generational needs it: how many of a generation are kept")
+    if evolution.parents is not None and evolution.strategy in ("initiator", "none"):
+        raise table.error("evolution.parents", f"is only for strategy generational, not {evolution.strategy}")
+    if evolution.parents is not None and evolution.parents > most:
+        raise table.error("evolution.parents", f"must be an integer from 1 to population - 1 = {most}, not {evolution.parents}")
+    if 1.0 in evolution.factors:
+        raise table.error("evolution.factors", "must be numbers above 0 other than 1, which would change nothing")
+    if study.budget.target is not None and len(study.objective.goals) > 1:
+        raise table.error("budget.target", "is only for an objective of one metric; this one has several")
+
+
+def _as_table(value: Any) -> Any:
+    """What Python's arguments hold in place of tables, as tables."""
+    if isinstance(value, Space):
+        return value.params
+    if isinstance(value, Objective):
+        return _dump_objective(value)
+    return _fields(value) if is_dataclass(value) else value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not None, as JSON has them."""
+    given = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {name: list(each) if isinstance(each, tuple) else each for name, each in given.items() if each is not None}
+
+
+def _dump_objective(objective: Objective) -> dict[str, Any]:
+    return {goal.metric: {name: value for name, value in _fields(goal).items() if name != "metric"} for goal in objective.goals}
+
+
+def _dump_param(param: Param) -> dict[str, Any]:
+    if isinstance(param, Fixed):
+        return {"fixed": param.value}
+    first = [param.low, param.high] if isinstance(param, Float | Int) else list(param.values)
+    options = {field.name for field in fields(param) if field.kw_only}
+    dumped = {name: value for name, value in _fields(param).items() if name in options}
+    if param.when:
+        dumped["when"] = {name: list(values) for name, values in param.when.items()}
+    return {param.kind: first, **dumped}

@@ -1,0 +1,219 @@
+"""Workers as processes of this machine, each for as long as the study: a function is imported once a worker."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import selectors
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broodline.client import Asker, Client
+from broodline.engines.child import CANNOT_START, READY, Job
+from broodline.errors import StoreUnavailable, WorkerError
+
+# Numeric libraries take all cores for each process by default: W workers then wait for each other.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+_HOME = str(Path(__file__).resolve().parents[2])
+_START = f"import sys; sys.path.append({_HOME!r}); from broodline.engines.child import main; main()"
+_RENEWALS = 3  # a lease: one that is missed does no harm
+_FALSE_STARTS = 3
+
+
+@dataclass(kw_only=True)
+class _Process:
+    """A worker process, and what it was started as."""
+
+    place: int
+    asker: Asker
+    popen: subprocess.Popen[bytes]
+    ready: bool = False
+    tail: bytes = b""
+    heard: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class LocalEngine:
+    """Worker processes that this one starts, watches and replaces.
+
+    Args:
+        job: What they work on.
+        client: Renews their leases, also while a trainer holds the interpreter; takes back what the dead held.
+        first: The number of the first worker.
+        devices: Handed out among the workers.
+        threads: For numeric libraries, each worker.
+        lease: Seconds that a lease lasts.
+        say: Is told what workers have to say, in lines.
+    """
+
+    job: Job
+    client: Client
+    first: int = 0
+    devices: tuple[str, ...] = ()
+    threads: int = 1
+    lease: float = 30.0
+    say: Callable[[str], None] = print
+    _processes: dict[int, _Process] = field(default_factory=dict, init=False)
+    _workers: int = field(default=0, init=False)
+    _false_starts: int = field(default=0, init=False)
+    _renewed: float = field(default=0.0, init=False)
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector, init=False)
+
+    def start(self, workers: int) -> None:
+        self._workers = workers
+        self._renewed = time.monotonic()
+        for place in range(workers):
+            self._spawn(place)
+
+    def alive(self) -> int:
+        return len(self._processes)
+
+    def attend(self, seconds: float) -> None:
+        self._listen(seconds)
+        for process in list(self._processes.values()):
+            if process.popen.poll() is not None:
+                self._bury(process)
+        if time.monotonic() - self._renewed >= self.lease / _RENEWALS:
+            self._renew()
+
+    def stop(self, grace: float) -> None:
+        for process in self._processes.values():
+            process.popen.send_signal(signal.SIGTERM)
+        until = time.monotonic() + grace
+        while self._processes and time.monotonic() < until:
+            self._listen(0.05)
+            self._reap()
+        for process in self._processes.values():
+            process.popen.kill()
+            process.popen.wait()
+        dead = [process.asker.session for process in self._processes.values()]
+        for process in list(self._processes.values()):
+            self._forget(process)
+        if dead:
+            self.client.release(self.job.study, dead)
+
+    def _spawn(self, place: int) -> None:
+        asker = Asker(worker=str(self.first + place), session=uuid.uuid4().hex)
+        devices = devices_of(self.devices, place, self._workers)
+        popen = subprocess.Popen(
+            [sys.executable, "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(os.environ, self.threads, devices),
+            process_group=0,  # Ctrl-C goes to us, and we decide
+        )
+        assert popen.stdin and popen.stdout
+        message = pickle.dumps((sys.path, self.job, asker, devices))
+        try:
+            popen.stdin.write(len(message).to_bytes(8, "big") + message)
+            popen.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died at once: `attend` finds out and says what it printed
+        os.set_blocking(popen.stdout.fileno(), False)
+        process = _Process(place=place, asker=asker, popen=popen)
+        self._processes[place] = process
+        self._selector.register(popen.stdout, selectors.EVENT_READ, process)
+
+    def _listen(self, seconds: float) -> None:
+        """Passes on what workers say; returns early when one has something to say, or ends."""
+        for key, _ in self._selector.select(seconds):
+            self._hear(key.data)
+
+    def _hear(self, process: _Process) -> None:
+        assert process.popen.stdout
+        while data := process.popen.stdout.read(65536):
+            *lines, process.tail = (process.tail + data).split(b"\n")
+            for line in lines:
+                self._pass_on(process, line.decode(errors="replace"))
+        if data == b"":
+            self._selector.unregister(process.popen.stdout)
+            process.popen.wait()
+
+    def _pass_on(self, process: _Process, line: str) -> None:
+        if not process.ready and line == READY:
+            process.ready = True
+        elif not process.ready:
+            process.heard.append(line)  # it may be on its way to an error: that is told once, whole
+        elif line:
+            self.say(f"worker {process.asker.worker}: {line}")
+
+    def _reap(self) -> None:
+        for process in list(self._processes.values()):
+            if process.popen.poll() is not None:
+                self._forget(process)
+
+    def _bury(self, process: _Process) -> None:
+        """Lets a worker go that has ended, and starts another in its place if it died."""
+        status = process.popen.returncode
+        self._forget(process)
+        if status == 0:
+            return
+        if status == CANNOT_START:
+            raise WorkerError("no worker can start:\n" + "\n".join(process.heard))
+        self.say(f"worker {process.asker.worker} died ({_told(status)}); its trial is given out again")
+        self._false_starts = 0 if process.ready else self._false_starts + 1
+        if self._false_starts >= _FALSE_STARTS:
+            told = "\n".join([_told(status), *process.heard[-20:]])
+            raise WorkerError(f"{_FALSE_STARTS} workers in a row died while they started: {told}")
+        self._give_up(process)
+        self._spawn(process.place)
+
+    def _give_up(self, process: _Process) -> None:
+        try:
+            self.client.release(self.job.study, [process.asker.session], lost=True)
+        except StoreUnavailable:
+            pass  # its successor asks under the same name: that tells as much
+
+    def _forget(self, process: _Process) -> None:
+        del self._processes[process.place]
+        assert process.popen.stdin and process.popen.stdout
+        if process.popen.stdout in self._selector.get_map():
+            self._hear(process)
+        process.popen.stdout.close()
+        process.popen.stdin.close()
+
+    def _renew(self) -> None:
+        self._renewed = time.monotonic()
+        try:
+            self.client.renew(self.job.study, [process.asker.session for process in self._processes.values()])
+        except StoreUnavailable as error:
+            self.say(f"the store does not answer: {error}")
+
+
+def devices_of(devices: tuple[str, ...], place: int, workers: int) -> tuple[str, ...]:
+    """The share of the worker at a place: several devices each, or several workers a device.
+
+    >>> devices_of(("0", "1", "2", "3"), 1, 2)
+    ('2', '3')
+    >>> devices_of(("0", "1"), 3, 4)
+    ('1',)
+    """
+    if not devices:
+        return ()
+    if workers >= len(devices):
+        return (devices[place * len(devices) // workers],)
+    each = len(devices) // workers
+    return devices[place * each : (place + 1) * each]
+
+
+def _environment(environ: Mapping[str, str], threads: int, devices: tuple[str, ...]) -> dict[str, str]:
+    given = {name: str(threads) for name in THREAD_VARIABLES if name not in environ}
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
+    return {**environ, **given, **visible}
+
+
+def _told(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"

@@ -1,0 +1,95 @@
+"""What a worker that asks is told: the loop of a study as one pure function."""
+
+from __future__ import annotations
+
+from random import Random
+
+from broodline.model import Birth, Change, Decision, End, Pause, Population, Progress, Resume, Study, StudyState, Trial
+from broodline.strategies import Strategy, newborn
+
+
+def rng_for(seed: int, number: int) -> Random:
+    """The random numbers of the decision that makes trial `number`: they depend on nothing else."""
+    return Random(f"broodline {seed} {number}")
+
+
+def program_seed(seed: int, number: int) -> int:
+    """The seed that the program of trial `number` is given, at every attempt: 31 bits."""
+    return Random(f"broodline program {seed} {number}").getrandbits(31)
+
+
+def next_trial(study: Study, progress: Progress, population: Population, *, strategy: Strategy, worker: str) -> Decision:
+    """Answers a worker that asks for a trial.
+
+    Args:
+        study: The study.
+        progress: What it has spent, now.
+        population: A view of its trials, in which every lease that ran out has been taken back.
+        strategy: Who reproduces.
+        worker: The name of the worker.
+    """
+    if progress.state in (StudyState.STOPPED, StudyState.FAILED):
+        return End(reason=progress.reason or progress.state)
+    if held := population.held_by(worker):
+        return Resume(trial=held)
+    over = _ends_at_once(study, progress, population)
+    if not over and (pending := population.first_pending()):
+        return Resume(trial=pending)
+    birth = over or _birth(study, progress, population, strategy, worker)
+    if isinstance(birth, Birth):
+        return birth
+    return Pause() if birth is None or population.any_running() else End(reason=birth)
+
+
+def rerooted(study: Study, trial: Trial, parent: Trial | None) -> Trial:
+    """A trial that is to start from another parent, because the checkpoint of its own was found damaged.
+
+    It takes the params of the new parent as they are; without one it is drawn anew and starts from nothing.
+    """
+    if parent is not None:
+        kept = dict.fromkeys(parent.params, Change.KEPT)
+        again = trial.evolve(parent=parent.number, start=parent.end, params=parent.params, changes=kept)
+    else:
+        birth = newborn(study, member=trial.member, rng=rng_for(study.seed, trial.number))
+        again = trial.evolve(parent=None, start=0, params=birth.params, changes=birth.changes)
+    return again.evolve(damaged=trial.damaged if trial.damaged is not None else trial.parent)
+
+
+def _birth(study: Study, progress: Progress, population: Population, strategy: Strategy, worker: str) -> Birth | str | None:
+    """Returns a new trial, why there will be none, or None while that is open."""
+    if over := _spent(study, progress):
+        return over
+    rng = rng_for(study.seed, progress.trials)
+    if progress.trials < study.population:
+        return newborn(study, member=progress.trials, rng=rng)
+    initiator = population.first_initiator(worker)
+    if initiator is None:
+        return None
+    # Initiators come in order of generation: if this one's child would be too late, so would any other's.
+    if study.budget.generations is not None and initiator.generation + 1 >= study.budget.generations:
+        return f"{study.budget.generations} generations are done"
+    return strategy.decide(study, population, initiator, rng)
+
+
+def _ends_at_once(study: Study, progress: Progress, population: Population) -> str | None:
+    """Why even pending trials are not given out any more, if so."""
+    budget = study.budget
+    if progress.state is StudyState.STOPPING:
+        return progress.reason or "stopped"
+    if budget.time is not None and progress.elapsed >= budget.time:
+        return f"{budget.time:g} s are spent"
+    if budget.target is not None and any(
+        trial.fitness and study.objective.reached(trial.fitness, budget.target) for trial in population.best(1)
+    ):
+        return f"the target of {budget.target:g} is reached"
+    return None
+
+
+def _spent(study: Study, progress: Progress) -> str | None:
+    """Why no new trial may start, if so."""
+    budget = study.budget
+    if budget.trials is not None and progress.trials >= budget.trials:
+        return f"{budget.trials} trials are done"
+    if budget.total_steps is not None and progress.steps >= budget.total_steps:
+        return f"{budget.total_steps} steps are done"
+    return None

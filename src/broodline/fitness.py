@@ -1,0 +1,131 @@
+"""Fitness: what selection compares, higher is fitter; None, of a trial without one, is the worst there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from random import Random
+from typing import Any
+
+from broodline.model import Measurement, Trial
+
+Fitness = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """A metric to maximise or minimise.
+
+    Args:
+        metric: Its name in the measurements.
+        goal: "maximize" or "minimize".
+        weight: Its factor in the weighted sum, above 0; None: compared by Pareto improvement.
+        mean_of_last: k: the mean of the last k measurements that have the metric.
+    """
+
+    metric: str
+    goal: str = "maximize"
+    weight: float | None = None
+    mean_of_last: int = 1
+
+    def contribution(self, value: float) -> float:
+        """What a value of the metric adds to the fitness: weighted, and signed so that higher is fitter."""
+        return value * (1.0 if self.weight is None else self.weight) * (-1 if self.goal == "minimize" else 1)
+
+    def value(self, measurements: Sequence[Measurement]) -> float | None:
+        """The value that counts, or None if the last measurement has no finite number for it."""
+        if not measurements or number(measurements[-1].metrics.get(self.metric)) is None:
+            return None
+        reported = (number(measurement.metrics.get(self.metric)) for measurement in reversed(measurements))
+        last = [value for value, _ in zip((v for v in reported if v is not None), range(self.mean_of_last), strict=False)]
+        return sum(value / len(last) for value in last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """One goal; or several, of which either all have weights or none has."""
+
+    goals: tuple[Goal, ...]
+
+    @property
+    def weighted(self) -> bool:
+        """True where several goals make one value."""
+        return len(self.goals) > 1 and all(goal.weight is not None for goal in self.goals)
+
+    @property
+    def measurements_needed(self) -> int:
+        """How many of the last measurements the fitness depends on."""
+        return max(goal.mean_of_last for goal in self.goals)
+
+    def fitness(self, measurements: Sequence[Measurement]) -> Fitness | None:
+        """The fitness of a trial that reported these: one value, or one a goal; None if it has none.
+
+        Args:
+            measurements: In order of step; the last one must have every metric, as a finite number.
+        """
+        values = [goal.value(measurements) for goal in self.goals]
+        each = [goal.contribution(value) for goal, value in zip(self.goals, values, strict=True) if value is not None]
+        if len(each) < len(self.goals):
+            return None
+        fitness = (sum(each),) if self.weighted else tuple(each)
+        return fitness if all(math.isfinite(value) for value in fitness) else None
+
+    def problem(self, measurements: Sequence[Measurement]) -> str | None:
+        """Why a trial that reported these has no fitness; None if it has one."""
+        if not measurements:
+            return "no measurement: the program reported no metrics"
+        metrics = measurements[-1].metrics
+        for goal in self.goals:
+            if goal.metric not in metrics:
+                return f"no metric '{goal.metric}' in the last measurement (it has: {', '.join(metrics) or 'none'})"
+            if number(metrics[goal.metric]) is None:
+                return f"metric '{goal.metric}' is {metrics[goal.metric]!r} in the last measurement, not a finite number"
+        return None if self.fitness(measurements) else "the weighted sum of the metrics is not a finite number"
+
+    def reached(self, fitness: Fitness, target: float) -> bool:
+        """True if a trial of this fitness is as good as `target`, a value of the metric; of one goal only."""
+        return len(self.goals) == 1 and fitness[0] >= self.goals[0].contribution(target)
+
+
+def number(value: Any) -> float | None:
+    """The value as a float, or None if it is not a finite number; booleans are not numbers."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        result = float(value)
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) else None
+
+
+def fitter(initiator: Fitness | None, opponent: Fitness | None, rng: Random) -> bool:
+    """True if the opponent wins; a tie is the initiator's.
+
+    Of several values the one that is better in some and worse in none wins; if neither is, a coin decides.
+
+    Source: Li et al., A Generalized Framework for Population Based Training, KDD 2019 (Pareto improvement).
+    """
+    if opponent is None or initiator is None:
+        return opponent is not None
+    better, worse = _compared(opponent, initiator)
+    return rng.random() < 0.5 if better and worse else better
+
+
+def front(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials that no other improves on (the Pareto front), the best by the first goal first."""
+    able = [(trial.fitness, trial) for trial in trials if trial.fitness is not None]
+    # In this order a trial can only be improved on by one before it, and then also by one of the front so far.
+    able.sort(key=lambda pair: (tuple(-value for value in pair[0]), pair[1].number))
+    found: list[tuple[Fitness, Trial]] = []
+    for fitness, trial in able:
+        if all(_compared(fitness, other) != (False, True) for other, _ in found):
+            found.append((fitness, trial))
+    return [trial for _, trial in found]
+
+
+def _compared(one: Fitness, other: Fitness) -> tuple[bool, bool]:
+    """Whether `one` is better in some value, and worse in some."""
+    pairs = list(zip(one, other, strict=True))
+    return any(a > b for a, b in pairs), any(a < b for a, b in pairs)

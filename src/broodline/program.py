@@ -1,0 +1,110 @@
+"""The programs of a study: their commands, and what is filled into these."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from broodline.document import nearest
+
+PLACEHOLDERS = ("restore", "save", "steps", "start", "trial", "seed", "params")
+
+# `${...}` comes first, so that what a shell is to expand is left alone.
+_PATTERN = re.compile(r"\$\{[^{}]*\}|\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """The program that trains.
+
+    Args:
+        command: Its arguments, the program first; run without a shell, in the study file's folder.
+        resident: Started once a worker, not once a trial.
+        metrics: Where it writes its metrics: "file" or "stdout".
+        timeout: Seconds after which a trial has failed; None: never.
+        grace: Seconds between asking it to end and killing it.
+    """
+
+    command: tuple[str, ...]
+    resident: bool = False
+    metrics: str = "file"
+    timeout: float | None = None
+    grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate:
+    """The program that measures a checkpoint after training; `command` and `timeout` are as those of `Train`."""
+
+    command: tuple[str, ...]
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Where and how workers run.
+
+    Args:
+        devices: Handed out among the workers.
+        threads: For numeric libraries, each worker.
+    """
+
+    devices: tuple[str, ...] = ()
+    threads: int = 1
+
+
+def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """The arguments of one trial: each placeholder replaced by its value.
+
+    Args:
+        command: As the study file has it, checked by `check_placeholders`.
+        values: By name. An argument that names something that is missing here, or is None, is left out whole.
+
+    >>> fill(["train", "--lr={lr}", "--resume={restore}", "{{${HOME}}}"], {"lr": 0.1, "restore": None})
+    ['train', '--lr=0.1', '{${HOME}}']
+    """
+    return [_filled(argument, values) for argument in command if all(values.get(name) is not None for name in _names(argument))]
+
+
+def check_placeholders(command: Sequence[str], names: Collection[str]) -> list[str]:
+    """What is wrong with the placeholders of a command, one line each.
+
+    Args:
+        command: As the study file has it.
+        names: Those that can be filled in.
+    """
+    return [problem for argument in command for problem in _problems(argument, names)]
+
+
+def spelled(value: Any) -> str:
+    """A JSON value as an argument: texts as they are, numbers so that reading them gives the same number."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _names(argument: str) -> list[str]:
+    return [match[1] for match in _PATTERN.finditer(argument) if match[1] is not None]
+
+
+def _filled(argument: str, values: Mapping[str, Any]) -> str:
+    def replacement(match: re.Match[str]) -> str:
+        if match[1] is not None:
+            return spelled(values[match[1]])
+        return match[0][0] if match[0] in ("{{", "}}") else match[0]
+
+    return _PATTERN.sub(replacement, argument)
+
+
+def _problems(argument: str, names: Collection[str]) -> list[str]:
+    found = []
+    for match in _PATTERN.finditer(argument):
+        if match[0] in ("{", "}"):
+            found.append(f"'{argument}' has a '{match[0]}' without its other half; a brace is written {match[0] * 2}")
+        elif match[1] is not None and match[1] not in names:
+            found.append(
+                f"'{argument}' names {match[0]}, which is unknown{nearest(match[1], names)}; "
+                f"known: {', '.join(names) or 'none'}; a brace is written {{{{ or }}}}"
+            )
+    return found

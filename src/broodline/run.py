@@ -1,0 +1,151 @@
+"""Runs a study on this machine: wires store, controller and engine, for the command line and for Python alike."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
+from typing import Protocol
+
+from broodline.checkpoints import StudyFiles
+from broodline.controller import Controller
+from broodline.engines.child import Job
+from broodline.engines.local import LocalEngine
+from broodline.errors import StudyBusy, StudyFailed
+from broodline.model import Study, StudyState
+from broodline.places import Place
+from broodline.program import EngineOptions
+from broodline.stores import Store
+from broodline.trainers import Trainer
+
+ATTEND_SECONDS = 0.1
+GRACE_SECONDS = 10.0
+
+
+class Watch(Protocol):
+    """Shows people how a run goes."""
+
+    def say(self, line: str) -> None:
+        """Shows one line, such as what a worker has to say."""
+
+    def refresh(self) -> None:
+        """Shows how the study stands now, if it is time to; called several times a second."""
+
+
+def run(
+    study: Study,
+    *,
+    place: Place,
+    make_trainer: Callable[[], Trainer],
+    workers: int,
+    options: EngineOptions,
+    watch_of: Callable[[Store], Watch],
+    grace: float = GRACE_SECONDS,
+) -> None:
+    """Creates a study or goes on with it, and returns when it is done.
+
+    Raises:
+        StudyBusy: It is being run already.
+        StudyChanged: It exists, and was defined otherwise.
+        StudyFailed: Its program does not work.
+        WorkerError: Workers can't start.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; running trials are pending again.
+    """
+    files = place.files(study.name)
+    with closing(place.open()) as store, _sole_run(files, study.name), interruptible():
+        controller = Controller(store)
+        controller.open(study)
+        files.prepare()
+        watch = watch_of(store)
+        attend(
+            LocalEngine(
+                job=job_for(study, place, make_trainer),
+                client=controller,
+                devices=options.devices,
+                threads=options.threads,
+                lease=study.limits.lease,
+                say=watch.say,
+            ),
+            workers,
+            watch=watch,
+            grace=grace,
+        )
+        raise_if_failed(store, study.name)
+
+
+def attend(engine: LocalEngine, workers: int, *, watch: Watch, grace: float) -> None:
+    """Runs workers until all have ended."""
+    try:
+        engine.start(workers)
+        while engine.alive():
+            engine.attend(ATTEND_SECONDS)
+            watch.refresh()
+    finally:
+        engine.stop(grace)
+
+
+def job_for(study: Study, place: Place, make_trainer: Callable[[], Trainer]) -> Job:
+    """What worker processes of this study need to know."""
+    return Job(
+        store=place.url,
+        study=study.name,
+        files=place.files(study.name).root,
+        trainer=_pickled(make_trainer),
+        checksums=study.checkpoints.checksums,
+    )
+
+
+def _pickled(make_trainer: Callable[[], Trainer]) -> bytes:
+    import cloudpickle
+
+    pickled: bytes = cloudpickle.dumps(make_trainer, protocol=pickle.HIGHEST_PROTOCOL)
+    return pickled
+
+
+def raise_if_failed(store: Store, study: str) -> None:
+    """Raises StudyFailed if the study has."""
+    with store.snapshot(study) as transaction:
+        progress = transaction.progress()
+    if progress.state is StudyState.FAILED:
+        raise StudyFailed(f"study '{study}' failed: {progress.reason}")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Makes SIGTERM end a run as Ctrl-C does; only the main thread of a process can."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _sole_run(files: StudyFiles, name: str) -> Iterator[None]:
+    """Holds the study for this process; a lock on an open file goes with its process, however that ends."""
+    files.root.mkdir(parents=True, exist_ok=True)
+    with (files.root / "run.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise StudyBusy(
+                f"study '{name}' is being run already (by process {file.read().strip() or 'unknown'}); "
+                "`broodline worker` adds workers to it, `broodline stop` ends it"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

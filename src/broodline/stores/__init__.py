@@ -1,0 +1,133 @@
+"""Where studies live. Stores hold rows, never rules: what a row may become is decided in `lifecycle` and `evolve`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from broodline.errors import StoreError
+from broodline.model import Measurement, Population, Progress, Trial
+
+
+class Transaction(Population, Protocol):
+    """All that is read and written of one study, in one consistent step."""
+
+    @property
+    def now(self) -> float:
+        """The store's clock, in seconds since the epoch; it stands still during a transaction."""
+
+    def definition(self) -> str:
+        """The study's definition, as JSON."""
+
+    def redefine(self, definition: str) -> None:
+        """Replaces the definition."""
+
+    def progress(self) -> Progress:
+        """What the study has spent."""
+
+    def save_progress(self, progress: Progress) -> None:
+        """Replaces it."""
+
+    def insert(self, trial: Trial) -> None:
+        """Adds a trial."""
+
+    def update(self, trial: Trial) -> None:
+        """Replaces the row of a trial."""
+
+    def trial(self, number: int) -> Trial | None:
+        """The trial of that number."""
+
+    def trials(self, *, after: int = -1, limit: int | None = None) -> Iterator[Trial]:
+        """The trials with a higher number than `after`, by number."""
+
+    def unfinished(self) -> tuple[Trial, ...]:
+        """The pending and the running trials, by number."""
+
+    def running_until(self, time: float) -> tuple[Trial, ...]:
+        """The running trials whose lease runs out before `time`."""
+
+    def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
+        """The running trials that these sessions hold."""
+
+    def parents_in_use(self, numbers: Sequence[int]) -> frozenset[int]:
+        """Which of these trials are parents of pending or running ones."""
+
+    def sweepable(self, members: Sequence[int] | None = None) -> tuple[Trial, ...]:
+        """The trials of these members (None: of all) that have a checkpoint which is not kept for good."""
+
+    def add_measurements(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> None:
+        """Appends what an attempt at a trial reported."""
+
+    def measurements(self, number: int) -> tuple[Measurement, ...]:
+        """What the last attempt at a trial reported, in order."""
+
+
+class Store(Protocol):
+    """A database of studies."""
+
+    def create(self, name: str, definition: str) -> bool:
+        """Adds a study; False, and nothing is changed, if there is one of that name."""
+
+    def studies(self) -> tuple[str, ...]:
+        """The names of all studies, in order of creation."""
+
+    def transaction(self, study: str) -> AbstractContextManager[Transaction]:
+        """Opens a transaction that no other can run beside; it commits at the end, or changes nothing if an error leaves it.
+
+        Raises:
+            StudyNotFound: There is no such study.
+            StoreUnavailable: The store does not answer; asking again is safe.
+        """
+
+    def snapshot(self, study: str) -> AbstractContextManager[Transaction]:
+        """Opens a consistent view to read from; it blocks nobody."""
+
+    def wait_for_change(self, seconds: float) -> None:
+        """Returns when the store may have changed, at the latest after so many seconds."""
+
+    def close(self) -> None:
+        """Lets go of the database."""
+
+
+Clock = Callable[[], float]
+
+IN_MEMORY = "sqlite://"
+
+
+def open_store(url: str, *, create: bool = True) -> Store:
+    """Opens the store at a URL; `sqlite:///PATH` is the only kind so far.
+
+    Args:
+        url: Three slashes begin a relative path, four an absolute one; `sqlite://` alone is a database in memory.
+        create: Make the database if it isn't there.
+
+    Raises:
+        StoreError: The URL or the database can't be used.
+    """
+    from broodline.stores.sqlite import SqliteStore
+
+    return SqliteStore(None if url == IN_MEMORY else _path_in(url), create=create)
+
+
+def absolute(url: str) -> str:
+    """The same store, named so that it does not depend on the current directory.
+
+    Raises:
+        StoreError: The URL names no store.
+    """
+    return url if url == IN_MEMORY else f"sqlite:///{_path_in(url).absolute()}"
+
+
+def files_of(url: str) -> Path:
+    """The directory beside the store in which its studies keep their checkpoints and logs."""
+    path = _path_in(url)
+    return path.with_name(path.stem + ".files")
+
+
+def _path_in(url: str) -> Path:
+    path = url.removeprefix("sqlite:///")
+    if path in ("", url):
+        raise StoreError(f"'{url}' names no store: write sqlite:///PATH (four slashes begin an absolute path)")
+    return Path(path)

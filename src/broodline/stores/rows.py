@@ -1,0 +1,52 @@
+"""Rows to values, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from broodline.model import Change, Measurement, Progress, StudyState, Trial, TrialState
+
+_JSON = ("params", "changes", "metrics", "fitness")
+
+
+def row_of_trial(trial: Trial, since: Trial | None = None) -> dict[str, Any]:
+    """The columns of a trial, without its study; only those that changed since an earlier version, if one is given."""
+    row: dict[str, Any] = {name: getattr(trial, name) for name in Trial.__slots__}
+    if since is not None:
+        row = {name: value for name, value in row.items() if value != getattr(since, name)}
+    if "fitness" in row:
+        row["score"] = trial.fitness[0] if trial.fitness else None
+    if "state" in row:
+        row["state"] = trial.state.value
+    row.update((name, json.dumps(row[name])) for name in _JSON if row.get(name) is not None)
+    return row
+
+
+def trial_of_row(row: Mapping[str, Any]) -> Trial:
+    """The trial in a row."""
+    values = {name: row[name] for name in Trial.__slots__}
+    values["state"] = TrialState(values["state"])
+    values["params"] = json.loads(values["params"])
+    values["changes"] = {name: Change(change) for name, change in json.loads(values["changes"]).items()}
+    values["metrics"] = None if values["metrics"] is None else json.loads(values["metrics"])
+    values["fitness"] = None if values["fitness"] is None else tuple(json.loads(values["fitness"]))
+    values["kept"] = bool(values["kept"])
+    return Trial(**values)
+
+
+def row_of_progress(progress: Progress) -> dict[str, Any]:
+    """The columns of a study that change as it goes."""
+    return {name: getattr(progress, name) for name in Progress.__slots__} | {"state": progress.state.value}
+
+
+def progress_of_row(row: Mapping[str, Any]) -> Progress:
+    """The progress in the row of a study."""
+    values = {name: row[name] for name in Progress.__slots__}
+    return Progress(**{**values, "state": StudyState(values["state"])})
+
+
+def rows_of_measurements(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """The columns of each measurement, without its trial."""
+    return [{"step": m.step, "metrics": json.dumps(dict(m.metrics))} for m in measurements]

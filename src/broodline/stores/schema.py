@@ -1,0 +1,112 @@
+"""The tables. UNIQUE(study, generation, member) makes two rules of the loop facts of the database:
+a member has one trial in each generation, and so a trial initiates at most once.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+# Raised with every change that older code can't read or write; a store of a newer version is refused.
+VERSION = 1
+
+# These conditions stand in the indexes and, word for word, in the queries: that is how SQLite knows which index to take.
+UNFINISHED = sa.text("state IN ('pending', 'running')")
+RUNNING = sa.text("state = 'running'")
+COMPLETED = sa.text("state = 'completed'")
+NOT_INITIATED = sa.text("child IS NULL AND state IN ('completed', 'failed', 'stopped')")
+SWEEPABLE = sa.text("checkpoint IS NOT NULL AND NOT kept")
+
+metadata = sa.MetaData()
+
+version = sa.Table("broodline", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+studies = sa.Table(
+    "studies",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("trials", sa.Integer, nullable=False),
+    sa.Column("finished", sa.Integer, nullable=False),
+    sa.Column("completed", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("steps", sa.BigInteger, nullable=False),
+    sa.Column("elapsed", sa.Double, nullable=False),
+    sa.Column("touched", sa.Double),
+)
+
+
+def _key(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False)
+
+
+trials = sa.Table(
+    "trials",
+    metadata,
+    _key("study"),
+    _key("number"),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("parent", sa.Integer),
+    sa.Column("initiator", sa.Integer),
+    sa.Column("opponent", sa.Integer),
+    sa.Column("damaged", sa.Integer),
+    sa.Column("child", sa.Integer),
+    sa.Column("params", sa.Text, nullable=False),
+    sa.Column("changes", sa.Text, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("start", sa.BigInteger, nullable=False),
+    sa.Column("steps", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("worker", sa.Text),
+    sa.Column("session", sa.Text),
+    sa.Column("lease_until", sa.Double),
+    sa.Column("lost", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("metrics", sa.Text),
+    sa.Column("fitness", sa.Text),
+    sa.Column("score", sa.Double),  # the first value of the fitness: what an index can order by
+    sa.Column("checkpoint", sa.Text),
+    sa.Column("kept", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("output", sa.Text),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("started", sa.Double),
+    sa.Column("finished", sa.Double),
+    sa.ForeignKeyConstraint(["study"], ["studies.id"]),
+    sa.UniqueConstraint("study", "generation", "member"),
+    sqlite_with_rowid=False,
+)
+
+
+def _index(name: str, *columns: str, where: sa.TextClause) -> None:
+    terms = [sa.text(column) if " " in column else trials.c[column] for column in columns]
+    sa.Index(name, *terms, _table=trials, sqlite_where=where, postgresql_where=where)
+
+
+_index("unfinished_trials", "study", "number", where=UNFINISHED)
+_index("children_in_training", "study", "parent", where=UNFINISHED)
+_index("held_trials", "study", "worker", where=RUNNING)
+_index("leases", "study", "lease_until", where=RUNNING)
+_index("sessions", "study", "session", where=RUNNING)
+_index("completed_trials", "study", "member", "generation DESC", where=COMPLETED)
+_index("fittest_trials", "study", "score DESC", "number", where=COMPLETED)
+_index("initiators", "study", "generation", "number", where=NOT_INITIATED)
+_index("initiators_by_worker", "study", "worker", "finished DESC", where=NOT_INITIATED)
+_index("sweepable_checkpoints", "study", "member", where=SWEEPABLE)
+
+measurements = sa.Table(
+    "measurements",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study", sa.Integer, nullable=False),
+    sa.Column("trial", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("step", sa.BigInteger, nullable=False),
+    sa.Column("metrics", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
+    sa.Index("measurements_of_trials", "study", "trial"),
+)

@@ -1,0 +1,194 @@
+"""Studies in an SQL database, through SQLAlchemy Core: one statement a question, every question answered by an index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from broodline.errors import StudyNotFound
+from broodline.model import Measurement, Progress, Trial
+from broodline.stores import schema
+from broodline.stores.rows import (
+    progress_of_row,
+    row_of_progress,
+    row_of_trial,
+    rows_of_measurements,
+    trial_of_row,
+)
+from broodline.stores.schema import measurements, studies, trials
+
+_study = trials.c.study == sa.bindparam("of_study")
+_trials = sa.select(trials).where(_study)
+_worker = trials.c.worker == sa.bindparam("worker")
+_member = trials.c.member == sa.bindparam("member")
+
+
+def _by(index: str, query: sa.Select[Any]) -> sa.Select[Any]:
+    """A query through this index: left to itself SQLite may scan a study by its primary key, which gets slower as it grows."""
+    return query.with_hint(trials, f"INDEXED BY {index}", "sqlite")
+
+
+def _among(column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
+    return column.in_(sa.bindparam(name, expanding=True))
+
+
+_unfinished = _by("unfinished_trials", _trials.where(schema.UNFINISHED).order_by(trials.c.number))
+_initiators = _trials.where(schema.NOT_INITIATED)
+
+FIND_STUDY = sa.select(studies).where(studies.c.name == sa.bindparam("name"))
+TRIAL = _trials.where(trials.c.number == sa.bindparam("number"))
+TRIALS_AFTER = _trials.where(trials.c.number > sa.bindparam("after")).order_by(trials.c.number)
+OF_GENERATION = _trials.where(trials.c.generation == sa.bindparam("generation")).order_by(trials.c.member)
+UNFINISHED = _unfinished
+FIRST_PENDING = _unfinished.where(trials.c.state == "pending").limit(1)
+HELD_BY = _by("held_trials", _trials.where(schema.RUNNING, _worker).limit(1))
+RUNNING_IN = _by("sessions", _trials.where(schema.RUNNING, _among(trials.c.session, "sessions")))
+RUNNING_UNTIL = _by("leases", _trials.where(schema.RUNNING, trials.c.lease_until < sa.bindparam("time")))
+ANY_RUNNING = _by("leases", sa.select(sa.literal(1)).select_from(trials).where(_study, schema.RUNNING).limit(1))
+LOWEST_GENERATION = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number).limit(1))
+OWN_LAST = _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc()).limit(1))
+LAST_COMPLETED = _by("completed_trials", _trials.where(schema.COMPLETED, _member).order_by(trials.c.generation.desc()).limit(2))
+BEST = _by(
+    "fittest_trials",
+    _trials.where(schema.COMPLETED)
+    .order_by(trials.c.score.desc(), trials.c.number)
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+)
+PARENTS_IN_USE = _by(
+    "children_in_training",
+    sa.select(trials.c.parent).select_from(trials).where(_study, schema.UNFINISHED, _among(trials.c.parent, "numbers")),
+)
+SWEEPABLE = _by("sweepable_checkpoints", _trials.where(schema.SWEEPABLE))
+SWEEPABLE_OF = SWEEPABLE.where(_among(trials.c.member, "members"))
+MEASUREMENTS = (
+    sa.select(measurements.c.attempt, measurements.c.step, measurements.c.metrics)
+    .where(measurements.c.study == sa.bindparam("of_study"), measurements.c.trial == sa.bindparam("of_trial"))
+    .order_by(measurements.c.id)
+)
+SAVE_PROGRESS = sa.update(studies).where(studies.c.id == sa.bindparam("of_study"))
+UPDATE_TRIAL = sa.update(trials).where(_study, trials.c.number == sa.bindparam("of_number"))
+
+
+class SqlTransaction:
+    """A transaction on one study: what `stores.Transaction` describes."""
+
+    def __init__(self, connection: sa.Connection, name: str, now: float) -> None:
+        row = connection.execute(FIND_STUDY, {"name": name}).mappings().first()
+        if row is None:
+            known = ", ".join(connection.scalars(sa.select(studies.c.name).order_by(studies.c.id).limit(20))) or "none"
+            raise StudyNotFound(f"the store has no study '{name}' (its studies: {known})")
+        self._connection, self._row, self._study, self._now = connection, row, int(row["id"]), now
+        self._known: dict[int, Trial] = {}
+        self._last_completed: dict[int, tuple[Trial, ...]] = {}
+
+    @property
+    def now(self) -> float:
+        return self._now
+
+    def definition(self) -> str:
+        return str(self._row["definition"])
+
+    def redefine(self, definition: str) -> None:
+        self._connection.execute(SAVE_PROGRESS, {"of_study": self._study, "definition": definition})
+        self._row = {**self._row, "definition": definition}
+
+    def progress(self) -> Progress:
+        return progress_of_row(self._row)
+
+    def save_progress(self, progress: Progress) -> None:
+        row = row_of_progress(progress)
+        self._connection.execute(SAVE_PROGRESS, {"of_study": self._study, **row})
+        self._row = {**self._row, **row}
+
+    def insert(self, trial: Trial) -> None:
+        self._connection.execute(sa.insert(trials), {"study": self._study, **row_of_trial(trial)})
+        self._known[trial.number] = trial
+
+    def update(self, trial: Trial) -> None:
+        before = self.trial(trial.number)
+        assert before is not None
+        # Only what changed is written: the database leaves the indexes alone that it does not concern.
+        if changed := row_of_trial(trial, since=before):
+            self._connection.execute(UPDATE_TRIAL, {"of_study": self._study, "of_number": trial.number, **changed})
+            self._known[trial.number] = trial
+            self._last_completed.pop(trial.member, None)
+
+    def trial(self, number: int) -> Trial | None:
+        return self._known.get(number) or self._one(TRIAL, number=number)
+
+    def trials(self, *, after: int = -1, limit: int | None = None) -> Iterator[Trial]:
+        query = TRIALS_AFTER if limit is None else TRIALS_AFTER.limit(limit)
+        rows = self._connection.execution_options(yield_per=500).execute(query, {"of_study": self._study, "after": after})
+        return (trial_of_row(row) for row in rows.mappings())
+
+    def held_by(self, worker: str) -> Trial | None:
+        return self._one(HELD_BY, worker=worker)
+
+    def first_pending(self) -> Trial | None:
+        return self._one(FIRST_PENDING)
+
+    def first_initiator(self, worker: str) -> Trial | None:
+        first = self._one(LOWEST_GENERATION)
+        if first is None:
+            return None
+        own = self._one(OWN_LAST, worker=worker)
+        return own if own is not None and own.generation == first.generation else first
+
+    def last_completed(self, member: int) -> tuple[Trial, ...]:
+        if member not in self._last_completed:
+            self._last_completed[member] = self._all(LAST_COMPLETED, member=member)
+        return self._last_completed[member]
+
+    def of_generation(self, generation: int) -> tuple[Trial, ...]:
+        return _by_number(self._all(OF_GENERATION, generation=generation))
+
+    def any_running(self) -> bool:
+        return self._connection.execute(ANY_RUNNING, {"of_study": self._study}).first() is not None
+
+    def best(self, count: int) -> tuple[Trial, ...]:
+        return self._all(BEST, count=count)
+
+    def unfinished(self) -> tuple[Trial, ...]:
+        return self._all(UNFINISHED)
+
+    def running_until(self, time: float) -> tuple[Trial, ...]:
+        return _by_number(self._all(RUNNING_UNTIL, time=time))
+
+    def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
+        return _by_number(self._all(RUNNING_IN, sessions=list(sessions)))
+
+    def parents_in_use(self, numbers: Sequence[int]) -> frozenset[int]:
+        values = {"of_study": self._study, "numbers": list(numbers)}
+        return frozenset(self._connection.scalars(PARENTS_IN_USE, values)) if numbers else frozenset()
+
+    def sweepable(self, members: Sequence[int] | None = None) -> tuple[Trial, ...]:
+        return _by_number(self._all(SWEEPABLE) if members is None else self._all(SWEEPABLE_OF, members=list(members)))
+
+    def add_measurements(self, number: int, attempt: int, measurements_: Sequence[Measurement]) -> None:
+        key = {"study": self._study, "trial": number, "attempt": attempt}
+        if rows := [{**key, **row} for row in rows_of_measurements(measurements_)]:
+            self._connection.execute(sa.insert(measurements), rows)
+
+    def measurements(self, number: int) -> tuple[Measurement, ...]:
+        rows = self._connection.execute(MEASUREMENTS, {"of_study": self._study, "of_trial": number}).all()
+        return tuple(Measurement(step=r.step, metrics=json.loads(r.metrics)) for r in rows if r.attempt == rows[-1].attempt)
+
+    def _one(self, query: sa.Select[Any], **values: Any) -> Trial | None:
+        row = self._connection.execute(query, {"of_study": self._study, **values}).mappings().first()
+        return None if row is None else self._remembered(trial_of_row(row))
+
+    def _all(self, query: sa.Select[Any], **values: Any) -> tuple[Trial, ...]:
+        rows = self._connection.execute(query, {"of_study": self._study, **values}).mappings()
+        return tuple(self._remembered(trial_of_row(row)) for row in rows)
+
+    def _remembered(self, trial: Trial) -> Trial:
+        """Nobody else writes while this transaction is open, so what was read once stays true."""
+        self._known[trial.number] = trial
+        return trial
+
+
+def _by_number(trials_: tuple[Trial, ...]) -> tuple[Trial, ...]:
+    return tuple(sorted(trials_, key=lambda trial: trial.number))

@@ -1,0 +1,215 @@
+"""SQLite: the store of one machine. WAL, durable commits, one writer at a time that says so from the start."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy.pool import StaticPool
+
+from broodline.errors import StoreError, StoreUnavailable
+from broodline.model import Progress
+from broodline.stores import Clock, schema
+from broodline.stores.rows import row_of_progress
+from broodline.stores.sql import SqlTransaction
+
+BUSY_SECONDS = 30.0
+_WATCH_SECONDS = 0.005
+_MAGIC = b"SQLite format 3\x00"
+_NETWORK_FILE_SYSTEMS = frozenset(
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "lustre",
+        "beegfs",
+        "gpfs",
+        "ceph",
+        "glusterfs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "afs",
+        "9p",
+        "ocfs2",
+        "gfs2",
+    ]
+)
+
+
+class SqliteStore:
+    """The studies in one SQLite file.
+
+    Args:
+        path: The file; None is a database in memory, for tests and simulations.
+        clock: Seconds since the epoch.
+        create: Make the file if it isn't there.
+
+    Raises:
+        StoreError: It can't be used: not a database, of a newer version, on a network file system, not there.
+    """
+
+    def __init__(self, path: Path | None, *, clock: Clock = time.time, create: bool = True) -> None:
+        self._clock, self._path = clock, path
+        self._watcher: sqlite3.Connection | None = None
+        if path is not None:
+            _check_file(path, create)
+        self._engine = _engine_for(path)
+        self._seen = 0
+        with self._errors():
+            _check_version(self._engine, path)
+
+    def create(self, name: str, definition: str) -> bool:
+        row = {"name": name, "definition": definition, **row_of_progress(Progress())}
+        with self._errors(), self._engine.begin() as connection:
+            if connection.scalar(sa.select(schema.studies.c.id).where(schema.studies.c.name == name)) is not None:
+                return False
+            connection.execute(sa.insert(schema.studies), row)
+        return True
+
+    def studies(self) -> tuple[str, ...]:
+        with self._errors(), self._engine.connect().execution_options(reading=True) as connection:
+            return tuple(connection.scalars(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)))
+
+    @contextmanager
+    def transaction(self, study: str) -> Iterator[SqlTransaction]:
+        self._seen = self._version()
+        with self._errors(), self._engine.begin() as connection:
+            yield SqlTransaction(connection, study, self._clock())
+
+    @contextmanager
+    def snapshot(self, study: str) -> Iterator[SqlTransaction]:
+        with self._errors(), self._engine.connect().execution_options(reading=True) as connection:
+            yield SqlTransaction(connection, study, self._clock())
+
+    def wait_for_change(self, seconds: float) -> None:
+        """Looks at SQLite's own counter of commits, which costs microseconds and takes no lock.
+
+        What counts is a commit since the last transaction began, so none is missed between that and the waiting.
+        """
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and self._version() == self._seen:
+            time.sleep(min(_WATCH_SECONDS, left))
+
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+        self._engine.dispose()
+
+    def _version(self) -> int:
+        if self._path is None:
+            return 0
+        if self._watcher is None:
+            self._watcher = sqlite3.connect(self._path, check_same_thread=False)
+        return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.OperationalError as error:
+            raise StoreUnavailable(f"{self._path}: {error.orig}") from error
+        except sa.exc.DatabaseError as error:
+            if isinstance(error, sa.exc.IntegrityError):
+                raise
+            raise StoreError(f"{self._path}: {error.orig}; is it a database of broodline?") from error
+
+
+class _Compiler(SQLiteCompiler):
+    """Writes the hints of `stores.sql` into the statements, which SQLAlchemy leaves out for SQLite."""
+
+    def get_from_hint_text(self, table: sa.FromClause, text: str | None) -> str | None:
+        return text
+
+
+def _engine_for(path: Path | None) -> sa.Engine:
+    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
+    if path is None:
+        engine = sa.create_engine("sqlite://", poolclass=StaticPool, **options)
+    else:
+        engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), pool_size=1, max_overflow=8, **options)
+    engine.dialect.statement_compiler = _Compiler
+    sa.event.listen(engine, "connect", _configure)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say so, not where the driver guesses
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    # A transaction that reads first and writes later could find itself outdated: writers take the lock at once.
+    reading = connection.get_execution_options().get("reading")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _check_version(engine: sa.Engine, path: Path | None) -> None:
+    """Makes the tables in a new database, and refuses one whose schema this code does not know."""
+    with engine.connect().execution_options(reading=True) as connection:
+        found = _version_in(connection)
+    if found is None:
+        with engine.begin() as connection:
+            found = _version_in(connection)  # another process may have made them meanwhile
+            if found is None:
+                schema.metadata.create_all(connection)
+                connection.execute(sa.insert(schema.version), {"version": schema.VERSION})
+                found = schema.VERSION
+    if found > schema.VERSION:
+        raise StoreError(
+            f"{path}: this store was written by a newer broodline (schema {found}; this one knows {schema.VERSION}): "
+            "upgrade broodline, or use another --store"
+        )
+
+
+def _version_in(connection: sa.Connection) -> int | None:
+    if not sa.inspect(connection).has_table(schema.version.name):
+        return None
+    return int(connection.scalar(sa.select(schema.version.c.version)))
+
+
+def _check_file(path: Path, create: bool) -> None:
+    if not path.exists():
+        if not create:
+            raise StoreError(f"{path}: there is no such database; is --store right, and has the study been run?")
+        if not path.parent.is_dir():
+            raise StoreError(f"{path}: there is no directory {path.parent}")
+    elif path.is_dir():
+        raise StoreError(f"{path}: is a directory, not a database")
+    elif path.stat().st_size and not _starts_like_sqlite(path):
+        raise StoreError(f"{path}: is not an SQLite database; name another file with --store")
+    kind = file_system_of(path.parent)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise StoreError(
+            f"{path}: SQLite is not safe on a network file system ({kind}): several machines would corrupt it. "
+            "Put the store on a local disk with --store sqlite:///PATH"
+        )
+
+
+def _starts_like_sqlite(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def file_system_of(directory: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """The type of the file system that holds a directory, such as `ext4` or `nfs4`; None where the system does not tell."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    place = directory.resolve()
+    points = {Path(field[1].replace("\\040", " ")): field[2] for field in (line.split() for line in lines)}
+    inside = [point for point in points if place.is_relative_to(point)]
+    return points[max(inside, key=lambda point: len(point.parts))] if inside else None

@@ -1,0 +1,26 @@
+"""Initiator-based evolution: every trial starts one binary tournament, once and only once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from broodline.fitness import fitter
+from broodline.model import Birth, Population, Study, Trial
+from broodline.strategies import child_of, draw_opponent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initiator:
+    """The fitter of the initiator and a drawn opponent is the parent; a tie keeps the initiator.
+
+    Source: Li et al., A Generalized Framework for Population Based Training, KDD 2019, "initiator based evolution".
+    """
+
+    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+        """Returns the child; it never waits for a generation."""
+        opponent = draw_opponent(study, population, initiator.member, rng)
+        parent = initiator if initiator.can_be_parent else None
+        if opponent is not None and (parent is None or fitter(initiator.fitness, opponent.fitness, rng)):
+            parent = opponent
+        return child_of(study, initiator=initiator, parent=parent, opponent=opponent, rng=rng)

@@ -1,0 +1,19 @@
+"""No evolution: random search, in which every lineage continues itself, unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from broodline.model import Birth, Population, Study, Trial
+from broodline.strategies import child_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue:
+    """Every trial is the parent of its own child, with the same params; a lineage that failed is drawn anew."""
+
+    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+        """Returns the continuation of the initiator."""
+        parent = initiator if initiator.can_be_parent else None
+        return child_of(study, initiator=initiator, parent=parent, rng=rng, unchanged=True)

@@ -1,0 +1,159 @@
+"""Study files: TOML in, a study and what its workers run out; every mistake with file, key and what is allowed."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from broodline.definition import ENGINE_LIMITS, TRAIN_LIMITS, parse
+from broodline.document import Rule, Table, Unfit, duration, flag, integer, list_of, nearest, one_of, text
+from broodline.errors import StudyFileError
+from broodline.model import Study
+from broodline.program import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
+
+STRATEGIES = ("initiator", "generational", "none")
+
+
+def _device(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise Unfit("a device")
+    return str(value)
+
+
+_COMMAND = list_of(
+    text("an argument", r"(?s:.*)"), 'a list of arguments, such as ["python", "train.py"]: no shell reads it', at_least=1
+)
+_TRAIN: Mapping[str, Rule] = {
+    "command": _COMMAND,
+    "resident": flag,
+    "metrics": one_of("file", "stdout"),
+    "timeout": duration,
+    "grace": duration,
+}
+_EVALUATE: Mapping[str, Rule] = {"command": _COMMAND, "timeout": duration}
+_ENGINE: Mapping[str, Rule] = {
+    "devices": list_of(_device, 'a list of devices, such as ["0", "1"]'),
+    "threads": integer(1),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyFile:
+    """What a study file says.
+
+    Args:
+        study: What the store keeps of it.
+        train: The program that trains; None if the file has no [train].
+        evaluate: The program that measures, if there is one.
+        engine: Where and how workers run.
+        path: The file.
+    """
+
+    study: Study
+    train: Train | None
+    evaluate: Evaluate | None
+    engine: EngineOptions
+    path: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the file: where its programs run, and beside which its store lies."""
+        return self.path.absolute().parent
+
+
+def read(path: Path) -> StudyFile:
+    """Reads a study file.
+
+    Raises:
+        StudyFileError: The first mistake in it, or why it can't be read.
+    """
+    source = str(path)
+    table = Table(_document(path, source), source)
+    study = parse(table.values, source)
+    check_strategy(study, source)
+    return StudyFile(
+        study=study,
+        train=_train(table, study) if "train" in table.values else None,
+        evaluate=_evaluate(table, study) if "evaluate" in table.values else None,
+        engine=EngineOptions(**_read(table.table("engine"), _ENGINE, ENGINE_LIMITS)),
+        path=path,
+    )
+
+
+def check_strategy(study: Study, source: str) -> None:
+    """Refuses a strategy that neither broodline nor another installed package has.
+
+    Raises:
+        StudyFileError: It is unknown.
+    """
+    name = study.evolution.strategy
+    if name in STRATEGIES:  # looked at first: reading the entry points of a large environment takes long
+        return
+    known = sorted({*STRATEGIES, *(point.name for point in entry_points(group="broodline.strategies"))})
+    if name not in known:
+        raise StudyFileError(
+            source, "evolution.strategy", f"there is no strategy '{name}'{nearest(name, known)}; known: {', '.join(known)}"
+        )
+
+
+def _document(path: Path, source: str) -> dict[str, Any]:
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise StudyFileError(source, "", "there is no such file") from None
+    except OSError as error:
+        raise StudyFileError(source, "", f"can't be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise StudyFileError(source, f"line {1 + error.object[: error.start].count(NEWLINE)}", "is not UTF-8 text") from None
+    try:
+        return tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(source, content, str(error)) from None
+
+
+def _syntax_error(source: str, content: str, message: str) -> StudyFileError:
+    lines = content.splitlines() or [""]
+    place = re.search(r" \(at line (\d+), column \d+\)$| \(at end of document\)$", message)
+    number = int(place[1]) if place and place[1] else len(lines)
+    told = message[: place.start()] if place else message
+    twice = "Cannot overwrite a value" in told or "twice" in told or "Duplicate" in told
+    hint = "it is defined twice; a name is defined once" if twice else "a study file is TOML (https://toml.io)"
+    shown = lines[min(number, len(lines)) - 1].strip()
+    return StudyFileError(source, f"line {number}", f"{told}: `{shown}`; {hint}")
+
+
+def _train(table: Table, study: Study) -> Train:
+    inner = table.table("train")
+    train = Train(**_program(inner, study, _TRAIN, TRAIN_LIMITS))
+    if train.resident and "metrics" in inner.values:
+        raise inner.error("metrics", "is not for a resident program: it answers with its metrics")
+    if train.resident and check_placeholders(train.command, ()):
+        raise inner.error(
+            "command", "a resident program is started before there is a trial, so nothing can be filled in ({{ and }} are braces)"
+        )
+    return train
+
+
+def _evaluate(table: Table, study: Study) -> Evaluate:
+    return Evaluate(**_program(table.table("evaluate"), study, _EVALUATE, {}))
+
+
+def _program(table: Table, study: Study, rules: Mapping[str, Rule], others: Mapping[str, Rule]) -> dict[str, Any]:
+    values = _read(table, rules, others)
+    command = table.value("command", _COMMAND)
+    if not command[0]:
+        raise table.error("command", "its first argument, the program, is empty")
+    if problems := check_placeholders(command, (*study.space.params, *PLACEHOLDERS)):
+        raise table.error("command", problems[0])
+    return values
+
+
+def _read(table: Table, rules: Mapping[str, Rule], others: Mapping[str, Rule]) -> dict[str, Any]:
+    """The values of a table that has other known keys too, which `parse` has read."""
+    table.check_names((*rules, *others))
+    return table.present(rules)
