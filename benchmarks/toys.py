@@ -114,7 +114,7 @@ def best_of(name: str, setting: str, seed: int, directory: Path) -> float:
         "none": broodline.Evolution(strategy="none"),
         "fittest": broodline.Evolution(strategy="generational", parents=max(1, population // 4)),
     }[method]
-    trials = int(resource) // toy.trial_steps if resource else toy.trials * population
+    budget = broodline.Budget(total_steps=int(resource)) if resource else broodline.Budget(generations=toy.trials)
     study = broodline.Study(
         name=f"{name}-{seed}",
         space=toy.space,
@@ -125,7 +125,7 @@ def best_of(name: str, setting: str, seed: int, directory: Path) -> float:
         evolution=evolution,
         store=f"sqlite:///{directory}/toys.db",
     )
-    return float(study.run(trainer(toy), workers=workers, budget=broodline.Budget(trials=trials), show=False).best.fitness)
+    return float(study.run(trainer(toy), workers=workers, budget=budget, show=False).best.fitness)
 
 
 def main() -> None:

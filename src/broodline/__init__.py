@@ -6,16 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from broodline.api import Best, Result, Study
+    from broodline.api import Study
     from broodline.errors import BroodlineError, Stopped
     from broodline.loop import trials
     from broodline.model import Budget, Evolution, Retention
+    from broodline.results import Outcome, Result
+    from broodline.running import RunningTrial
     from broodline.space import Choice, Fixed, Float, Int, Ordered
 
 # Names are loaded when they are used: a resident program that imports broodline needs no database.
 _HOMES = {
-    "Best": "api",
-    "Result": "api",
+    "Outcome": "results",
+    "Result": "results",
     "Study": "api",
     "BroodlineError": "errors",
     "Stopped": "errors",
@@ -23,6 +25,7 @@ _HOMES = {
     "Budget": "model",
     "Evolution": "model",
     "Retention": "model",
+    "RunningTrial": "running",
     "Choice": "space",
     "Fixed": "space",
     "Float": "space",
@@ -32,7 +35,6 @@ _HOMES = {
 
 __version__ = "0.1.0"
 __all__ = [
-    "Best",
     "BroodlineError",
     "Budget",
     "Choice",
@@ -41,8 +43,10 @@ __all__ = [
     "Float",
     "Int",
     "Ordered",
+    "Outcome",
     "Result",
     "Retention",
+    "RunningTrial",
     "Stopped",
     "Study",
     "trials",

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from broodline.errors import CheckpointError
@@ -23,6 +24,7 @@ from broodline.model import Trial
 
 MANIFEST = ".broodline.json"
 _CHUNK = 1 << 20
+_THREADS = 8
 
 
 class StudyFiles:
@@ -35,6 +37,7 @@ class StudyFiles:
 
     def __init__(self, root: Path, *, checksums: bool = False) -> None:
         self.root, self._checksums = root.absolute(), checksums
+        self._background = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
         self.staging, self.checkpoints, self.logs = (self.root / name for name in ("staging", "checkpoints", "logs"))
 
     def prepare(self) -> None:
@@ -57,6 +60,10 @@ class StudyFiles:
     def commit(self, trial: Trial) -> str:
         """Makes what an attempt has staged its checkpoint, whole and durable, by one rename.
 
+        Before the rename everything is flushed, the staging directory's own name too. The rename itself is flushed while the
+        caller goes on: should power fail before that is done, the checkpoint lies under its staged name, whole, and
+        `verified` finishes the rename.
+
         Returns:
             The checkpoint's path, relative to the study's directory.
 
@@ -71,10 +78,10 @@ class StudyFiles:
         if not files:
             raise CheckpointError("no checkpoint: the program left nothing in the directory that it was to save in")
         self._write_manifest(staged, {path.relative_to(staged).as_posix(): path for path in files})
-        for directory in directories:
-            _flush(directory)
+        # Side by side, because a disk makes many flushes durable in the time of one.
+        list(self._background.map(_flush, [*files, staged / MANIFEST, *directories, self.staging]))
         os.rename(staged, committed)
-        _flush(self.checkpoints)
+        self._background.submit(_flush, self.checkpoints)
         return committed.relative_to(self.root).as_posix()
 
     def discard(self, trial: Trial) -> None:
@@ -99,6 +106,7 @@ class StudyFiles:
             CheckpointError: It is missing or damaged.
         """
         path = self.path(checkpoint)
+        self._finish_rename(path)
         try:
             manifest = json.loads((path / MANIFEST).read_bytes())
             for name, size in manifest["files"].items():
@@ -112,25 +120,26 @@ class StudyFiles:
         return path
 
     def remove(self, checkpoint: str) -> None:
-        """Removes a committed checkpoint that nothing needs any more."""
-        shutil.rmtree(self.path(checkpoint), ignore_errors=True)
+        """Removes a committed checkpoint that nothing needs any more, while the caller goes on."""
+        self._background.submit(shutil.rmtree, self.path(checkpoint), ignore_errors=True)
 
     def log(self, trial: Trial) -> Path:
         """Where the output of this attempt goes."""
         return self.logs / f"{_name(trial)}.log"
 
+    def _finish_rename(self, path: Path) -> None:
+        staged = self.staging / path.name
+        if not path.exists() and (staged / MANIFEST).exists():
+            os.rename(staged, path)
+
     def _write_manifest(self, staged: Path, files: dict[str, Path]) -> None:
         manifest: dict[str, object] = {"files": {name: path.lstat().st_size for name, path in files.items()}}
         for path in files.values():
             _check_kind(path, staged)
-            if not path.is_symlink():
-                _flush(path)
         if self._checksums:
             manifest["sha256"] = {name: _sha256(path) for name, path in files.items() if path.is_file()}
         with (staged / MANIFEST).open("w", encoding="utf-8") as file:
             json.dump(manifest, file)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -168,6 +177,8 @@ def _check_kind(path: Path, staged: Path) -> None:
 
 
 def _flush(path: Path) -> None:
+    if path.is_symlink():
+        return  # it is part of its directory, which is flushed
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,9 +11,9 @@ from broodline import definition, lifecycle
 from broodline.client import Answer, Asker, Done, Signal, Start, Wait
 from broodline.errors import StudyChanged, StudyNotFound
 from broodline.evolve import next_trial, program_seed, rerooted
-from broodline.model import Birth, End, Measurement, Pause, Progress, Resume, Study, StudyState, Trial, TrialState
+from broodline.model import Birth, Checkpoint, End, Measurement, Pause, Progress, Resume, Study, StudyState, Trial, TrialState
 from broodline.plugins import load_strategy
-from broodline.retention import keeps_for_good, still_needed
+from broodline.retention import keeps_for_good, unneeded
 from broodline.stores import Store, Transaction
 from broodline.strategies import Strategy
 
@@ -301,12 +301,13 @@ class _Turn:
 
         Only three can be: an older one of its member, its parent's, and the one that it displaced from the best.
         """
-        best = self._tx.best(self.study.checkpoints.keep_best + 1)
-        touched = [finished, *best[self.study.checkpoints.keep_best :]]
+        keep = self.study.checkpoints.keep_best
+        best = self._tx.best(keep + 1)
+        concerned = [finished, *best[keep:]]
         if finished.parent is not None:
-            touched.append(self._trial(finished.parent))
-        candidates = self._tx.sweepable(sorted({trial.member for trial in touched}))
-        return sweep(self._tx, candidates, best[: self.study.checkpoints.keep_best])
+            concerned.append(self._trial(finished.parent))
+        checkpoints = self._tx.checkpoints(sorted({trial.member for trial in concerned}))
+        return sweep(self._tx, checkpoints, best[:keep])
 
     def _in_place_of(self, damaged: int) -> Trial | None:
         """Whom to start from instead: the nearest ancestor that has its checkpoint, or the fittest trial that has."""
@@ -317,7 +318,8 @@ class _Turn:
             ancestor = self._trial(ancestor.parent)
             if ancestor.can_be_parent:
                 return ancestor
-        whole = [trial for trial in (*self._tx.best(1), *self._tx.sweepable()) if trial.can_be_parent]
+        held = [self._trial(checkpoint.trial) for checkpoint in self._tx.checkpoints()]
+        whole = [trial for trial in (*self._tx.best(1), *held) if trial.can_be_parent]
         return min(whole, key=lambda trial: (tuple(-value for value in trial.fitness or ()), trial.number), default=None)
 
     def _trial(self, number: int) -> Trial:
@@ -327,21 +329,15 @@ class _Turn:
         return trial
 
 
-def sweep(transaction: Transaction, candidates: Sequence[Trial], best: Sequence[Trial]) -> list[str]:
+def sweep(transaction: Transaction, checkpoints: Sequence[Checkpoint], best: Sequence[Trial]) -> list[str]:
     """Takes the checkpoints that are not needed out of the store, and returns their paths for removal from the disk.
 
     In this order: a checkpoint that is removed too late costs space, one that is removed too early costs a lineage.
     """
-    in_use = transaction.parents_in_use([trial.number for trial in candidates])
-    members = {trial.member for trial in candidates}
-    last = {member: {trial.number for trial in transaction.last_completed(member)} for member in members}
-    fittest = {trial.number for trial in best}
-    swept = []
-    for trial in candidates:
-        if trial.checkpoint and not still_needed(trial, last_completed=last[trial.member], parents_in_use=in_use, best=fittest):
-            transaction.update(trial.evolve(checkpoint=None))
-            swept.append(trial.checkpoint)
-    return swept
+    in_use = transaction.parents_in_use([checkpoint.trial for checkpoint in checkpoints])
+    swept = unneeded(checkpoints, parents_in_use=in_use, best={trial.number for trial in best})
+    transaction.forget_checkpoints([checkpoint.trial for checkpoint in swept])
+    return [checkpoint.path for checkpoint in swept]
 
 
 def _touched(progress: Progress, now: float, lease: float) -> Progress:

@@ -116,11 +116,10 @@ def changed(old: Study, new: Study) -> list[str]:
     if old.objective != new.objective:
         before, after = (json.dumps(_dump_objective(study.objective)) for study in (old, new))
         lines.append(f"objective: {before} -> {after}")
-    before_all, after_all = _fields(old.evolution), _fields(new.evolution)
     for name in _EVOLUTION:
-        before, after = before_all.get(name), after_all.get(name)
-        if before != after:
-            lines.append(f"evolution.{name}: {before!r} -> {after!r}")
+        knob, turned = getattr(old.evolution, name), getattr(new.evolution, name)
+        if knob != turned:
+            lines.append(f"evolution.{name}: {knob!r} -> {turned!r}")
     return lines + [f"space.{line}" for line in old.space.widened_by(new.space)]
 
 
@@ -204,7 +203,7 @@ def _typed_param(table: Table) -> Param:
 
 
 def _check_identifier(table: Table, name: str, what: str, reserved: tuple[str, ...]) -> None:
-    if not isinstance(name, str) or not re.fullmatch(IDENTIFIER, name):
+    if not re.fullmatch(IDENTIFIER, str(name)):
         raise table.error(str(name), f"the name of a {what} must be letters, digits and '_', the first no digit")
     if name in reserved:
         raise table.error(name, f"'{name}' has a meaning of its own; a {what} may not be named {', '.join(reserved)}")
@@ -230,7 +229,7 @@ def _as_table(value: Any) -> Any:
         return value.params
     if isinstance(value, Objective):
         return _dump_objective(value)
-    return _fields(value) if is_dataclass(value) else value
+    return _fields(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -248,7 +247,4 @@ def _dump_param(param: Param) -> dict[str, Any]:
         return {"fixed": param.value}
     first = [param.low, param.high] if isinstance(param, Float | Int) else list(param.values)
     options = {field.name for field in fields(param) if field.kw_only}
-    dumped = {name: value for name, value in _fields(param).items() if name in options}
-    if param.when:
-        dumped["when"] = {name: list(values) for name, values in param.when.items()}
-    return {param.kind: first, **dumped}
+    return {param.kind: first, **{name: value for name, value in _fields(param).items() if name in options}}

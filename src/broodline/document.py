@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +96,7 @@ def shown(value: Any) -> str:
         case bool():
             return f"{str(value).lower()} (a boolean)"
         case str():
-            return f'"{value}" (a text)'
+            return f"{json.dumps(value, ensure_ascii=False)} (a text)"  # on one line, whatever is in it
         case int() | float():
             return repr(value)
         case Mapping():
@@ -133,7 +135,7 @@ def finite(*, above: float = -math.inf, at_least: float = -math.inf, at_most: fl
 
 def is_finite(value: Any) -> bool:
     """True for a number that a float can hold; a boolean is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf and _fits_float(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def flag(value: Any) -> bool:
@@ -208,10 +210,3 @@ def _asked(rule: Rule) -> str:
     except Unfit as unfit:
         return str(unfit)
     raise AssertionError("a rule accepts anything")
-
-
-def _fits_float(value: float) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False

@@ -115,6 +115,21 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A committed checkpoint that is not kept for good.
+
+    Args:
+        trial: The number of the completed trial that left it.
+        path: Relative to the study's files.
+    """
+
+    trial: int
+    member: int
+    generation: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """What a study may spend; the first that is spent ends it, and None is unlimited.
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from random import Random
 from typing import Any, ClassVar
 
+from broodline.document import LARGEST_INT, is_finite
 from broodline.errors import SpaceError
 
 LEAST_MOVE = 0.02  # of a linear range's width, so that zero is no trap
-LARGEST_INT = 2**53  # every reader of JSON keeps integers up to here
 
-Condition = Mapping[str, Sequence[Any]]
+Condition = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +263,7 @@ def _init_range(init: Any, low: Any, high: Any, number: Callable[[str, Any], Any
 
 
 def _number(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+    if not is_finite(value):
         raise SpaceError(key, f"{value!r} must be a finite number")
     return float(value)
 

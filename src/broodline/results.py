@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from broodline.errors import StudyFailed
 from broodline.fitness import front
+from broodline.lineage import lineage_of
 from broodline.model import Measurement, Trial, TrialState
 from broodline.places import Place
 from broodline.schedule import Schedule, schedule_of
+from broodline.stores import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,22 +76,35 @@ class Result:
 
     def fittest(self, count: int) -> tuple[Outcome, ...]:
         """The fittest completed trials, the fittest first."""
-        with closing(self._place.open(create=False)) as store, store.snapshot(self._study) as records:
-            return tuple(self._outcome(records.trial, trial) for trial in records.best(count))
+        with self._records() as records:
+            return tuple(self._outcome(records, trial) for trial in records.best(count))
 
     def front(self) -> tuple[Outcome, ...]:
         """The completed trials that no other improves on (the Pareto front), the best by the first goal first."""
-        with closing(self._place.open(create=False)) as store, store.snapshot(self._study) as records:
+        with self._records() as records:
             completed = (trial for trial in records.trials() if trial.state is TrialState.COMPLETED)
-            return tuple(self._outcome(records.trial, trial) for trial in front(completed))
+            return tuple(self._outcome(records, trial) for trial in front(completed))
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials, by number."""
-        with closing(self._place.open(create=False)) as store, store.snapshot(self._study) as records:
+        with self._records() as records:
             return tuple(records.trials())
 
     def measurements(self, number: int) -> tuple[Measurement, ...]:
         """What the last attempt at a trial reported, in order of step."""
-        with closing(self._place.open(create=False)) as store, store.snapshot(self._study) as records:
+        with self._records() as records:
             return records.measurements(number)
+
+    @contextmanager
+    def _records(self) -> Iterator[Transaction]:
+        with closing(self._place.open(create=False)) as store, store.snapshot(self._study) as records:
+            yield records
+
+    def _outcome(self, records: Transaction, trial: Trial) -> Outcome:
+        files = self._place.files(self._study)
+        return Outcome(
+            trial=trial,
+            checkpoint=None if trial.checkpoint is None else files.path(trial.checkpoint),
+            lineage=lineage_of(trial.number, records.trial),
+        )

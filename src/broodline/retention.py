@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from broodline.model import Retention, Trial
+from broodline.model import Checkpoint, Retention, Trial
+
+_LAST = 2  # an opponent is drawn from the last two completed trials of a member
 
 
 def keeps_for_good(retention: Retention, trial: Trial) -> bool:
@@ -14,15 +16,16 @@ def keeps_for_good(retention: Retention, trial: Trial) -> bool:
     return retention.keep_all or on_the_grid or passes_a_mark
 
 
-def still_needed(
-    trial: Trial, *, last_completed: Collection[int], parents_in_use: Collection[int], best: Collection[int]
-) -> bool:
-    """Tells whether a checkpoint may still be read; the collections hold numbers of trials.
+def unneeded(checkpoints: Iterable[Checkpoint], *, parents_in_use: Collection[int], best: Collection[int]) -> list[Checkpoint]:
+    """Returns the checkpoints that nothing can read any more.
 
     Args:
-        trial: A completed trial with a checkpoint.
-        last_completed: The last two completed trials of its member: possible opponents, and the initiator yet to come.
-        parents_in_use: The parents of pending and running trials.
-        best: The fittest trials, as many as the user keeps.
+        checkpoints: All of the members concerned.
+        parents_in_use: Numbers of the parents of pending and running trials.
+        best: Numbers of the fittest trials, as many as the user keeps.
     """
-    return trial.kept or any(trial.number in needed for needed in (last_completed, parents_in_use, best))
+    by_member: dict[int, list[Checkpoint]] = {}
+    for checkpoint in sorted(checkpoints, key=lambda each: each.generation):
+        by_member.setdefault(checkpoint.member, []).append(checkpoint)
+    older = [checkpoint for own in by_member.values() for checkpoint in own[:-_LAST]]
+    return [each for each in older if each.trial not in parents_in_use and each.trial not in best]

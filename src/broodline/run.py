@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from types import FrameType
 from typing import Protocol
 
@@ -44,7 +44,7 @@ def run(
     make_trainer: Callable[[], Trainer],
     workers: int,
     options: EngineOptions,
-    watch_of: Callable[[Store], Watch],
+    watch_of: Callable[[Store], AbstractContextManager[Watch]],
     grace: float = GRACE_SECONDS,
 ) -> None:
     """Creates a study or goes on with it, and returns when it is done.
@@ -61,20 +61,16 @@ def run(
         controller = Controller(store)
         controller.open(study)
         files.prepare()
-        watch = watch_of(store)
-        attend(
-            LocalEngine(
+        with watch_of(store) as watch:
+            engine = LocalEngine(
                 job=job_for(study, place, make_trainer),
                 client=controller,
                 devices=options.devices,
                 threads=options.threads,
                 lease=study.limits.lease,
                 say=watch.say,
-            ),
-            workers,
-            watch=watch,
-            grace=grace,
-        )
+            )
+            attend(engine, workers, watch=watch, grace=grace)
         raise_if_failed(store, study.name)
 
 

@@ -109,7 +109,8 @@ def _document(path: Path, source: str) -> dict[str, Any]:
     except OSError as error:
         raise StudyFileError(source, "", f"can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise StudyFileError(source, f"line {1 + error.object[: error.start].count(NEWLINE)}", "is not UTF-8 text") from None
+        before = error.object[: error.start].count(b"\n")
+        raise StudyFileError(source, f"line {before + 1}", "is not UTF-8 text") from None
     try:
         return tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
@@ -121,7 +122,7 @@ def _syntax_error(source: str, content: str, message: str) -> StudyFileError:
     place = re.search(r" \(at line (\d+), column \d+\)$| \(at end of document\)$", message)
     number = int(place[1]) if place and place[1] else len(lines)
     told = message[: place.start()] if place else message
-    twice = "Cannot overwrite a value" in told or "twice" in told or "Duplicate" in told
+    twice = re.search("overwrite|mutate|twice|[Dd]uplicate", told)
     hint = "it is defined twice; a name is defined once" if twice else "a study file is TOML (https://toml.io)"
     shown = lines[min(number, len(lines)) - 1].strip()
     return StudyFileError(source, f"line {number}", f"{told}: `{shown}`; {hint}")

@@ -51,7 +51,7 @@ class LocalEngine:
     Args:
         job: What they work on.
         client: Renews their leases, also while a trainer holds the interpreter; takes back what the dead held.
-        first: The number of the first worker.
+        name: The name of the worker at a place, counted from 0.
         devices: Handed out among the workers.
         threads: For numeric libraries, each worker.
         lease: Seconds that a lease lasts.
@@ -60,7 +60,7 @@ class LocalEngine:
 
     job: Job
     client: Client
-    first: int = 0
+    name: Callable[[int], str] = str
     devices: tuple[str, ...] = ()
     threads: int = 1
     lease: float = 30.0
@@ -105,7 +105,7 @@ class LocalEngine:
             self.client.release(self.job.study, dead)
 
     def _spawn(self, place: int) -> None:
-        asker = Asker(worker=str(self.first + place), session=uuid.uuid4().hex)
+        asker = Asker(worker=self.name(place), session=uuid.uuid4().hex)
         devices = devices_of(self.devices, place, self._workers)
         popen = subprocess.Popen(
             [sys.executable, "-c", _START],

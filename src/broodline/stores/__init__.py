@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from broodline.errors import StoreError
-from broodline.model import Measurement, Population, Progress, Trial
+from broodline.model import Checkpoint, Measurement, Population, Progress, Trial
 
 
 class Transaction(Population, Protocol):
@@ -54,8 +54,11 @@ class Transaction(Population, Protocol):
     def parents_in_use(self, numbers: Sequence[int]) -> frozenset[int]:
         """Which of these trials are parents of pending or running ones."""
 
-    def sweepable(self, members: Sequence[int] | None = None) -> tuple[Trial, ...]:
-        """The trials of these members (None: of all) that have a checkpoint which is not kept for good."""
+    def checkpoints(self, members: Sequence[int] | None = None) -> tuple[Checkpoint, ...]:
+        """The checkpoints of these members (None: of all) that are not kept for good."""
+
+    def forget_checkpoints(self, trials: Sequence[int]) -> None:
+        """Takes the checkpoints of these trials out of the records."""
 
     def add_measurements(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> None:
         """Appends what an attempt at a trial reported."""

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from broodline.errors import StudyNotFound
-from broodline.model import Measurement, Progress, Trial
+from broodline.model import Checkpoint, Measurement, Progress, Trial
 from broodline.stores import schema
 from broodline.stores.rows import (
     progress_of_row,
@@ -61,8 +61,12 @@ PARENTS_IN_USE = _by(
     "children_in_training",
     sa.select(trials.c.parent).select_from(trials).where(_study, schema.UNFINISHED, _among(trials.c.parent, "numbers")),
 )
-SWEEPABLE = _by("sweepable_checkpoints", _trials.where(schema.SWEEPABLE))
-SWEEPABLE_OF = SWEEPABLE.where(_among(trials.c.member, "members"))
+CHECKPOINTS = _by(
+    "sweepable_checkpoints",
+    sa.select(trials.c.number, trials.c.member, trials.c.generation, trials.c.checkpoint).where(_study, schema.SWEEPABLE),
+)
+CHECKPOINTS_OF = CHECKPOINTS.where(_among(trials.c.member, "members"))
+FORGET_CHECKPOINTS = sa.update(trials).where(_study, _among(trials.c.number, "numbers")).values(checkpoint=None)
 MEASUREMENTS = (
     sa.select(measurements.c.attempt, measurements.c.step, measurements.c.metrics)
     .where(measurements.c.study == sa.bindparam("of_study"), measurements.c.trial == sa.bindparam("of_trial"))
@@ -164,8 +168,18 @@ class SqlTransaction:
         values = {"of_study": self._study, "numbers": list(numbers)}
         return frozenset(self._connection.scalars(PARENTS_IN_USE, values)) if numbers else frozenset()
 
-    def sweepable(self, members: Sequence[int] | None = None) -> tuple[Trial, ...]:
-        return _by_number(self._all(SWEEPABLE) if members is None else self._all(SWEEPABLE_OF, members=list(members)))
+    def checkpoints(self, members: Sequence[int] | None = None) -> tuple[Checkpoint, ...]:
+        values = {"of_study": self._study} | ({} if members is None else {"members": list(members)})
+        rows = self._connection.execute(CHECKPOINTS if members is None else CHECKPOINTS_OF, values)
+        return tuple(
+            Checkpoint(trial=number, member=member, generation=generation, path=path) for number, member, generation, path in rows
+        )
+
+    def forget_checkpoints(self, trials: Sequence[int]) -> None:
+        if trials:
+            self._connection.execute(FORGET_CHECKPOINTS, {"of_study": self._study, "numbers": list(trials)})
+        for number in self._known.keys() & set(trials):
+            self._known[number] = self._known[number].evolve(checkpoint=None)
 
     def add_measurements(self, number: int, attempt: int, measurements_: Sequence[Measurement]) -> None:
         key = {"study": self._study, "trial": number, "attempt": attempt}
@@ -178,16 +192,18 @@ class SqlTransaction:
 
     def _one(self, query: sa.Select[Any], **values: Any) -> Trial | None:
         row = self._connection.execute(query, {"of_study": self._study, **values}).mappings().first()
-        return None if row is None else self._remembered(trial_of_row(row))
+        return None if row is None else self._remembered(row)
 
     def _all(self, query: sa.Select[Any], **values: Any) -> tuple[Trial, ...]:
         rows = self._connection.execute(query, {"of_study": self._study, **values}).mappings()
-        return tuple(self._remembered(trial_of_row(row)) for row in rows)
+        return tuple(self._remembered(row) for row in rows)
 
-    def _remembered(self, trial: Trial) -> Trial:
-        """Nobody else writes while this transaction is open, so what was read once stays true."""
-        self._known[trial.number] = trial
-        return trial
+    def _remembered(self, row: sa.RowMapping) -> Trial:
+        """Nobody else's writes are seen while this transaction is open, so what was read once stays true."""
+        number = int(row["number"])
+        if number not in self._known:
+            self._known[number] = trial_of_row(row)
+        return self._known[number]
 
 
 def _by_number(trials_: tuple[Trial, ...]) -> tuple[Trial, ...]:

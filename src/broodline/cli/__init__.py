@@ -1,0 +1,79 @@
+"""The command line: one small file a command. Whatever takes time to import is imported inside of the commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from broodline import __version__
+from broodline.cli import best, export, lineage, run, schedule, status, stop, trials, worker
+from broodline.errors import BroodlineError, StoreError, UsageError
+
+COMMANDS = (run, worker, status, trials, best, lineage, schedule, stop, export)
+
+DONE, FAILED, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+_EPILOG = """\
+exit status: 0 done; 1 the study failed; 2 wrong use; 130 interrupted (the same command goes on)
+
+example:
+  broodline run study.toml
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status; errors of broodline are told without a traceback."""
+    arguments = parser().parse_args(argv)
+    _never_fail_on_a_character()
+    try:
+        arguments.main(arguments)
+        sys.stdout.flush()
+    except BroodlineError as error:
+        print(f"broodline: error: {error}", file=sys.stderr)
+        return WRONG_USE if isinstance(error, UsageError | StoreError) else FAILED
+    except KeyboardInterrupt:
+        print("broodline: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return BROKEN_PIPE
+    return DONE
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    whole = argparse.ArgumentParser(
+        prog="broodline",
+        description="Population based training of any program that can save its weights, load them, and tell how good they are.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    whole.add_argument("--version", action="version", version=f"broodline {__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        one = commands.add_parser(
+            command.__name__.rpartition(".")[2],
+            help=command.PURPOSE,
+            description=command.PURPOSE,
+            epilog=f"example:\n  {command.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_arguments(one)
+        one.set_defaults(main=command.main)
+    return whole
+
+
+def _never_fail_on_a_character() -> None:
+    """A terminal or a locale without some character shows another one in its place."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    """Whoever read our output has enough (`| head`); else Python would complain of it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,62 @@
+"""Which trial a command is about: the best one, or the one that was asked for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from broodline.cli.target import Target, add_target
+from broodline.cli.values import trial_number
+from broodline.errors import UsageError
+
+if TYPE_CHECKING:
+    from broodline.model import Study, Trial
+    from broodline.stores import Transaction
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that name a study and one of its trials."""
+    add_target(parser)
+    parser.add_argument("--trial", metavar="N", type=trial_number, help="of trial N (default: of the best trial)")
+
+
+def chosen_lineage(records: Transaction, target: Target, number: int | None) -> tuple[Trial, ...]:
+    """The lineage of the trial of that number; None: of the best.
+
+    Raises:
+        UsageError: There is no such trial.
+    """
+    from broodline.lineage import lineage_of
+
+    return lineage_of(best_of(records, target, 1)[0].number if number is None else number, records.trial)
+
+
+def best_of(records: Transaction, target: Target, count: int | None) -> tuple[Trial, ...]:
+    """The fittest completed trials, the fittest first.
+
+    Args:
+        records: Of the study.
+        target: The study.
+        count: At most so many; None: one, or the whole Pareto front where goals are compared by Pareto improvement.
+
+    Raises:
+        UsageError: No trial has completed.
+    """
+    from broodline.controller import study_from
+
+    study = study_from(records.definition())
+    found = _front(records)[:count] if _is_pareto(study) else records.best(count or 1)
+    if not found:
+        raise UsageError(f"study '{target.name}': no trial has completed yet, so there is no best one")
+    return tuple(found)
+
+
+def _is_pareto(study: Study) -> bool:
+    return len(study.objective.goals) > 1 and not study.objective.weighted
+
+
+def _front(records: Transaction) -> list[Trial]:
+    from broodline.fitness import front
+    from broodline.model import TrialState
+
+    return front(trial for trial in records.trials() if trial.state is TrialState.COMPLETED)

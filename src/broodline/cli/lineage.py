@@ -1,0 +1,31 @@
+"""`broodline lineage`."""
+
+from __future__ import annotations
+
+import argparse
+
+from broodline.cli.chosen import add_choice, chosen_lineage
+from broodline.cli.target import target_of
+
+PURPOSE = "Show where a trial comes from: itself, its parent, its parent's parent, back to generation 0."
+EXAMPLE = "broodline lineage study.toml --trial 42"
+
+add_arguments = add_choice
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Shows a lineage."""
+    from broodline.controller import study_from
+    from broodline.views.records import record, to_json
+    from broodline.views.tables import console
+    from broodline.views.tables import lineage as table_of
+
+    target = target_of(arguments)
+    with target.records() as records:
+        study = study_from(records.definition())
+        lineage = chosen_lineage(records, target, arguments.trial)
+    if not arguments.json:
+        console().print(table_of(study, lineage))
+    else:
+        for trial in lineage:
+            print(to_json(record(trial, target.files)))

@@ -1,0 +1,70 @@
+"""`broodline run`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from broodline.cli.target import Target, add_target, file_of, target_of
+from broodline.cli.training import grace_of, overview_of, tell_end, trainer_of
+from broodline.cli.values import at_least_one
+from broodline.errors import StoreError, StudyFailed, StudyNotFound, WorkerError
+
+if TYPE_CHECKING:
+    from broodline.studyfile import StudyFile
+
+PURPOSE = "Run a study, or go on with it: starts workers, and ends when the budget is spent."
+EXAMPLE = "broodline run study.toml --workers 4"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_target(parser, by_name=False)
+    parser.add_argument("--workers", metavar="W", type=at_least_one, help="worker processes (default: as the study file says)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs a study."""
+    target = target_of(arguments)
+    file = file_of(target)
+    workers = arguments.workers or file.study.workers
+    before = _finished_before(target)
+    _warn_of_spares(file, workers)
+    try:
+        _run(target, file, workers=workers, json=arguments.json)
+    except (KeyboardInterrupt, StudyFailed, WorkerError):
+        tell_end(target, json=arguments.json)
+        raise
+    tell_end(target, json=arguments.json, before=before)
+
+
+def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
+    from broodline.run import run
+    from broodline.views.live import quiet, watching
+
+    run(
+        file.study,
+        place=target.place,
+        make_trainer=trainer_of(file),
+        workers=workers,
+        options=file.engine,
+        watch_of=quiet if json else watching(target.name, workers=workers),
+        grace=grace_of(file),
+    )
+
+
+def _finished_before(target: Target) -> int | None:
+    try:
+        return overview_of(target).progress.finished
+    except (StoreError, StudyNotFound):  # it is yet to be created; what is wrong with the store is told when it is
+        return None
+
+
+def _warn_of_spares(file: StudyFile, workers: int) -> None:
+    if workers > file.study.population:
+        print(
+            f"broodline: warning: {workers} workers, but a population of {file.study.population}: "
+            f"{workers - file.study.population} of them are spares, and wait",
+            file=sys.stderr,
+        )

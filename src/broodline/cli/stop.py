@@ -1,0 +1,48 @@
+"""`broodline stop`."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+
+from broodline.cli.target import add_target, target_of
+from broodline.model import Progress, StudyState
+
+PURPOSE = "End a study that is running, from anywhere: no new trial starts. `broodline run` goes on with it."
+EXAMPLE = "broodline stop study.toml --now"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_target(parser)
+    parser.add_argument("--now", action="store_true", help="call running trials back, instead of letting them finish")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Ends a study."""
+    from broodline.controller import Controller
+    from broodline.views import wording
+    from broodline.views.overview import read
+    from broodline.views.records import to_json
+
+    target = target_of(arguments)
+    with closing(target.place.open(create=False)) as store:
+        with store.snapshot(target.name) as records:
+            view = read(records)
+        if _is_heard(view.progress, now=arguments.now):
+            Controller(store).end(target.name, now=arguments.now, reason="stopped by `broodline stop`")
+        with store.snapshot(target.name) as records:
+            view = read(records)
+    if arguments.json:
+        print(to_json(view.document(target.files)))
+        return
+    print(f"study '{target.name}' is {view.standing}: {view.reason}")
+    if view.running:
+        what = "are called back" if arguments.now else "finish"
+        print(f"{wording.counted(len(view.running), 'running trial')} {what}")
+    print(f"{target.command('run') if target.file else '`broodline run` with its study file'} goes on with it")
+
+
+def _is_heard(progress: Progress, *, now: bool) -> bool:
+    """False where a study has ended already, so that stopping it must not hide why."""
+    return progress.state is StudyState.ACTIVE or (now and progress.state is StudyState.STOPPING)

@@ -1,0 +1,106 @@
+"""Which study a command is about: a study file, or a name and the store that it is in."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from broodline.errors import UsageError
+
+if TYPE_CHECKING:
+    from broodline.checkpoints import StudyFiles
+    from broodline.places import Place
+    from broodline.stores import Transaction
+    from broodline.studyfile import StudyFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A study.
+
+    Args:
+        name: Its name.
+        place: Where it lives.
+        file: Its study file, if it was named by that.
+        store: The store, if it was named on the command line.
+    """
+
+    name: str
+    place: Place
+    file: StudyFile | None
+    store: str | None
+
+    @property
+    def files(self) -> StudyFiles:
+        """Its checkpoints and logs."""
+        return self.place.files(self.name)
+
+    def command(self, name: str) -> str:
+        """Another command about this study, as it is typed."""
+        study = self.name if self.file is None else str(self.file.path)
+        return shlex.join(["broodline", name, study, *([] if self.store is None else ["--store", self.store])])
+
+    @contextmanager
+    def records(self) -> Iterator[Transaction]:
+        """A consistent view of its records.
+
+        Raises:
+            StoreError: There is no such store; none is created.
+            StudyNotFound: The store has no such study.
+        """
+        with closing(self.place.open(create=False)) as store, store.snapshot(self.name) as records:
+            yield records
+
+
+def add_target(parser: argparse.ArgumentParser, *, by_name: bool = True) -> None:
+    """Adds the arguments that name a study, and `--json`.
+
+    Args:
+        parser: Of one command.
+        by_name: The command needs no study file: a name will do.
+    """
+    told = "the study file, or the name of a study in the store" if by_name else "the study file"
+    parser.add_argument("study", metavar="STUDY.toml", help=told)
+    default = "sqlite:///broodline.db beside the study file"
+    parser.add_argument("--store", metavar="URL", help=f"where the study is kept, such as sqlite:///PATH (default: {default})")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def target_of(arguments: argparse.Namespace) -> Target:
+    """The study that the command line names.
+
+    Raises:
+        UsageError: It names none, or the study file has a mistake.
+    """
+    from broodline.places import Place, beside
+
+    path, store = Path(arguments.study), arguments.store
+    if _is_file(path):
+        from broodline.studyfile import read
+
+        file = read(path)
+        place = beside(path) if store is None else Place(url=store)
+        return Target(name=file.study.name, place=place, file=file, store=store)
+    if store is None:
+        raise UsageError(f"'{path}' is no study file (STUDY.toml); to name a study, tell its store too: --store URL")
+    return Target(name=arguments.study, place=Place(url=store), file=None, store=store)
+
+
+def file_of(target: Target) -> StudyFile:
+    """The study file of a command that needs one.
+
+    Raises:
+        UsageError: The study was named without it.
+    """
+    if target.file is None:
+        raise UsageError(f"'{target.name}' is no study file (STUDY.toml): what is run comes from there, never from the store")
+    return target.file
+
+
+def _is_file(path: Path) -> bool:
+    return path.suffix == ".toml" or len(path.parts) > 1 or path.is_file()

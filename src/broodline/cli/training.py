@@ -1,0 +1,79 @@
+"""What `run` and `worker` share: the trainer of a study file, and the end of a run told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from broodline.cli.target import Target
+from broodline.errors import UsageError
+
+if TYPE_CHECKING:
+    from broodline.studyfile import StudyFile
+    from broodline.trainers import Trainer
+    from broodline.views.overview import Overview
+
+
+def trainer_of(file: StudyFile) -> Callable[[], Trainer]:
+    """Makes, in each worker, what trains by the program of a study file.
+
+    Raises:
+        UsageError: The file names no program.
+    """
+    if file.train is None:
+        raise UsageError(f'{file.path}: has no [train], so there is nothing to run; add [train] command = ["python", "train.py"]')
+    if file.train.resident:
+        from broodline.trainers.resident import ResidentTrainer
+
+        return partial(ResidentTrainer, file.train, file.evaluate, cwd=file.folder)
+    from broodline.trainers.command import CommandTrainer
+
+    return partial(CommandTrainer, file.train, file.evaluate, cwd=file.folder)
+
+
+def grace_of(file: StudyFile) -> float:
+    """Seconds that workers are given to end: the program's, and some to give its trial back."""
+    from broodline.run import GRACE_SECONDS
+
+    return GRACE_SECONDS + (0.0 if file.train is None else file.train.grace)
+
+
+def overview_of(target: Target) -> Overview:
+    """How the study stands now."""
+    from broodline.views.overview import read
+
+    with target.records() as records:
+        return read(records)
+
+
+def tell_end(target: Target, *, json: bool, before: int | None = None) -> None:
+    """Prints how a run ended.
+
+    Args:
+        target: The study.
+        json: As one line of JSON.
+        before: How many trials had finished before this run.
+    """
+    from broodline.views import panels
+    from broodline.views.overview import Standing
+    from broodline.views.records import to_json
+    from broodline.views.tables import console
+
+    view = overview_of(target)
+    if json:
+        print(to_json(view.document(target.files)), flush=True)
+        return
+    printer = console()
+    printer.print(panels.overview(view))
+    if view.best is not None and view.best.checkpoint is not None:
+        printer.print(f"checkpoint  {target.files.path(view.best.checkpoint)}", soft_wrap=True)
+    if view.standing is Standing.DONE:
+        printer.print(_next_steps(target, nothing_done=before == view.progress.finished), soft_wrap=True)
+    elif view.standing in (Standing.RESTING, Standing.STOPPED, Standing.STOPPING):
+        printer.print(f"\n{target.command('run')}   goes on with it", soft_wrap=True)
+
+
+def _next_steps(target: Target, *, nothing_done: bool) -> str:
+    spent = "There was nothing left to do. To go on" if nothing_done else "To go on"
+    return f"\n{target.command('schedule')}   shows how the best came to be\n{spent}, raise the [budget] and run the study again."

@@ -1,0 +1,72 @@
+"""`broodline worker`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from broodline.cli.target import Target, add_target, file_of, target_of
+from broodline.cli.training import grace_of, tell_end, trainer_of
+from broodline.errors import StudyChanged
+
+if TYPE_CHECKING:
+    from broodline.model import Study
+    from broodline.stores import Store
+    from broodline.studyfile import StudyFile
+
+PURPOSE = "Join a study that exists with one more worker, from any process; what it runs comes from its own study file."
+EXAMPLE = "broodline worker study.toml --store sqlite:////data/broodline.db"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_target(parser, by_name=False)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Works until the study is done."""
+    target = target_of(arguments)
+    _work(target, file_of(target), json=arguments.json)
+    tell_end(target, json=arguments.json)
+
+
+def _work(target: Target, file: StudyFile, *, json: bool) -> None:
+    from broodline.controller import Controller
+    from broodline.engines.local import LocalEngine
+    from broodline.run import attend, interruptible, job_for, raise_if_failed
+    from broodline.views.live import quiet, watching
+
+    make_trainer = trainer_of(file)
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    with closing(target.place.open(create=False)) as store, interruptible():
+        _check_same(store, file.study)
+        with (quiet if json else watching(target.name))(store) as watch:
+            engine = LocalEngine(
+                job=job_for(file.study, target.place, make_trainer),
+                client=Controller(store),
+                name=lambda _place: name,
+                devices=file.engine.devices,
+                threads=file.engine.threads,
+                lease=file.study.limits.lease,
+                say=watch.say,
+            )
+            attend(engine, 1, watch=watch, grace=grace_of(file))
+        raise_if_failed(store, target.name)
+
+
+def _check_same(store: Store, study: Study) -> None:
+    """Refuses to train another study of the same name.
+
+    Raises:
+        StudyChanged: The study in the store was defined otherwise.
+    """
+    from broodline.controller import study_from
+    from broodline.definition import changed
+
+    with store.snapshot(study.name) as records:
+        differences = changed(study_from(records.definition()), study)
+    if differences:
+        raise StudyChanged(f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences))

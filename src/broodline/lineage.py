@@ -1,0 +1,31 @@
+"""A trial, its parent, its parent's parent, back to one that started from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from broodline.errors import UsageError
+from broodline.model import Trial
+
+
+def lineage_of(number: int, trial_of: Callable[[int], Trial | None]) -> tuple[Trial, ...]:
+    """The lineage of a trial: itself first, the trial that started from nothing last.
+
+    Args:
+        number: The trial's number.
+        trial_of: Finds a trial by its number.
+
+    Raises:
+        UsageError: There is no such trial.
+    """
+    lineage = [_found(number, trial_of)]
+    while (parent := lineage[-1].parent) is not None:
+        lineage.append(_found(parent, trial_of))
+    return tuple(lineage)
+
+
+def _found(number: int, trial_of: Callable[[int], Trial | None]) -> Trial:
+    trial = trial_of(number)
+    if trial is None:
+        raise UsageError(f"the study has no trial {number}; `broodline trials` lists those that it has")
+    return trial

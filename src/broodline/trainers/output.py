@@ -1,0 +1,106 @@
+"""What programs print: kept in the log of the trial, and told where it failed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from broodline.trainers.measuring import found
+
+TAIL_LINES, TAIL_BYTES = 20, 4096
+_LONGEST_LINE = 1 << 20
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[BinaryIO]:
+    """A log, empty and open to be appended to; it is removed if it stays empty."""
+    with path.open("wb") as file:
+        file.truncate()
+    with path.open("ab", buffering=0) as file:
+        try:
+            yield file
+        finally:
+            if not os.fstat(file.fileno()).st_size:
+                path.unlink(missing_ok=True)
+
+
+def tail(path: Path, since: int = 0) -> str:
+    """The last lines of a log, from a byte on; undecodable bytes are replaced, and "" is said of a log that isn't there."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(since, size - TAIL_BYTES))
+            return last_lines(file.read().decode(errors="replace"))
+    except OSError:
+        return ""
+
+
+def last_lines(text: str, lines: int = TAIL_LINES) -> str:
+    """The last lines of a text, without trailing space."""
+    return "\n".join(text.rstrip().splitlines()[-lines:])
+
+
+class JsonLines:
+    """Copies a program's standard output into its log, and remembers the last line that is a JSON object.
+
+    Args:
+        log: Where the output goes.
+    """
+
+    def __init__(self, log: BinaryIO) -> None:
+        self._log, self._begun = log, b""
+        self._last: dict[str, Any] | None = None
+
+    def hear(self, data: bytes) -> None:
+        """Takes some output; b"" ends it."""
+        self._log.write(data)
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        self._begun = self._begun[-_LONGEST_LINE:]
+        for line in lines:
+            self._look_at(line)
+
+    def last(self) -> dict[str, Any] | None:
+        """The last JSON object, or None if there was none; to be asked when all has been heard."""
+        self._look_at(self._begun)
+        self._begun = b""
+        return self._last
+
+    def _look_at(self, line: bytes) -> None:
+        values = found(line.decode(errors="replace"))
+        self._last = self._last if values is None else values
+
+
+@contextmanager
+def captured(path: Path) -> Iterator[None]:
+    """Sends what this process and those that it starts print into a log, at the level of file descriptors."""
+    with log_file(path) as file:
+        _flush()
+        saved = os.dup(1), os.dup(2)
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            yield
+        finally:
+            _flush()
+            for descriptor, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)
+
+
+def _flush() -> None:
+    """Empties the buffers of Python, and those of C, which print when they like where the output is no terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError):
+            pass  # there is none, or it is closed
+    _flush_c()
+
+
+def _flush_c() -> None:
+    if library := _c_library():
+        library.fflush(None)

@@ -1,0 +1,125 @@
+"""How a study stands, for people: what `status` prints once, and the live view again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from broodline.model import Trial
+from broodline.views import wording
+from broodline.views.overview import Overview, Spending, Standing
+from broodline.views.tables import table
+
+STYLES: Mapping[Standing, str] = {
+    Standing.NEW: "cyan",
+    Standing.RUNNING: "cyan",
+    Standing.RESTING: "yellow",
+    Standing.STOPPING: "yellow",
+    Standing.STOPPED: "yellow",
+    Standing.DONE: "green",
+    Standing.FAILED: "red",
+}
+_ENDED = (Standing.DONE, Standing.STOPPING, Standing.STOPPED, Standing.FAILED)
+_BAR_WIDTH = 40
+_SHOWN_FAILURES = 3
+
+
+def overview(view: Overview) -> Group:
+    """How a study stands."""
+    busy = [workers(view.running, (), view.now)] if view.running else []
+    return Group(headline(view), "", *facts(view), *busy, *remarks(view))
+
+
+def headline(view: Overview, *, rate: float | None = None) -> Text:
+    """The study's name, where it stands, how fast it goes.
+
+    Args:
+        view: The overview.
+        rate: Trials a second; None: the mean over the study.
+    """
+    study, pace = view.study, view.rate if rate is None else rate
+    text = Text.assemble((study.name, "bold"), "  ", (view.standing, STYLES[view.standing]))
+    if view.reason and view.standing in _ENDED:
+        text.append(f" ({view.reason.splitlines()[0]})", STYLES[view.standing])
+    told = [f"population {study.population}", study.evolution.strategy, wording.span(view.elapsed)]
+    if pace is not None:
+        told.append(f"{wording.value(float(pace), 3)} trials/s")
+    return text.append("  " + ", ".join(told), "dim")
+
+
+def facts(view: Overview) -> list[RenderableType]:
+    """The budgets, the trials so far, and the best one."""
+    made = Table.grid(padding=(0, 2))
+    for spending in view.budget:
+        bar = "" if spending.fraction is None else ProgressBar(total=1.0, completed=spending.fraction, width=_BAR_WIDTH)
+        made.add_row(spending.name, bar, spent(spending))
+    return [made, counts(view), *_best(view)]
+
+
+def spent(spending: Spending) -> str:
+    """How much of a budget is spent, as a text."""
+    if spending.name == "target":
+        value = "no value yet" if spending.spent is None else wording.value(spending.spent, 5)
+        return f"{value}, to reach {wording.value(spending.limit, 5)}"
+    amount = spending.spent or 0.0
+    if spending.name == "time":
+        return f"{wording.span(amount)} of {wording.span(spending.limit)}"
+    return f"{amount:,.1f} of {spending.limit:,}" if spending.name == "generations" else f"{amount:,} of {spending.limit:,}"
+
+
+def counts(view: Overview) -> Text:
+    """How many trials there are of each kind, on one line."""
+    text = Text(f"{wording.counted(view.progress.completed, 'trial')} completed", "green")
+    if view.running:
+        text.append(f", {len(view.running)} running", "cyan")
+    if view.pending:
+        text.append(f", {len(view.pending)} pending", "yellow")
+    if view.unsuccessful_count:
+        text.append(f", {view.unsuccessful_count:,} failed or stopped", "red")
+    return text
+
+
+def workers(running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
+    """What each worker does now, a row each.
+
+    Args:
+        running: The running trials.
+        idle: Names of workers that have none.
+        now: The store's clock.
+    """
+    numbers = ("trial", "member", "generation", "steps", "for")
+    made = table("worker", *numbers, "params", right=numbers)
+    rows: dict[str, list[str]] = {name: [name, "", "", "", "", "", "waits"] for name in idle}
+    rows |= {trial.worker or "?": _row(trial, now) for trial in running}
+    for name in sorted(rows, key=lambda name: (len(name), name)):
+        *short, last = rows[name]
+        made.add_row(*short, Text(last, overflow="ellipsis", no_wrap=True))
+    return made
+
+
+def remarks(view: Overview) -> list[Text]:
+    """The last failures, and what needs attention, a line each."""
+    failures = [wording.outcome(trial) for trial in view.unsuccessful[:_SHOWN_FAILURES]]
+    lines = [Text(line, "red", overflow="ellipsis", no_wrap=True) for line in failures]
+    return lines + [Text(f"! {line}", "yellow") for line in view.attention]
+
+
+def _best(view: Overview) -> list[RenderableType]:
+    if view.best is None:
+        return []
+    where = f"trial {view.best.number}, member {view.best.member}, generation {view.best.generation}, step {view.best.end:,}"
+    made = Table.grid(padding=(0, 2))
+    made.add_row("best", Text(wording.score(view.study, view.best), "bold green"))
+    made.add_row("", Text(wording.params(view.best.params), overflow="fold"))
+    made.add_row("", Text(where, "dim"))
+    return [made]
+
+
+def _row(trial: Trial, now: float) -> list[str]:
+    place = [str(trial.number), str(trial.member), str(trial.generation), f"{trial.start} → {trial.end}"]
+    since = "" if trial.started is None else wording.span(now - trial.started)
+    return [trial.worker or "?", *place, since, wording.params(trial.params)]

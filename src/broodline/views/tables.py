@@ -1,0 +1,118 @@
+"""Trials, lineages and schedules as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from broodline.checkpoints import StudyFiles
+from broodline.model import Study, Trial, TrialState
+from broodline.schedule import Schedule
+from broodline.views import wording
+
+STATE_STYLES: Mapping[str, str] = {
+    TrialState.PENDING: "yellow",
+    TrialState.RUNNING: "cyan",
+    TrialState.COMPLETED: "green",
+    TrialState.FAILED: "red",
+    TrialState.STOPPED: "magenta",
+}
+_UNBOUNDED = 10_000
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that wraps and colours for people only: into a pipe or a file, lines are as long as they are."""
+    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not found.is_terminal:
+        found.width = _UNBOUNDED
+    return found
+
+
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table with these columns, some of them aligned to the right."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        wide = column in ("params", "changes", "reason", "checkpoint")
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=not wide, overflow="fold")
+    return made
+
+
+def trials(study: Study, shown: Iterable[Trial]) -> Table:
+    """Trials, one a row."""
+    numbers = ("trial", "member", "generation", "parent", "steps")
+    made = table(*numbers[:3], "state", *numbers[3:], "result", "params", right=numbers)
+    for trial in shown:
+        made.add_row(
+            str(trial.number),
+            str(trial.member),
+            str(trial.generation),
+            Text(trial.state, STATE_STYLES[trial.state]),
+            "" if trial.parent is None else str(trial.parent),
+            f"{trial.start} → {trial.end}",
+            wording.score(study, trial) or (trial.reason or "").partition("\n")[0],
+            wording.params(trial.params),
+        )
+    return made
+
+
+def lineage(study: Study, ancestors: Sequence[Trial]) -> Table:
+    """A lineage, the trial first; what happened to each trial's params against its parent's."""
+    numbers = ("trial", "member", "generation", "steps")
+    made = table(*numbers, "result", "changes", right=numbers)
+    for trial, parent in zip(ancestors, [*ancestors[1:], None], strict=True):
+        made.add_row(
+            str(trial.number),
+            str(trial.member),
+            str(trial.generation),
+            f"{trial.start} → {trial.end}",
+            wording.score(study, trial) or trial.state,
+            wording.params(trial.params) if parent is None else wording.changes(trial, parent),
+        )
+    return made
+
+
+def schedule(learned: Schedule) -> Table:
+    """A schedule, a row a segment and a column a parameter; what changed stands out."""
+    names = list(dict.fromkeys(chain.from_iterable(segment.params for segment in learned.segments)))
+    made = table("from step", *names, right=("from step", *names))
+    before: Mapping[str, object] = learned.segments[0].params
+    for segment in learned.segments:
+        made.add_row(str(segment.start), *(_cell(before, segment.params, name) for name in names))
+        before = segment.params
+    return made
+
+
+def best(study: Study, shown: Sequence[Trial], files: StudyFiles) -> Group:
+    """The best trials, one block each."""
+    return Group(*(_block(_facts_of_best(study, trial, files)) for trial in shown))
+
+
+def _facts_of_best(study: Study, trial: Trial, files: StudyFiles) -> dict[str, str]:
+    metrics = ", ".join(f"{name} {wording.value(each, 5)}" for name, each in (trial.metrics or {}).items())
+    return {
+        "best": f"{wording.score(study, trial)}  (trial {trial.number}, member {trial.member}, generation {trial.generation})",
+        "metrics": metrics,
+        "params": wording.params(trial.params),
+        "steps": f"{trial.end:,}",
+        "checkpoint": "swept" if trial.checkpoint is None else str(files.path(trial.checkpoint)),
+    }
+
+
+def _block(facts: Mapping[str, str]) -> Table:
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, fact in facts.items():
+        made.add_row(name, fact)
+    made.add_row("", "")
+    return made
+
+
+def _cell(before: Mapping[str, object], now: Mapping[str, object], name: str) -> Text:
+    changed = name in now and before.get(name) != now[name]
+    return Text(wording.value(now[name]) if name in now else "", "bold cyan" if changed else "")

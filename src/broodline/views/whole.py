@@ -1,0 +1,43 @@
+"""All of a study as one JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from broodline.checkpoints import StudyFiles
+from broodline.model import Progress, Trial
+from broodline.stores import Transaction
+from broodline.views.records import measurement_record, moment, record, to_json
+
+FORMAT = 1
+
+
+def whole_study(records: Transaction, files: StudyFiles) -> Iterator[str]:
+    """Yields the document in lines, a trial a line, so that a long study needs little memory.
+
+    Args:
+        records: A snapshot of the study.
+        files: Of the study.
+    """
+    head = {"format": FORMAT, "study": json.loads(records.definition()), "progress": _progress(records.progress())}
+    yield to_json(head).removesuffix("}") + ', "trials": ['
+    before = None
+    for trial in records.trials():
+        if before is not None:
+            yield before + ","
+        before = to_json(_trial(records, trial, files))
+    if before is not None:
+        yield before
+    yield "]}"
+
+
+def _progress(progress: Progress) -> dict[str, object]:
+    fields = {name: getattr(progress, name) for name in Progress.__slots__}
+    return {**fields, "touched": moment(progress.touched)}
+
+
+def _trial(records: Transaction, trial: Trial, files: StudyFiles) -> dict[str, object]:
+    measurements = [measurement_record(measurement) for measurement in records.measurements(trial.number)]
+    more = {name: getattr(trial, name) for name in ("seed", "lost", "failures", "output", "damaged", "child")}
+    return {**record(trial, files), **more, "measurements": measurements}
