@@ -19,8 +19,6 @@ from broodline.trainers.function import FunctionTrainer
 
 if TYPE_CHECKING:
     from broodline.running import RunningTrial
-    from broodline.stores import Store
-    from broodline.views.live import Watch
 
 Function = Callable[["RunningTrial"], Mapping[str, Any] | None]
 
@@ -111,6 +109,8 @@ class Study:
             StudyBusy: It is being run already.
             KeyboardInterrupt: It was interrupted; the same call goes on where it stopped.
         """
+        from broodline.views.live import quiet, watching
+
         if not callable(train):
             raise UsageError(f"Study.run: {train!r} is not a function")
         study = parse({**self._document, "workers": workers, "budget": budget or Budget()}, "Study.run(...)")
@@ -120,6 +120,6 @@ class Study:
             make_trainer=partial(FunctionTrainer, train, capture=True),
             workers=workers,
             options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
-            watch_of=partial(_watch, study.name, show),
+            watch_of=watching(study.name, workers=workers) if show else quiet,
         )
         return self.result

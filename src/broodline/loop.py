@@ -6,14 +6,23 @@ A resident program is handed its trials by the worker that started it. With a st
 from __future__ import annotations
 
 import os
+import queue
 import socket
-from collections.abc import Iterator
-from typing import Any
+import threading
+import traceback
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
 
-from broodline.errors import UsageError
+from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed, UsageError
+from broodline.model import Measurement
+from broodline.running import RunningTrial, told
+from broodline.trainers import Assignment
+from broodline.trainers.measuring import finish
 
 
-def trials(store: str | None = None, study: str | None = None, *, worker: str | None = None) -> Iterator[Any]:
+def trials(store: str | None = None, study: str | None = None, *, worker: str | None = None) -> Iterator[RunningTrial]:
     """Yields the trials to train; each is trained inside of `with trial:` and ends where that block ends.
 
     Args:
@@ -41,3 +50,105 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
 
         return handed_out()
     return _own_trials(store, study, worker or f"{socket.gethostname()}-{os.getpid()}")
+
+
+def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
+    """Works on a study in a thread that hands its trials to the caller's."""
+    from broodline.client import Asker
+    from broodline.controller import Controller
+    from broodline.places import Place
+    from broodline.worker import Worker
+
+    place, handover = Place(url=url), _Handover()
+    with closing(place.open(create=False)) as store:
+        with store.snapshot(study):
+            pass  # there is such a study, or this says so
+        files = place.files(study)
+        files.prepare()
+        worker = Worker(
+            client=Controller(store),
+            study=study,
+            asker=Asker(worker=name, session=uuid.uuid4().hex),
+            files=files,
+            trainer=handover,
+        )
+        thread = threading.Thread(target=handover.run, args=(worker.run,), name="broodline worker", daemon=True)
+        thread.start()
+        try:
+            yield from handover.trials()
+        finally:
+            worker.leave()
+            handover.abandon()
+            thread.join()
+
+
+@dataclass(kw_only=True)
+class _Handover:
+    """A trainer that hands each assignment to another thread, and waits until that one is done with it."""
+
+    _given: queue.Queue[Assignment | BaseException | None] = field(default_factory=queue.Queue)
+    _ended: queue.Queue[list[Measurement] | BaseException] = field(default_factory=queue.Queue)
+
+    def run(self, work: Callable[[], str]) -> None:
+        """Runs in the worker's thread; what it raises is raised in the caller's."""
+        try:
+            work()
+        except BaseException as error:
+            self._given.put(error)
+        else:
+            self._given.put(None)
+
+    def train(self, assignment: Assignment) -> list[Measurement]:
+        self._given.put(assignment)
+        outcome = self._ended.get()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return finish(outcome, assignment.trial, "the block `with trial:` was left without a call of trial.report")
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+    def abandon(self) -> None:
+        """Gives back the trial that is being trained, if any."""
+        self._ended.put(Preempted())
+
+    def trials(self) -> Iterator[RunningTrial]:
+        """Yields the trials, in the caller's thread."""
+        while (given := self._given.get()) is not None:
+            if isinstance(given, BaseException):
+                raise given
+            trial = self._running(given)
+            yield trial
+            if not trial.left:
+                raise UsageError(f"trial {trial.number}: train it inside of `with trial:`, so that its end is known")
+
+    def _running(self, assignment: Assignment) -> RunningTrial:
+        measurements: list[Measurement] = []
+
+        def tell(measurement: Measurement) -> None:
+            measurements.append(measurement)
+            assignment.report(measurement)
+
+        def leave(_trial: RunningTrial, error: BaseException | None) -> bool:
+            self._ended.put(measurements if error is None else _outcome_of(error))
+            return isinstance(error, Exception | Preempted)
+
+        return RunningTrial(
+            assignment.trial,
+            restore=assignment.restore,
+            save=assignment.save,
+            worker=assignment.worker,
+            devices=assignment.devices,
+            tell=tell,
+            leave=leave,
+        )
+
+
+def _outcome_of(error: BaseException) -> BaseException:
+    """What the worker is told of an error that left `with trial:`; Ctrl-C and the like give the trial back."""
+    if isinstance(error, Stopped | TrialFailed | LeaseLost) or not isinstance(error, Exception):
+        return error if isinstance(error, Exception) else Preempted()
+    traceback.print_exception(error)
+    failed = TrialFailed(told(error), "".join(traceback.format_exception(error)))
+    failed.__cause__ = error
+    return failed

@@ -57,17 +57,21 @@ class Target:
             yield records
 
 
-def add_target(parser: argparse.ArgumentParser, *, by_name: bool = True) -> None:
+def add_target(parser: argparse.ArgumentParser, *, by_name: bool = True, stored: bool = True) -> None:
     """Adds the arguments that name a study, and `--json`.
 
     Args:
         parser: Of one command.
         by_name: The command needs no study file: a name will do.
+        stored: The command needs the store.
     """
     told = "the study file, or the name of a study in the store" if by_name else "the study file"
     parser.add_argument("study", metavar="STUDY.toml", help=told)
-    default = "sqlite:///broodline.db beside the study file"
-    parser.add_argument("--store", metavar="URL", help=f"where the study is kept, such as sqlite:///PATH (default: {default})")
+    if stored:
+        default = "sqlite:///broodline.db beside the study file"
+        parser.add_argument(
+            "--store", metavar="URL", help=f"where the study is kept, such as sqlite:///PATH (default: {default})"
+        )
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
@@ -79,7 +83,7 @@ def target_of(arguments: argparse.Namespace) -> Target:
     """
     from broodline.places import Place, beside
 
-    path, store = Path(arguments.study), arguments.store
+    path, store = Path(arguments.study), getattr(arguments, "store", None)
     if _is_file(path):
         from broodline.studyfile import read
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import selectors
@@ -172,10 +173,9 @@ class LocalEngine:
         self._spawn(process.place)
 
     def _give_up(self, process: _Process) -> None:
-        try:
+        # Should the store not answer, its successor asks under the same name: that tells as much.
+        with contextlib.suppress(StoreUnavailable):
             self.client.release(self.job.study, [process.asker.session], lost=True)
-        except StoreUnavailable:
-            pass  # its successor asks under the same name: that tells as much
 
     def _forget(self, process: _Process) -> None:
         del self._processes[process.place]

@@ -1,5 +1,7 @@
-"""The tables. UNIQUE(study, generation, member) makes two rules of the loop facts of the database:
-a member has one trial in each generation, and so a trial initiates at most once.
+"""The tables.
+
+UNIQUE(study, generation, member) makes two rules of the loop facts of the database: a member has one trial in each
+generation, and so a trial initiates at most once.
 """
 
 from __future__ import annotations

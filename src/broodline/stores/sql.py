@@ -84,7 +84,8 @@ class SqlTransaction:
         if row is None:
             known = ", ".join(connection.scalars(sa.select(studies.c.name).order_by(studies.c.id).limit(20))) or "none"
             raise StudyNotFound(f"the store has no study '{name}' (its studies: {known})")
-        self._connection, self._row, self._study, self._now = connection, row, int(row["id"]), now
+        self._connection, self._study, self._now = connection, int(row["id"]), now
+        self._row: dict[str, Any] = dict(row)
         self._known: dict[int, Trial] = {}
         self._last_completed: dict[int, tuple[Trial, ...]] = {}
 
@@ -126,7 +127,7 @@ class SqlTransaction:
     def trials(self, *, after: int = -1, limit: int | None = None) -> Iterator[Trial]:
         query = TRIALS_AFTER if limit is None else TRIALS_AFTER.limit(limit)
         rows = self._connection.execution_options(yield_per=500).execute(query, {"of_study": self._study, "after": after})
-        return (trial_of_row(row) for row in rows.mappings())
+        return (trial_of_row(dict(row)) for row in rows.mappings())
 
     def held_by(self, worker: str) -> Trial | None:
         return self._one(HELD_BY, worker=worker)
@@ -202,7 +203,7 @@ class SqlTransaction:
         """Nobody else's writes are seen while this transaction is open, so what was read once stays true."""
         number = int(row["number"])
         if number not in self._known:
-            self._known[number] = trial_of_row(row)
+            self._known[number] = trial_of_row(dict(row))
         return self._known[number]
 
 

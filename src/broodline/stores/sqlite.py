@@ -177,7 +177,7 @@ def _check_version(engine: sa.Engine, path: Path | None) -> None:
 def _version_in(connection: sa.Connection) -> int | None:
     if not sa.inspect(connection).has_table(schema.version.name):
         return None
-    return int(connection.scalar(sa.select(schema.version.c.version)))
+    return connection.scalar(sa.select(schema.version.c.version))
 
 
 def _check_file(path: Path, create: bool) -> None:

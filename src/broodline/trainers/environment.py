@@ -19,19 +19,18 @@ _OURS = frozenset(PREFIX + name.upper() for name in _NAMES)
 Facts = Mapping[str, Any]
 
 
-def facts(assignment: Assignment, *, metrics: Path | None, port: int) -> dict[str, Any]:
-    """What there is to tell about a trial, by name; None where it has none.
+def facts(assignment: Assignment, *, port: int) -> dict[str, Any]:
+    """What there is to tell about a trial, by name; None where it has none, as of a file for metrics that is yet to be made.
 
     Args:
         assignment: The attempt at it.
-        metrics: The file to append reports to; None where the program prints them.
         port: A free one.
     """
     trial = assignment.trial
     return {
         "restore": None if assignment.restore is None else str(assignment.restore),
         "save": str(assignment.save),
-        "metrics": None if metrics is None else str(metrics),
+        "metrics": None,
         "steps": trial.steps,
         "start": trial.start,
         "trial": trial.number,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,9 +19,8 @@ _LONGEST_LINE = 1 << 20
 @contextmanager
 def log_file(path: Path) -> Iterator[BinaryIO]:
     """A log, empty and open to be appended to; it is removed if it stays empty."""
-    with path.open("wb") as file:
-        file.truncate()
     with path.open("ab", buffering=0) as file:
+        file.truncate(0)  # the same attempt may have begun before, and found the disk full
         try:
             yield file
         finally:
@@ -92,15 +92,17 @@ def captured(path: Path) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Empties the buffers of Python, and those of C, which print when they like where the output is no terminal."""
+    """Empties the buffers of Python and of C, which otherwise print long after, to a file or a pipe."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (AttributeError, ValueError):
             pass  # there is none, or it is closed
-    _flush_c()
+    _c_library().fflush(None)
 
 
-def _flush_c() -> None:
-    if library := _c_library():
-        library.fflush(None)
+@cache
+def _c_library() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)

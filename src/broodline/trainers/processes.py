@@ -40,6 +40,7 @@ class Process:
         self._pidfd: int | None = None
         self._started = 0.0
         self._unsent = b""
+        self._closed = False
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> Self:
@@ -126,33 +127,41 @@ class Process:
             return True
 
     def drain(self) -> None:
-        """Hears all that has been said by now."""
-        while ready := [key for key, _ in self._selector.select(0) if key.events == selectors.EVENT_READ and key.fd != self._pidfd]:
-            for key in ready:
-                key.data()
+        """Hears what has been said by now: a read takes as much as a pipe holds."""
+        for key, _ in self._selector.select(0):
+            key.data()
 
     def hang_up(self) -> None:
         """Closes the program's standard input, and gives it time to end."""
-        self._forget(self._stdin())
-        assert self._popen is not None
-        assert self._popen.stdin is not None
-        self._popen.stdin.close()
+        if self._popen is not None and self._popen.stdin is not None:
+            self._forget(self._stdin())
+            self._popen.stdin.close()
+            self.wait_for_end()
+
+    def wait_for_end(self) -> None:
+        """Gives the program time to end by itself."""
         self._wait_until(time.monotonic() + self._grace)
 
     def end(self) -> None:
         """Asks the program to end, waits, and kills what is left."""
         try:
-            self._ask_to_end()
+            if not self._closed:
+                self._ask_to_end()
         finally:
             self.close()
 
     def close(self) -> None:
-        """Kills what is left of the program and its descendants."""
+        """Kills what is left of the program and its descendants, and hears what they said."""
+        if self._closed:
+            return
+        self._closed = True
         try:
-            self._kill()
-        except BaseException:
-            self._kill()  # a signal's handler raised in the midst of it
-            raise
+            try:
+                self._kill()
+            except BaseException:
+                self._kill()  # a signal's handler raised in the midst of it
+                raise
+            self.drain()
         finally:
             self._release()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from broodline.model import Measurement, Trial
 from broodline.trainers.measuring import measured, parsed
@@ -45,6 +47,31 @@ class Reports:
         self._take(rest)
         return self.measurements
 
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Takes metrics that were told in another way than by the file.
+
+        Raises:
+            TrialFailed: They hold what can't be a metric.
+        """
+        self._add(self._measured(values))
+
+    def conclude(self, values: Mapping[str, Any]) -> None:
+        """The same, of metrics that may only say again what was reported last.
+
+        Raises:
+            TrialFailed: They hold what can't be a metric.
+        """
+        concluding = self._measured(values)
+        if not self.measurements or _text(concluding) != _text(self.measurements[-1]):
+            self._add(concluding)
+
+    def _measured(self, values: Mapping[str, Any]) -> Measurement:
+        return measured(values, end=self._trial.end, last=self.measurements[-1] if self.measurements else None)
+
+    def _add(self, measurement: Measurement) -> None:
+        self.measurements.append(measurement)
+        self._tell(measurement)
+
     def _appended(self) -> bytes:
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -56,6 +83,9 @@ class Reports:
     def _take(self, data: bytes) -> None:
         for line in data.decode(errors="replace").split("\n"):
             if line.strip():
-                last = self.measurements[-1] if self.measurements else None
-                self.measurements.append(measured(parsed(line), end=self._trial.end, last=last))
-                self._tell(self.measurements[-1])
+                self.add(parsed(line))
+
+
+def _text(measurement: Measurement) -> str:
+    """To compare by: in a text NaN equals itself."""
+    return json.dumps([measurement.step, measurement.metrics], sort_keys=True)

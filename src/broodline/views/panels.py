@@ -65,7 +65,7 @@ def spent(spending: Spending) -> str:
     if spending.name == "target":
         value = "no value yet" if spending.spent is None else wording.value(spending.spent, 5)
         return f"{value}, to reach {wording.value(spending.limit, 5)}"
-    amount = spending.spent or 0.0
+    amount = spending.spent or 0
     if spending.name == "time":
         return f"{wording.span(amount)} of {wording.span(spending.limit)}"
     return f"{amount:,.1f} of {spending.limit:,}" if spending.name == "generations" else f"{amount:,} of {spending.limit:,}"

@@ -92,6 +92,21 @@ def best(study: Study, shown: Sequence[Trial], files: StudyFiles) -> Group:
     return Group(*(_block(_facts_of_best(study, trial, files)) for trial in shown))
 
 
+def reevaluated(study: Study, shown: Iterable[tuple[Trial, Sequence[float], Sequence[float]]]) -> Table:
+    """Trials that were evaluated again: their score as it was selected, and the mean and spread of the new ones.
+
+    Args:
+        study: The study.
+        shown: Trials, each with the mean and the standard deviation of its new fitness, one value a goal.
+    """
+    made = table("trial", "as selected", "evaluated again", "spread", "params", right=("trial", "spread"))
+    for trial, mean, spread in shown:
+        again = wording.score(study, trial.evolve(fitness=tuple(mean), metrics=None))
+        spreads = ", ".join(f"± {wording.value(each, 2)}" for each in spread)
+        made.add_row(str(trial.number), wording.score(study, trial), again, spreads, wording.params(trial.params))
+    return made
+
+
 def _facts_of_best(study: Study, trial: Trial, files: StudyFiles) -> dict[str, str]:
     metrics = ", ".join(f"{name} {wording.value(each, 5)}" for name, each in (trial.metrics or {}).items())
     return {

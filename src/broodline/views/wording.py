@@ -64,9 +64,8 @@ def score(study: Study, trial: Trial) -> str:
         return ""
     goals = study.objective.goals
     if study.objective.weighted:
-        metrics = trial.metrics or {}
-        parts = ", ".join(f"{goal.metric} {value(metrics.get(goal.metric))}" for goal in goals)
-        return f"{value(trial.fitness[0], 5)} ({parts})"
+        parts = params({goal.metric: trial.metrics[goal.metric] for goal in goals} if trial.metrics else {})
+        return value(trial.fitness[0], 5) + (f" ({parts})" if parts else "")
     values = zip(goals, trial.fitness, strict=True)
     return ", ".join(f"{goal.metric} {value(each / goal.contribution(1.0), 5)}" for goal, each in values)
 

@@ -1,0 +1,124 @@
+"""Judging the best trials again: the best of many noisy scores is flattered by the noise that made it the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from broodline.errors import CheckpointError, TrialFailed, UsageError
+from broodline.model import Measurement, Study, Trial
+
+if TYPE_CHECKING:
+    from broodline.checkpoints import StudyFiles
+    from broodline.program import Evaluate, Train
+    from broodline.studyfile import StudyFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A trial whose checkpoint was evaluated again.
+
+    Args:
+        trial: The trial.
+        fitnesses: One each time.
+    """
+
+    trial: Trial
+    fitnesses: tuple[tuple[float, ...], ...]
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """The mean fitness, one value a goal."""
+        return tuple(fmean(values) for values in zip(*self.fitnesses, strict=True))
+
+    @property
+    def spread(self) -> tuple[float, ...]:
+        """The standard deviation of the fitness, one value a goal; 0 if there was only one time."""
+        return tuple(stdev(values) if len(values) > 1 else 0.0 for values in zip(*self.fitnesses, strict=True))
+
+    def document(self) -> dict[str, Any]:
+        """As a JSON value, beside the fields of the trial."""
+        mean, spread = (values[0] if len(values) == 1 else list(values) for values in (self.mean, self.spread))
+        return {"times": len(self.fitnesses), "mean": mean, "spread": spread}
+
+
+def programs_of(file: StudyFile | None) -> tuple[Train, Evaluate]:
+    """The programs of a study file that can evaluate again.
+
+    Raises:
+        UsageError: There is no [evaluate].
+    """
+    if file is None:
+        raise UsageError("--reevaluate runs a program: name the study file that has it, not only the study")
+    if file.train is None or file.evaluate is None:
+        raise UsageError(
+            f"{file.path}: has no [evaluate], so the best can't be evaluated again; "
+            'add [evaluate] command = ["python", "evaluate.py"], which reads the checkpoint in BROODLINE_RESTORE'
+        )
+    return file.train, file.evaluate
+
+
+def reevaluated(
+    study: Study, trials: Sequence[Trial], *, files: StudyFiles, programs: tuple[Train, Evaluate], cwd: Path, times: int
+) -> Iterator[Again]:
+    """Evaluates the checkpoints of trials again, each with other seeds.
+
+    Args:
+        study: The study.
+        trials: Completed ones.
+        files: Of the study.
+        programs: Those that train and evaluate.
+        cwd: The folder that they run in.
+        times: How often each is evaluated.
+
+    Raises:
+        UsageError: A checkpoint was swept, or the program failed.
+    """
+    for trial in trials:
+        if trial.checkpoint is None:
+            raise UsageError(
+                f"the checkpoint of trial {trial.number} has been swept; evaluate fewer, or keep more: [checkpoints] keep_best"
+            )
+        seeds = Random(f"broodline reevaluation {study.seed} {trial.number}")
+        try:
+            checkpoint = files.verified(trial.checkpoint)
+            metrics = [_metrics(trial.evolve(seed=seeds.getrandbits(31)), checkpoint, programs, cwd) for _ in range(times)]
+        except (TrialFailed, CheckpointError) as error:
+            output = f"\n{error.output}" if isinstance(error, TrialFailed) else ""
+            raise UsageError(f"trial {trial.number} can't be evaluated again: {error}{output}") from error
+        yield Again(trial=trial, fitnesses=tuple(_fitness(study, trial, each) for each in metrics))
+
+
+def _metrics(trial: Trial, checkpoint: Path, programs: tuple[Train, Evaluate], cwd: Path) -> Mapping[str, Any]:
+    from tempfile import TemporaryDirectory
+
+    from broodline.trainers import Assignment
+    from broodline.trainers.environment import facts
+    from broodline.trainers.oneshot import evaluated, evaluation, free_port
+    from broodline.trainers.output import log_file
+
+    train, evaluate = programs
+    with TemporaryDirectory(prefix="broodline-") as scratch, log_file(Path(scratch) / "log") as log:
+        assignment = Assignment(
+            trial=trial,
+            restore=None,
+            save=checkpoint,
+            log=Path(scratch) / "log",
+            worker=trial.worker or "0",
+            devices=(),
+            report=lambda _measurement: None,
+        )
+        told = facts(assignment, port=free_port())
+        return evaluated(evaluation(evaluate, train, cwd), assignment, told, log, step=trial.end)
+
+
+def _fitness(study: Study, trial: Trial, metrics: Mapping[str, Any]) -> tuple[float, ...]:
+    measurement = Measurement(step=trial.end, metrics={**(trial.metrics or {}), **metrics})
+    fitness = study.objective.fitness([measurement])
+    if fitness is None:
+        raise TrialFailed(study.objective.problem([measurement]) or "it has no fitness")
+    return fitness

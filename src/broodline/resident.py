@@ -1,0 +1,95 @@
+"""The program's side of the resident protocol: trials come as lines of JSON on standard input, and are answered one by one.
+
+A program that imports this loads only the standard library and a few small modules.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from broodline.errors import UsageError
+from broodline.model import Measurement, Trial
+from broodline.running import RunningTrial, told
+
+
+def trials() -> Iterator[RunningTrial]:
+    """Yields the trials that the worker sends, until it sends no more; each is answered when its `with` block is left.
+
+    Raises:
+        UsageError: A trial was not trained inside of `with trial:`.
+    """
+    requests, replies = _channels()
+    for request in requests:
+        trial = _running(json.loads(request), replies)
+        yield trial
+        if not trial.left:
+            problem = f"trial {trial.number} was not trained: in the loop over broodline.trials(), train inside of `with trial:`"
+            _reply(replies, {"error": problem})
+            raise UsageError(problem)
+
+
+def _channels() -> tuple[BinaryIO, BinaryIO]:
+    """Takes the two ends of the conversation for ourselves: nothing that the program starts shall read or answer in its place."""
+    descriptor = int(os.environ.pop("BROODLINE_REPLY"))
+    os.set_inheritable(descriptor, False)
+    requests = os.fdopen(os.dup(0), "rb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return requests, os.fdopen(descriptor, "wb")
+
+
+def _running(request: dict[str, Any], replies: BinaryIO) -> RunningTrial:
+    trial = Trial(
+        number=request["trial"],
+        params=request["params"],
+        **{name: request[name] for name in ("attempt", "member", "generation", "seed", "start", "steps")},
+    )
+    return RunningTrial(
+        trial,
+        restore=Path(request["restore"]) if request["restore"] else None,
+        save=Path(request["save"]),
+        worker=request["worker"],
+        devices=tuple(request["devices"]),
+        tell=partial(_append, request["metrics"]),
+        leave=partial(_answer, replies),
+    )
+
+
+def _append(path: str, measurement: Measurement) -> None:
+    with open(path, "ab", buffering=0) as file:
+        file.write(_line(_values(measurement)))
+
+
+def _answer(replies: BinaryIO, trial: RunningTrial, error: BaseException | None) -> bool:
+    """Answers for a trial; an error fails it, not the program, unless it is one that ends programs."""
+    if error is not None and not isinstance(error, Exception):
+        return False
+    if error is None:
+        _reply(replies, _values(trial.last) if trial.last else {})
+        return True
+    traceback.print_exception(error)
+    _reply(replies, {"error": told(error), "traceback": "".join(traceback.format_exception(error))})
+    return True
+
+
+def _reply(replies: BinaryIO, values: dict[str, Any]) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what was printed belongs to this trial's log
+    replies.write(_line(values))
+    replies.flush()
+
+
+def _values(measurement: Measurement) -> dict[str, Any]:
+    return {"step": measurement.step, **measurement.metrics}
+
+
+def _line(values: dict[str, Any]) -> bytes:
+    return json.dumps(values).encode() + b"\n"

@@ -1,0 +1,38 @@
+"""Trains by a program that is run once for each trial, in any language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from broodline.model import Measurement
+from broodline.program import Evaluate, Train
+from broodline.trainers import Assignment
+from broodline.trainers.environment import facts
+from broodline.trainers.oneshot import concluded, evaluation, free_port, training
+from broodline.trainers.output import log_file
+
+
+class CommandTrainer:
+    """Runs a command for each trial, and another to measure what it saved.
+
+    Args:
+        train: The program that trains.
+        evaluate: The program that measures the new checkpoint, if there is one.
+        cwd: The folder that both run in.
+        port: Finds a free port for a trial.
+    """
+
+    def __init__(self, train: Train, evaluate: Evaluate | None = None, *, cwd: Path, port: Callable[[], int] = free_port) -> None:
+        self._train = training(train, cwd)
+        self._evaluate = None if evaluate is None else evaluation(evaluate, train, cwd)
+        self._port = port
+
+    def train(self, assignment: Assignment) -> list[Measurement]:
+        told = facts(assignment, port=self._port())
+        with log_file(assignment.log) as log:
+            measurements = self._train.run(assignment.trial, told, log, assignment.report)
+            return concluded(measurements, self._evaluate, assignment, told, log, self._train.nothing)
+
+    def close(self) -> None:
+        """Nothing is kept from one trial to the next."""

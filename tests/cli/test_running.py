@@ -1,0 +1,236 @@
+"""`run`, `worker`, `stop` and `check` with real processes: what they print, how they exit, and that nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from commands import TRAINER, call, lines_of_json, output, started, write_study
+
+# Trains on as soon as somebody writes into the pipe, and tells by another that it has begun: tests wait on facts, not on clocks.
+WAITING = 'echo "$BROODLINE_TRIAL" > began; read -r line < go\n' + TRAINER
+
+
+@pytest.fixture
+def pipes(tmp_path: Path) -> Path:
+    for name in ("began", "go"):
+        os.mkfifo(tmp_path / name)
+    return tmp_path
+
+
+def began(directory: Path) -> int:
+    """Waits until a trial is being trained, and returns its number."""
+    return int((directory / "began").read_text())
+
+
+def go(directory: Path) -> None:
+    """Lets the trial that is being trained train on."""
+    (directory / "go").write_text("go\n")
+
+
+def states(directory: Path) -> list[str]:
+    return [trial["state"] for trial in lines_of_json("trials", "study.toml", cwd=directory)]
+
+
+def test_a_run_trains_until_the_budget_is_spent_and_tells_what_came_out(tmp_path: Path) -> None:
+    write_study(tmp_path, trials=6)
+    shown = output("run", "study.toml", cwd=tmp_path)
+    assert states(tmp_path) == ["completed"] * 6
+    (best,) = lines_of_json("best", "study.toml", cwd=tmp_path)
+    assert "digits  done (6 trials are done)" in shown
+    assert f"accuracy {best['fitness']:g}" in shown
+    assert f"checkpoint  {best['checkpoint']}" in shown
+    assert "broodline schedule study.toml" in shown
+    assert "\x1b" not in shown
+
+
+def test_for_a_machine_a_run_prints_one_line_of_json(tmp_path: Path) -> None:
+    write_study(tmp_path, trials=3)
+    (end,) = lines_of_json("run", "study.toml", cwd=tmp_path)
+    assert (end["state"], end["trials"], end["completed"]) == ("done", 3, 3)
+    assert Path(end["best"]["checkpoint"]).is_dir()
+
+
+def test_a_study_that_is_spent_says_so_and_is_extended_by_a_larger_budget(tmp_path: Path) -> None:
+    write_study(tmp_path, trials=2)
+    output("run", "study.toml", cwd=tmp_path)
+    assert "There was nothing left to do. To go on, raise the [budget]" in output("run", "study.toml", cwd=tmp_path)
+    write_study(tmp_path, trials=4)
+    assert "There was nothing left to do" not in output("run", "study.toml", cwd=tmp_path)
+    assert states(tmp_path) == ["completed"] * 4
+
+
+def test_a_store_elsewhere_holds_all_of_the_study(tmp_path: Path) -> None:
+    folder, other = tmp_path / "study", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    write_study(folder, trials=2)
+    shown = output("run", folder / "study.toml", "--store", "sqlite:///x.db", cwd=other)
+    assert f"broodline schedule {folder}/study.toml --store sqlite:///x.db" in shown
+    assert not list(folder.glob("broodline*"))
+    assert len(lines_of_json("trials", "digits", "--store", "sqlite:///x.db", cwd=other)) == 2
+
+
+def test_workers_beyond_the_population_are_warned_of(tmp_path: Path) -> None:
+    write_study(tmp_path, trials=2)
+    done = call("run", "study.toml", "--workers", "3", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "broodline: warning: 3 workers, but a population of 2: 1 of them are spares" in done.stderr
+
+
+def test_a_study_whose_program_fails_ends_with_its_output_and_status_1(tmp_path: Path) -> None:
+    write_study(tmp_path, trainer="echo no such data >&2; exit 3\n")
+    done = call("run", "study.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "broodline: error: study 'digits' failed: the first 2 trials all failed, the last one: exit status 3" in done.stderr
+    assert "no such data" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_study_is_one_line_of_json_too(tmp_path: Path) -> None:
+    write_study(tmp_path, trainer="exit 3\n")
+    done = call("run", "study.toml", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["state"] == "failed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_gives_its_trials_back_and_goes_on_later(number: signal.Signals, pipes: Path) -> None:
+    write_study(pipes, trials=2, trainer=WAITING)
+    run = started("run", "study.toml", cwd=pipes)
+    assert began(pipes) == 0
+    run.send_signal(number)
+    _, err = run.communicate(timeout=60)
+    assert (run.returncode, err) == (130, "broodline: interrupted\n")
+    assert states(pipes) == ["pending"]
+    write_study(pipes, trials=2)
+    output("run", "study.toml", cwd=pipes)
+    trials = lines_of_json("trials", "study.toml", cwd=pipes)
+    assert [(trial["number"], trial["attempt"], trial["state"]) for trial in trials] == [(0, 2, "completed"), (1, 1, "completed")]
+
+
+def test_a_second_run_of_the_same_study_is_refused(pipes: Path) -> None:
+    write_study(pipes, trials=1, trainer=WAITING)
+    run = started("run", "study.toml", cwd=pipes)
+    began(pipes)
+    second = call("run", "study.toml", cwd=pipes)
+    go(pipes)
+    run.communicate(timeout=60)
+    assert (second.returncode, second.stdout) == (2, "")
+    assert "is being run already" in second.stderr
+    assert run.returncode == 0
+
+
+def test_a_worker_joins_a_running_study_under_a_name_of_its_own(pipes: Path) -> None:
+    write_study(pipes, trials=2, trainer=WAITING)
+    run = started("run", "study.toml", cwd=pipes)
+    assert began(pipes) == 0
+    worker = started("worker", "study.toml", cwd=pipes)
+    assert began(pipes) == 1
+    names = {trial["worker"] for trial in lines_of_json("trials", "study.toml", cwd=pipes)}
+    finish(pipes, 2, run, worker)
+    assert "0" in names
+    assert len(names) == 2
+    assert any(name.endswith(f"-{worker.pid}") for name in names)
+    assert (run.returncode, worker.returncode) == (0, 0)
+
+
+def finish(directory: Path, trials: int, *processes: subprocess.Popen[str]) -> None:
+    """Lets trials train on, one after the other, and waits for the processes."""
+    for _ in range(trials):
+        go(directory)
+    for process in processes:
+        process.communicate(timeout=60)
+
+
+def test_a_worker_that_is_told_to_go_gives_its_trial_back(pipes: Path) -> None:
+    write_study(pipes, trials=1, trainer=WAITING)
+    run = started("run", "study.toml", cwd=pipes)
+    began(pipes)
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=60)
+    worker = started("worker", "study.toml", cwd=pipes)
+    assert began(pipes) == 0
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=60)
+    assert worker.returncode == 130
+    (trial,) = lines_of_json("trials", "study.toml", cwd=pipes)
+    assert (trial["state"], trial["attempt"]) == ("pending", 2)
+
+
+def test_a_worker_of_another_definition_is_refused(tmp_path: Path) -> None:
+    path = write_study(tmp_path, trials=1)
+    output("run", "study.toml", cwd=tmp_path)
+    path.write_text(path.read_text().replace("trial_steps = 10", "trial_steps = 20"))
+    done = call("worker", "study.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "trial_steps: 10 -> 20" in done.stderr
+
+
+def test_a_stopped_study_finishes_what_runs_and_goes_on_with_the_next_run(pipes: Path) -> None:
+    write_study(pipes, trials=3, trainer=WAITING)
+    run = started("run", "study.toml", cwd=pipes)
+    began(pipes)
+    (told,) = lines_of_json("stop", "study.toml", cwd=pipes)
+    assert told["state"] == "stopping"
+    go(pipes)
+    shown, _ = run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert "digits  stopped (stopped by `broodline stop`)" in shown
+    assert states(pipes) == ["completed"]
+    write_study(pipes, trials=3)
+    output("run", "study.toml", cwd=pipes)
+    assert states(pipes) == ["completed"] * 3
+
+
+def test_stopping_now_calls_running_trials_back(pipes: Path) -> None:
+    write_study(pipes, trials=3, trainer=WAITING)
+    run = started("run", "study.toml", cwd=pipes)
+    began(pipes)
+    output("stop", "study.toml", "--now", cwd=pipes)
+    run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert states(pipes) == ["pending"]
+
+
+def test_stopping_a_study_that_failed_does_not_hide_why(tmp_path: Path) -> None:
+    write_study(tmp_path, trainer="exit 3\n")
+    call("run", "study.toml", cwd=tmp_path)
+    (told,) = lines_of_json("stop", "study.toml", cwd=tmp_path)
+    assert told["state"] == "failed"
+    assert "exit status 3" in told["reason"]
+
+
+def test_reevaluating_runs_the_evaluation_again_with_fresh_seeds(tmp_path: Path) -> None:
+    evaluate = 'echo "$BROODLINE_SEED $(cat "$BROODLINE_RESTORE/weights")" >> seeds; echo "{\\"accuracy\\": 7}" >> "$BROODLINE_METRICS"\n'
+    (tmp_path / "evaluate.sh").write_text(evaluate)
+    write_study(tmp_path, trials=1, more='[evaluate]\ncommand = ["sh", "evaluate.sh"]\n')
+    output("run", "study.toml", cwd=tmp_path)
+    (best,) = lines_of_json("best", "study.toml", "--reevaluate", 1, "--times", 3, cwd=tmp_path)
+    assert best["reevaluated"] == {"times": 3, "mean": 7.0, "spread": 0.0}
+    seeds, weights = zip(*(line.split() for line in (tmp_path / "seeds").read_text().splitlines()), strict=True)
+    assert len(set(seeds)) == 4
+    assert set(weights) == {"10"}
+
+
+def test_reevaluating_without_an_evaluation_is_refused(tmp_path: Path) -> None:
+    write_study(tmp_path, trials=1)
+    output("run", "study.toml", cwd=tmp_path)
+    done = call("best", "study.toml", "--reevaluate", 1, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "has no [evaluate]" in done.stderr
+
+
+def test_check_tells_what_it_finds_and_creates_no_study(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    done = call("check", "study.toml", "--json", cwd=tmp_path)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {finding["verdict"] for finding in found} >= {"good", "bad"}
+    assert any("lr has no effect" in finding["text"] for finding in found)
+    assert done.returncode == 1
+    assert sorted(tmp_path.iterdir()) == before

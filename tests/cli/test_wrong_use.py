@@ -1,0 +1,92 @@
+"""Wrong use: one clear message on standard error, exit status 2, and nothing created."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import call, write_study
+
+from broodline.cli import COMMANDS
+
+NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+TRAINING = ["check", "run", "worker"]
+READING = [name for name in NAMES if name not in TRAINING]
+STORED = [name for name in NAMES if name != "check"]
+
+
+def assert_refused(*arguments: object, cwd: Path, saying: str) -> None:
+    before = sorted(cwd.rglob("*"))
+    done = call(*arguments, cwd=cwd)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert saying in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(cwd.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_with_its_purpose_and_an_example(name: str, tmp_path: Path) -> None:
+    done = call(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"example:\n  broodline {name} study.toml" in done.stdout
+    assert "--json" in done.stdout
+    assert ("--store" in done.stdout) is (name in STORED)
+
+
+def test_the_help_of_all_lists_each_command(tmp_path: Path) -> None:
+    shown = call("--help", cwd=tmp_path).stdout
+    assert [name for name in NAMES if f"\n    {name} " in shown] == NAMES
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("fly",), ("trials",), ("trials", "x", "--last", "0"), ("lineage", "x", "--trial", "-1")]
+)
+def test_a_command_line_that_makes_no_sense(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    assert_refused(*arguments, cwd=tmp_path, saying="error:")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_file_that_is_not_there(name: str, tmp_path: Path) -> None:
+    assert_refused(name, "missing.toml", cwd=tmp_path, saying="missing.toml: there is no such file")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mistake_in_the_study_file(name: str, tmp_path: Path) -> None:
+    write_study(tmp_path, more="typo = 1\n")
+    assert_refused(name, "study.toml", cwd=tmp_path, saying="train.typo")
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_name_without_a_store(name: str, tmp_path: Path) -> None:
+    assert_refused(name, "digits", cwd=tmp_path, saying="--store URL")
+
+
+@pytest.mark.parametrize("name", [*READING, "worker"])
+def test_a_store_that_is_not_there_is_not_created(name: str, tmp_path: Path) -> None:
+    write_study(tmp_path)
+    assert_refused(name, "study.toml", cwd=tmp_path, saying="there is no such database")
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_store_that_cannot_be_one(name: str, tmp_path: Path) -> None:
+    write_study(tmp_path)
+    assert_refused(name, "study.toml", "--store", "mysql://x", cwd=tmp_path, saying="'mysql://x' names no store")
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_file_that_is_no_database(name: str, tmp_path: Path) -> None:
+    write_study(tmp_path)
+    (tmp_path / "broodline.db").write_text("hello")
+    assert_refused(name, "study.toml", cwd=tmp_path, saying="not an SQLite database")
+
+
+@pytest.mark.parametrize("name", ["run", "worker"])
+def test_what_runs_comes_from_a_study_file_only(name: str, tmp_path: Path) -> None:
+    assert_refused(name, "digits", "--store", "sqlite:///x.db", cwd=tmp_path, saying="is no study file")
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_study_file_without_a_program(name: str, tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().partition("[train]")[0])
+    assert_refused(name, "study.toml", cwd=tmp_path, saying="has no [train]")

@@ -1,0 +1,78 @@
+"""The command line as its users have it: a process, its output, its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import broodline
+
+SOURCE = Path(broodline.__file__).parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
+
+# A trainer that needs no Python: its weights are a number, its measurement is that number.
+TRAINER = """\
+set -eu
+weights=0
+if [ -n "${BROODLINE_RESTORE:-}" ]; then weights=$(cat "$BROODLINE_RESTORE/weights"); fi
+weights=$((weights + BROODLINE_STEPS))
+echo "$weights" > "$BROODLINE_SAVE/weights"
+echo "{\\"accuracy\\": $weights}" >> "$BROODLINE_METRICS"
+"""
+STUDY = """\
+name = "digits"
+trial_steps = 10
+population = 2
+workers = 1
+[objective]
+accuracy = "maximize"
+[budget]
+trials = {trials}
+[space]
+lr = {{ float = [1e-4, 1.0], log = true }}
+[train]
+command = {command}
+"""
+
+
+def write_study(directory: Path, *, trials: int = 6, trainer: str = TRAINER, more: str = "") -> Path:
+    """A study file, and the shell script that it trains with, in a directory."""
+    (directory / "train.sh").write_text(trainer)
+    path = directory / "study.toml"
+    path.write_text(STUDY.format(trials=trials, command=json.dumps(["sh", "train.sh"])) + more)
+    return path
+
+
+def started(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str]:
+    """Starts a command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "broodline", *map(str, arguments)],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    process = started(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=100)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def output(*arguments: object, cwd: Path | None = None) -> str:
+    """What a command that ends well prints."""
+    done = call(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def lines_of_json(*arguments: object, cwd: Path | None = None) -> list[Any]:
+    """What a command prints with `--json`, line by line."""
+    return [json.loads(line) for line in output(*arguments, "--json", cwd=cwd).splitlines()]
