@@ -169,8 +169,8 @@ class _Check:
                 yield _bad(f"{name} has no effect at all: {params[name]!r} and {value!r} give the same bytes")
             else:
                 yield _bad(
-                    f"{name} has no effect after a restore: {params[name]!r} and {value!r} give the same bytes. Frameworks that keep "
-                    "hyperparameters in their checkpoints put the old ones back: set the new ones after loading"
+                    f"{name} has no effect after a restore: {params[name]!r} and {value!r} give the same bytes. Frameworks that "
+                    "keep hyperparameters in their checkpoints put the old ones back: set the new ones after loading"
                 )
 
 

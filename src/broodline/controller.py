@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -35,8 +35,7 @@ class Controller:
 
     def ask(self, study: str, asker: Asker) -> Answer:
         with self._turn(study) as turn:
-            turn.take_back_from_former_life(asker)
-            return turn.answer(asker)
+            return turn.answer(asker, held=turn.held_by(asker))
 
     def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         with self._turn(study) as turn:
@@ -122,17 +121,20 @@ class _Turn:
         self._progress = _touched(self._saved, transaction.now, self.study.limits.lease)
         self._sweep: list[str] = []
 
-    def take_back_from_former_life(self, asker: Asker) -> None:
-        """Takes back the trial that an asker of this name held in another session: it died."""
+    def held_by(self, asker: Asker) -> Trial | None:
+        """The trial that the asker holds; if it held one in another session, that life has ended, and the trial is taken back."""
         held = self._tx.held_by(asker.worker)
-        if held is not None and held.session != asker.session:
-            self._lose(held)
+        if held is None or held.session == asker.session:
+            return held
+        self._lose(held)
+        return None
 
-    def answer(self, asker: Asker) -> Answer:
+    def answer(self, asker: Asker, held: Trial | None = None) -> Answer:
         for trial in self._tx.running_until(self._tx.now):
-            self._lose(trial)
+            if held is None or trial.number != held.number:  # who asks is alive
+                self._lose(trial)
         strategy = self._strategy_of(self.study.evolution.strategy)
-        decision = next_trial(self.study, self._progress, self._tx, strategy=strategy, worker=asker.worker)
+        decision = next_trial(self.study, self._progress, self._tx, strategy=strategy, worker=asker.worker, held=held)
         match decision:
             case Birth():
                 return self._start(self._born(decision, asker))
@@ -160,7 +162,7 @@ class _Turn:
         if trial.parent == parent:  # else it was told before
             self._tx.update(self._trial(parent).evolve(checkpoint=None, kept=False))
             self._tx.update(rerooted(self.study, trial, self._in_place_of(parent)))
-        return self.answer(asker)
+        return self.answer(asker, held=self._trial(number))
 
     def complete(self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str) -> None:
         before = self._trial(number)
@@ -306,7 +308,8 @@ class _Turn:
         concerned = [finished, *best[keep:]]
         if finished.parent is not None:
             concerned.append(self._trial(finished.parent))
-        checkpoints = self._tx.checkpoints(sorted({trial.member for trial in concerned}))
+        members = sorted({trial.member for trial in concerned})
+        checkpoints = [checkpoint for member in members for checkpoint in self._tx.checkpoints(member)]
         return sweep(self._tx, checkpoints, best[:keep])
 
     def _in_place_of(self, damaged: int) -> Trial | None:
@@ -329,14 +332,14 @@ class _Turn:
         return trial
 
 
-def sweep(transaction: Transaction, checkpoints: Sequence[Checkpoint], best: Sequence[Trial]) -> list[str]:
+def sweep(transaction: Transaction, checkpoints: Iterable[Checkpoint], best: Iterable[Trial]) -> list[str]:
     """Takes the checkpoints that are not needed out of the store, and returns their paths for removal from the disk.
 
     In this order: a checkpoint that is removed too late costs space, one that is removed too early costs a lineage.
     """
-    in_use = transaction.parents_in_use([checkpoint.trial for checkpoint in checkpoints])
-    swept = unneeded(checkpoints, parents_in_use=in_use, best={trial.number for trial in best})
-    transaction.forget_checkpoints([checkpoint.trial for checkpoint in swept])
+    swept = unneeded(checkpoints, {trial.number for trial in best})
+    for checkpoint in swept:
+        transaction.forget_checkpoint(checkpoint.trial)
     return [checkpoint.path for checkpoint in swept]
 
 

@@ -18,7 +18,9 @@ def program_seed(seed: int, number: int) -> int:
     return Random(f"broodline program {seed} {number}").getrandbits(31)
 
 
-def next_trial(study: Study, progress: Progress, population: Population, *, strategy: Strategy, worker: str) -> Decision:
+def next_trial(
+    study: Study, progress: Progress, population: Population, *, strategy: Strategy, worker: str, held: Trial | None = None
+) -> Decision:
     """Answers a worker that asks for a trial.
 
     Args:
@@ -27,10 +29,11 @@ def next_trial(study: Study, progress: Progress, population: Population, *, stra
         population: A view of its trials, in which every lease that ran out has been taken back.
         strategy: Who reproduces.
         worker: The name of the worker.
+        held: The running trial that it holds already.
     """
     if progress.state in (StudyState.STOPPED, StudyState.FAILED):
         return End(reason=progress.reason or progress.state)
-    if held := population.held_by(worker):
+    if held is not None:
         return Resume(trial=held)
     over = _ends_at_once(study, progress, population)
     if not over and (pending := population.first_pending()):

@@ -121,12 +121,14 @@ class Checkpoint:
     Args:
         trial: The number of the completed trial that left it.
         path: Relative to the study's files.
+        in_use: Whether a pending or running trial starts from it.
     """
 
     trial: int
     member: int
     generation: int
     path: str
+    in_use: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,9 +278,6 @@ class Population(Protocol):
     It stands for the whole population without holding it, so the cost of a decision does not grow with the
     length of the study, nor with the number of members.
     """
-
-    def held_by(self, worker: str) -> Trial | None:
-        """The running trial that this worker holds."""
 
     def first_pending(self) -> Trial | None:
         """The pending trial of the lowest number."""

@@ -16,16 +16,15 @@ def keeps_for_good(retention: Retention, trial: Trial) -> bool:
     return retention.keep_all or on_the_grid or passes_a_mark
 
 
-def unneeded(checkpoints: Iterable[Checkpoint], *, parents_in_use: Collection[int], best: Collection[int]) -> list[Checkpoint]:
+def unneeded(checkpoints: Iterable[Checkpoint], best: Collection[int]) -> list[Checkpoint]:
     """Returns the checkpoints that nothing can read any more.
 
     Args:
         checkpoints: All of the members concerned.
-        parents_in_use: Numbers of the parents of pending and running trials.
         best: Numbers of the fittest trials, as many as the user keeps.
     """
     by_member: dict[int, list[Checkpoint]] = {}
     for checkpoint in sorted(checkpoints, key=lambda each: each.generation):
         by_member.setdefault(checkpoint.member, []).append(checkpoint)
     older = [checkpoint for own in by_member.values() for checkpoint in own[:-_LAST]]
-    return [each for each in older if each.trial not in parents_in_use and each.trial not in best]
+    return [checkpoint for checkpoint in older if not checkpoint.in_use and checkpoint.trial not in best]

@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from types import FrameType
@@ -16,7 +17,7 @@ from broodline.checkpoints import StudyFiles
 from broodline.controller import Controller
 from broodline.engines.child import Job
 from broodline.engines.local import LocalEngine
-from broodline.errors import StudyBusy, StudyFailed
+from broodline.errors import StoreUnavailable, StudyBusy, StudyFailed
 from broodline.model import Study, StudyState
 from broodline.places import Place
 from broodline.program import EngineOptions
@@ -24,6 +25,7 @@ from broodline.stores import Store
 from broodline.trainers import Trainer
 
 ATTEND_SECONDS = 0.1
+LOOK_SECONDS = 0.5
 GRACE_SECONDS = 10.0
 
 
@@ -70,19 +72,40 @@ def run(
                 lease=study.limits.lease,
                 say=watch.say,
             )
-            attend(engine, workers, watch=watch, grace=grace)
+            attend(engine, workers, watch=watch, grace=grace, called_back=calls_back(store, study.name))
         raise_if_failed(store, study.name)
 
 
-def attend(engine: LocalEngine, workers: int, *, watch: Watch, grace: float) -> None:
-    """Runs workers until all have ended."""
+def attend(engine: LocalEngine, workers: int, *, watch: Watch, grace: float, called_back: Callable[[], bool]) -> None:
+    """Runs workers until all have ended, or are called back."""
     try:
         engine.start(workers)
-        while engine.alive():
+        while engine.alive() and not called_back():
             engine.attend(ATTEND_SECONDS)
             watch.refresh()
     finally:
         engine.stop(grace)
+
+
+def calls_back(store: Store, study: str) -> Callable[[], bool]:
+    """Returns what tells whether a study calls its running trials back; it looks once in `LOOK_SECONDS`.
+
+    A program that reports nothing while it trains would not hear of it otherwise.
+    """
+    looked = time.monotonic()
+
+    def called_back() -> bool:
+        nonlocal looked
+        if time.monotonic() < looked + LOOK_SECONDS:
+            return False
+        looked = time.monotonic()
+        try:
+            with store.snapshot(study) as records:
+                return records.progress().state in (StudyState.STOPPED, StudyState.FAILED)
+        except StoreUnavailable:
+            return False
+
+    return called_back
 
 
 def job_for(study: Study, place: Place, make_trainer: Callable[[], Trainer]) -> Job:

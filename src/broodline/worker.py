@@ -104,6 +104,8 @@ class Worker:
             self.say(str(lost))
         except Preempted:
             self._insist(lambda: self.client.release(self.study, [self.asker.session]))
+            if self._leaving:
+                return Wait()
         finally:
             self.files.discard(trial)
         return self._insist(lambda: self.client.ask(self.study, self.asker))

@@ -65,6 +65,6 @@ def _warn_of_spares(file: StudyFile, workers: int) -> None:
     if workers > file.study.population:
         print(
             f"broodline: warning: {workers} workers, but a population of {file.study.population}: "
-            f"{workers - file.study.population} of them are spares, and wait",
+            f"{workers - file.study.population} can only wait (spares)",
             file=sys.stderr,
         )

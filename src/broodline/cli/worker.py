@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
 def _work(target: Target, file: StudyFile, *, json: bool) -> None:
     from broodline.controller import Controller
     from broodline.engines.local import LocalEngine
-    from broodline.run import attend, interruptible, job_for, raise_if_failed
+    from broodline.run import attend, calls_back, interruptible, job_for, raise_if_failed
     from broodline.views.live import quiet, watching
 
     make_trainer = trainer_of(file)
@@ -53,7 +53,7 @@ def _work(target: Target, file: StudyFile, *, json: bool) -> None:
                 lease=file.study.limits.lease,
                 say=watch.say,
             )
-            attend(engine, 1, watch=watch, grace=grace_of(file))
+            attend(engine, 1, watch=watch, grace=grace_of(file), called_back=calls_back(store, target.name))
         raise_if_failed(store, target.name)
 
 

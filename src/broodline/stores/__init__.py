@@ -42,6 +42,9 @@ class Transaction(Population, Protocol):
     def trials(self, *, after: int = -1, limit: int | None = None) -> Iterator[Trial]:
         """The trials with a higher number than `after`, by number."""
 
+    def held_by(self, worker: str) -> Trial | None:
+        """The running trial that this worker holds."""
+
     def unfinished(self) -> tuple[Trial, ...]:
         """The pending and the running trials, by number."""
 
@@ -51,14 +54,11 @@ class Transaction(Population, Protocol):
     def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
         """The running trials that these sessions hold."""
 
-    def parents_in_use(self, numbers: Sequence[int]) -> frozenset[int]:
-        """Which of these trials are parents of pending or running ones."""
+    def checkpoints(self, member: int | None = None) -> tuple[Checkpoint, ...]:
+        """The checkpoints of a member (None: of all) that are not kept for good."""
 
-    def checkpoints(self, members: Sequence[int] | None = None) -> tuple[Checkpoint, ...]:
-        """The checkpoints of these members (None: of all) that are not kept for good."""
-
-    def forget_checkpoints(self, trials: Sequence[int]) -> None:
-        """Takes the checkpoints of these trials out of the records."""
+    def forget_checkpoint(self, trial: int) -> None:
+        """Takes the checkpoint of a trial out of the records."""
 
     def add_measurements(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> None:
         """Appends what an attempt at a trial reported."""

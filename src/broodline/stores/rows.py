@@ -8,12 +8,13 @@ from typing import Any
 
 from broodline.model import Change, Measurement, Progress, StudyState, Trial, TrialState
 
+FIELDS: tuple[str, ...] = Trial.__slots__
 _JSON = ("params", "changes", "metrics", "fitness")
 
 
 def row_of_trial(trial: Trial, since: Trial | None = None) -> dict[str, Any]:
     """The columns of a trial, without its study; only those that changed since an earlier version, if one is given."""
-    row: dict[str, Any] = {name: getattr(trial, name) for name in Trial.__slots__}
+    row: dict[str, Any] = {name: getattr(trial, name) for name in FIELDS}
     if since is not None:
         row = {name: value for name, value in row.items() if value != getattr(since, name)}
     if "fitness" in row:
@@ -24,9 +25,9 @@ def row_of_trial(trial: Trial, since: Trial | None = None) -> dict[str, Any]:
     return row
 
 
-def trial_of_row(row: Mapping[str, Any]) -> Trial:
-    """The trial in a row."""
-    values = {name: row[name] for name in Trial.__slots__}
+def trial_of_row(row: Sequence[Any]) -> Trial:
+    """The trial in a row of the columns named in FIELDS, in that order."""
+    values = dict(zip(FIELDS, row, strict=True))
     values["state"] = TrialState(values["state"])
     values["params"] = json.loads(values["params"])
     values["changes"] = {name: Change(change) for name, change in json.loads(values["changes"]).items()}

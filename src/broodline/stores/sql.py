@@ -12,6 +12,7 @@ from broodline.errors import StudyNotFound
 from broodline.model import Checkpoint, Measurement, Progress, Trial
 from broodline.stores import schema
 from broodline.stores.rows import (
+    FIELDS,
     progress_of_row,
     row_of_progress,
     row_of_trial,
@@ -21,7 +22,7 @@ from broodline.stores.rows import (
 from broodline.stores.schema import measurements, studies, trials
 
 _study = trials.c.study == sa.bindparam("of_study")
-_trials = sa.select(trials).where(_study)
+_trials = sa.select(*(trials.c[name] for name in FIELDS)).where(_study)
 _worker = trials.c.worker == sa.bindparam("worker")
 _member = trials.c.member == sa.bindparam("member")
 
@@ -57,21 +58,33 @@ BEST = _by(
     .order_by(trials.c.score.desc(), trials.c.number)
     .limit(sa.bindparam("count", type_=sa.Integer)),
 )
-PARENTS_IN_USE = _by(
-    "children_in_training",
-    sa.select(trials.c.parent).select_from(trials).where(_study, schema.UNFINISHED, _among(trials.c.parent, "numbers")),
+_children = trials.alias("children")
+_in_use = (
+    sa.select(sa.literal(1))
+    .where(
+        _children.c.study == trials.c.study,
+        _children.c.parent == trials.c.number,
+        sa.text("children.state IN ('pending', 'running')"),
+    )
+    .with_hint(_children, "INDEXED BY children_in_training", "sqlite")
+    .correlate(trials)
+    .exists()
 )
 CHECKPOINTS = _by(
     "sweepable_checkpoints",
-    sa.select(trials.c.number, trials.c.member, trials.c.generation, trials.c.checkpoint).where(_study, schema.SWEEPABLE),
+    sa.select(trials.c.number, trials.c.member, trials.c.generation, trials.c.checkpoint, _in_use).where(
+        _study, schema.SWEEPABLE
+    ),
 )
-CHECKPOINTS_OF = CHECKPOINTS.where(_among(trials.c.member, "members"))
-FORGET_CHECKPOINTS = sa.update(trials).where(_study, _among(trials.c.number, "numbers")).values(checkpoint=None)
+CHECKPOINTS_OF = CHECKPOINTS.where(_member)
+FORGET_CHECKPOINT = sa.update(trials).where(_study, trials.c.number == sa.bindparam("of_number")).values(checkpoint=None)
 MEASUREMENTS = (
     sa.select(measurements.c.attempt, measurements.c.step, measurements.c.metrics)
     .where(measurements.c.study == sa.bindparam("of_study"), measurements.c.trial == sa.bindparam("of_trial"))
     .order_by(measurements.c.id)
 )
+INSERT_TRIAL = sa.insert(trials)
+INSERT_MEASUREMENT = sa.insert(measurements)
 SAVE_PROGRESS = sa.update(studies).where(studies.c.id == sa.bindparam("of_study"))
 UPDATE_TRIAL = sa.update(trials).where(_study, trials.c.number == sa.bindparam("of_number"))
 
@@ -109,7 +122,7 @@ class SqlTransaction:
         self._row = {**self._row, **row}
 
     def insert(self, trial: Trial) -> None:
-        self._connection.execute(sa.insert(trials), {"study": self._study, **row_of_trial(trial)})
+        self._connection.execute(INSERT_TRIAL, {"study": self._study, **row_of_trial(trial)})
         self._known[trial.number] = trial
 
     def update(self, trial: Trial) -> None:
@@ -127,7 +140,7 @@ class SqlTransaction:
     def trials(self, *, after: int = -1, limit: int | None = None) -> Iterator[Trial]:
         query = TRIALS_AFTER if limit is None else TRIALS_AFTER.limit(limit)
         rows = self._connection.execution_options(yield_per=500).execute(query, {"of_study": self._study, "after": after})
-        return (trial_of_row(dict(row)) for row in rows.mappings())
+        return (trial_of_row(row) for row in rows)
 
     def held_by(self, worker: str) -> Trial | None:
         return self._one(HELD_BY, worker=worker)
@@ -165,45 +178,38 @@ class SqlTransaction:
     def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
         return _by_number(self._all(RUNNING_IN, sessions=list(sessions)))
 
-    def parents_in_use(self, numbers: Sequence[int]) -> frozenset[int]:
-        values = {"of_study": self._study, "numbers": list(numbers)}
-        return frozenset(self._connection.scalars(PARENTS_IN_USE, values)) if numbers else frozenset()
+    def checkpoints(self, member: int | None = None) -> tuple[Checkpoint, ...]:
+        values = {"of_study": self._study} | ({} if member is None else {"member": member})
+        rows = self._connection.execute(CHECKPOINTS if member is None else CHECKPOINTS_OF, values)
+        return tuple(Checkpoint(trial=t, member=m, generation=g, path=p, in_use=bool(used)) for t, m, g, p, used in rows)
 
-    def checkpoints(self, members: Sequence[int] | None = None) -> tuple[Checkpoint, ...]:
-        values = {"of_study": self._study} | ({} if members is None else {"members": list(members)})
-        rows = self._connection.execute(CHECKPOINTS if members is None else CHECKPOINTS_OF, values)
-        return tuple(
-            Checkpoint(trial=number, member=member, generation=generation, path=path) for number, member, generation, path in rows
-        )
-
-    def forget_checkpoints(self, trials: Sequence[int]) -> None:
-        if trials:
-            self._connection.execute(FORGET_CHECKPOINTS, {"of_study": self._study, "numbers": list(trials)})
-        for number in self._known.keys() & set(trials):
-            self._known[number] = self._known[number].evolve(checkpoint=None)
+    def forget_checkpoint(self, trial: int) -> None:
+        self._connection.execute(FORGET_CHECKPOINT, {"of_study": self._study, "of_number": trial})
+        if trial in self._known:
+            self._known[trial] = self._known[trial].evolve(checkpoint=None)
 
     def add_measurements(self, number: int, attempt: int, measurements_: Sequence[Measurement]) -> None:
         key = {"study": self._study, "trial": number, "attempt": attempt}
         if rows := [{**key, **row} for row in rows_of_measurements(measurements_)]:
-            self._connection.execute(sa.insert(measurements), rows)
+            self._connection.execute(INSERT_MEASUREMENT, rows)
 
     def measurements(self, number: int) -> tuple[Measurement, ...]:
         rows = self._connection.execute(MEASUREMENTS, {"of_study": self._study, "of_trial": number}).all()
         return tuple(Measurement(step=r.step, metrics=json.loads(r.metrics)) for r in rows if r.attempt == rows[-1].attempt)
 
     def _one(self, query: sa.Select[Any], **values: Any) -> Trial | None:
-        row = self._connection.execute(query, {"of_study": self._study, **values}).mappings().first()
+        row = self._connection.execute(query, {"of_study": self._study, **values}).first()
         return None if row is None else self._remembered(row)
 
     def _all(self, query: sa.Select[Any], **values: Any) -> tuple[Trial, ...]:
-        rows = self._connection.execute(query, {"of_study": self._study, **values}).mappings()
+        rows = self._connection.execute(query, {"of_study": self._study, **values})
         return tuple(self._remembered(row) for row in rows)
 
-    def _remembered(self, row: sa.RowMapping) -> Trial:
+    def _remembered(self, row: sa.Row[Any]) -> Trial:
         """Nobody else's writes are seen while this transaction is open, so what was read once stays true."""
-        number = int(row["number"])
+        number: int = row[0]
         if number not in self._known:
-            self._known[number] = trial_of_row(dict(row))
+            self._known[number] = trial_of_row(row)
         return self._known[number]
 
 

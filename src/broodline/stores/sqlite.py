@@ -71,25 +71,25 @@ class SqliteStore:
 
     def create(self, name: str, definition: str) -> bool:
         row = {"name": name, "definition": definition, **row_of_progress(Progress())}
-        with self._errors(), self._engine.begin() as connection:
+        with self._errors(), _writing(self._engine) as connection:
             if connection.scalar(sa.select(schema.studies.c.id).where(schema.studies.c.name == name)) is not None:
                 return False
             connection.execute(sa.insert(schema.studies), row)
         return True
 
     def studies(self) -> tuple[str, ...]:
-        with self._errors(), self._engine.connect().execution_options(reading=True) as connection:
+        with self._errors(), _reading(self._engine) as connection:
             return tuple(connection.scalars(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)))
 
     @contextmanager
     def transaction(self, study: str) -> Iterator[SqlTransaction]:
         self._seen = self._version()
-        with self._errors(), self._engine.begin() as connection:
+        with self._errors(), _writing(self._engine) as connection:
             yield SqlTransaction(connection, study, self._clock())
 
     @contextmanager
     def snapshot(self, study: str) -> Iterator[SqlTransaction]:
-        with self._errors(), self._engine.connect().execution_options(reading=True) as connection:
+        with self._errors(), _reading(self._engine) as connection:
             yield SqlTransaction(connection, study, self._clock())
 
     def wait_for_change(self, seconds: float) -> None:
@@ -140,7 +140,6 @@ def _engine_for(path: Path | None) -> sa.Engine:
         engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), pool_size=1, max_overflow=8, **options)
     engine.dialect.statement_compiler = _Compiler
     sa.event.listen(engine, "connect", _configure)
-    sa.event.listen(engine, "begin", _begin)
     return engine
 
 
@@ -150,18 +149,27 @@ def _configure(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes later could find itself outdated: writers take the lock at once.
-    reading = connection.get_execution_options().get("reading")
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+@contextmanager
+def _reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        yield connection
+
+
+@contextmanager
+def _writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    with engine.begin() as connection:
+        # A transaction that reads first and writes later could find itself outdated: writers take the lock at once.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
 
 
 def _check_version(engine: sa.Engine, path: Path | None) -> None:
     """Makes the tables in a new database, and refuses one whose schema this code does not know."""
-    with engine.connect().execution_options(reading=True) as connection:
+    with _reading(engine) as connection:
         found = _version_in(connection)
     if found is None:
-        with engine.begin() as connection:
+        with _writing(engine) as connection:
             found = _version_in(connection)  # another process may have made them meanwhile
             if found is None:
                 schema.metadata.create_all(connection)

@@ -1,4 +1,4 @@
-"""How one trial is trained: one file a kind of trainer."""
+"""How one trial is trained: the `Trainer` protocol, and what a trainer is given; one file a kind of trainer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from broodline.model import Measurement, Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A trial to train, and all that a trainer may use for it.
+    """One attempt at a trial, and all that a trainer may use for it.
 
     Args:
-        trial: The trial; `trial.start` steps are behind its weights, `trial.steps` are to be trained.
-        restore: The parent's checkpoint, to be read only; None to start from nothing.
-        save: An empty directory; what is in it in the end is the checkpoint.
-        log: A file for what the program prints.
+        trial: What to train: `trial.start` steps are behind its weights, `trial.steps` are to be trained.
+        restore: The directory of the parent's checkpoint, to be read only; None to start from nothing.
+        save: An empty directory: what is in it in the end is the checkpoint.
+        log: The file for what the program prints; its directory exists.
         worker: The worker's name.
         devices: What this worker may use.
-        report: Takes a measurement as it is made, which is cheap; raises Stopped or Preempted where the trial is to end.
+        report: Is told each measurement as it is made, which is cheap; raises Stopped, Preempted or LeaseLost where the trial
+            is to end.
     """
 
     trial: Trial
@@ -37,7 +38,9 @@ class Trainer(Protocol):
     """Trains one trial at a time."""
 
     def train(self, assignment: Assignment) -> list[Measurement]:
-        """Trains, and returns all that was measured, beginning with what was reported; the last one decides.
+        """Trains, saves and measures; returns all that was measured, beginning with what was reported; the last one decides.
+
+        Whatever it raises, no process that trained is left running.
 
         Raises:
             TrialFailed: The program failed.

@@ -8,36 +8,45 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 TOKEN = "BROODLINE_TOKEN"
 _PROC = "/proc"
-_DEAD = ("Z", "X")
+_DEAD = (b"Z", b"X")
 _HANGING = 5.0  # seconds after which what SIGKILL did not end hangs in the kernel
 _RECENT = 10.0  # seconds in which no machine uses up all process numbers
 
 
-class _Stat(NamedTuple):
+class Kin(NamedTuple):
+    """A living process: its parent, process group and session by number, and when it was born, in ticks of the kernel."""
+
     parent: int
     group: int
     session: int
+    born: int
 
 
-def family(root: int | None, token: str, *, started: float | None = None) -> dict[int, int]:
-    """The living descendants of a program, itself included: process numbers, each with its process group.
+Family = Mapping[int, Kin]
+
+
+def family(root: int | None, token: str, *, started: float | None = None, known: Family | None = None) -> dict[int, Kin]:
+    """The living descendants of a program, itself included, by process number.
 
     Args:
         root: The program's process, which leads a session; None if it is not known.
         token: The beginning of what the family carries in its environment as BROODLINE_TOKEN.
         started: When the program started, by the monotonic clock: older processes need not be looked at.
+        known: Who belonged to it before: orphans that carry no token are not known by anything else.
     """
-    mark = f"{TOKEN}={token}".encode()
-    stats = {pid: stat for pid in _candidates(root, started) if (stat := _stat(pid)) is not None}
-    members = {pid for pid, stat in stats.items() if stat.session == root or mark in _environ(pid)}
-    while children := {pid for pid, stat in stats.items() if stat.parent in members} - members:
+    mark, known = f"{TOKEN}={token}".encode(), known or {}
+    living = {pid: kin for pid in _candidates(root, started) if (kin := _kin(pid)) is not None}
+    members = {pid for pid, kin in living.items() if kin.session == root or mark in _environ(pid)}
+    members |= {pid for pid in known if pid in living and living[pid].born == known[pid].born}
+    while children := {pid for pid, kin in living.items() if kin.parent in members} - members:
         members |= children
-    return {pid: stats[pid].group for pid in members}
+    return {pid: living[pid] for pid in members}
 
 
 def kill_all_of(owner: str) -> None:
@@ -55,10 +64,8 @@ def kill_all_of(owner: str) -> None:
 def kill(pids: Iterable[int]) -> None:
     """Kills processes, some of which may have ended meanwhile."""
     for pid in pids:
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # ended, or another user's, whom it must answer to
             os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass  # ended, or run by another user, whom it must answer to
 
 
 def _candidates(root: int | None, started: float | None) -> list[int]:
@@ -81,11 +88,14 @@ def _newest() -> int:
     return int((_read("loadavg") or b"0").split()[-1])
 
 
-def _stat(pid: int) -> _Stat | None:
-    """What is known of a living process; None if it has ended."""
-    _, _, fields = _read(f"{pid}/stat").rpartition(b")")  # its name stands before, in brackets, and may hold anything
-    state, *numbers = fields.decode().split()[:4] or [_DEAD[0]]
-    return None if state in _DEAD else _Stat(*map(int, numbers))
+def _kin(pid: int) -> Kin | None:
+    """What is known of a process; None if it has ended."""
+    _, _, told = _read(f"{pid}/stat").rpartition(b")")  # its name stands before, in brackets, and may hold anything
+    fields = told.split()
+    if not fields or fields[0] in _DEAD:
+        return None
+    parent, group, session = map(int, fields[1:4])
+    return Kin(parent, group, session, born=int(fields[19]))
 
 
 def _environ(pid: int) -> bytes:

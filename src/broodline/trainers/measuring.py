@@ -1,99 +1,128 @@
-"""From what a program says to measurements: the rules for steps, and for what can be a metric. Pure."""
+"""What programs report, made measurements; and when a trial has failed for what it reported."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 from broodline.errors import TrialFailed
 from broodline.model import Measurement, Trial
 
-_SHOWN = 200
+_PLAIN = (bool, int, float, str, type(None))
+_LARGEST_STEP = 2**63 - 1  # what a database holds
+_QUOTED = 200
+_EXAMPLE = '{"step": 1400, "accuracy": 0.93}'
 
 
-def measured(values: Mapping[str, Any], *, end: int, last: Measurement | None) -> Measurement:
-    """A measurement from metrics, of which one may be the `step`.
+def measured(values: Mapping[str, Any], *, end: int, last: Measurement | None = None) -> Measurement:
+    """The measurement in what a program wrote, or a function returned.
 
     Args:
-        values: By name; scalars of NumPy and the like are taken for the numbers that they hold.
-        end: The step at which the trial ends.
-        last: What was measured before; without a step of its own, a measurement is of that step, or of the end if that is later.
+        values: Metrics by name, and perhaps `step`, counted from the beginning of the lineage.
+        end: Its step if it names none, unless a later one was reported before.
+        last: What was reported before.
 
     Raises:
-        TrialFailed: The step is no whole number, or a metric is not a JSON value.
+        TrialFailed: The step or a metric is nothing that could be one.
     """
-    metrics = {str(name): _plain(str(name), value) for name, value in values.items()}
-    step = metrics.pop("step", None)
-    if step is None:
-        step = end if last is None else max(end, last.step)
-    if isinstance(step, bool) or not isinstance(step, int | float) or step != step // 1:
-        raise TrialFailed(f"the step {step!r} is not a whole number")
-    return Measurement(step=int(step), metrics=metrics)
+    metrics = {name: plain(name, value) for name, value in values.items() if name != "step"}
+    if values.get("step") is None:
+        return Measurement(step=max(end, last.step if last else 0), metrics=metrics)
+    return Measurement(step=_step(plain("step", values["step"])), metrics=metrics)
+
+
+def plain(name: str, value: Any) -> Any:
+    """A metric as a JSON value: the number in a scalar of NumPy, of PyTorch, or of anything else that has `item()`.
+
+    Raises:
+        TrialFailed: It is no JSON value.
+    """
+    if not isinstance(name, str):
+        raise TrialFailed(f"{name!r} is not the name of a metric: names are texts")
+    if type(value) in _PLAIN:
+        return value
+    try:
+        single = value.item() if hasattr(value, "item") else value
+        if not isinstance(single, int | float) and isinstance(single, SupportsFloat):
+            return float(single)
+        return json.loads(json.dumps(single))
+    except (TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
+        raise TrialFailed(f"metric '{name}' is a {type(value).__name__}, not a number: {error}") from error
 
 
 def parsed(line: str) -> dict[str, Any]:
-    """The metrics in a line.
+    """The JSON object in a line.
 
     Raises:
-        TrialFailed: It is not a JSON object.
+        TrialFailed: It is none; the line is quoted.
     """
-    metrics = found(line)
-    if metrics is None:
-        raise TrialFailed(f"invalid metrics: one JSON object a line is expected, not {quoted(line)}")
-    return metrics
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise TrialFailed(f"invalid JSON: {quoted(line)} ({error}); metrics are lines such as {_EXAMPLE}") from error
+    if not isinstance(values, dict):
+        raise TrialFailed(f"not a JSON object: {quoted(line)}; metrics are lines such as {_EXAMPLE}")
+    return values
 
 
 def found(line: str) -> dict[str, Any] | None:
-    """The JSON object that a line is; None if it is none."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+    """The JSON object that a line of output is; None for any other line."""
+    if not line.lstrip().startswith("{"):
         return None
-    return value if isinstance(value, dict) else None
+    try:
+        return parsed(line)
+    except TrialFailed:
+        return None
 
 
-def quoted(line: str) -> str:
-    """A line as messages show it."""
-    text = line.strip()
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
-
-
-def joined(measurements: Sequence[Measurement], metrics: Mapping[str, Any], trial: Trial) -> list[Measurement]:
-    """The measurements of a trial with the metrics of its evaluation added to the last one, where they win."""
-    if not measurements:
-        return [measured({**metrics, "step": None}, end=trial.end, last=None)]
-    *earlier, last = measurements
-    return [*earlier, Measurement(step=last.step, metrics={**last.metrics, **metrics})]
+def joined(measurements: Sequence[Measurement], evaluation: Mapping[str, Any], trial: Trial) -> list[Measurement]:
+    """The measurements of a trial whose checkpoint was evaluated: a last one, to which these metrics were added, and win."""
+    last = measurements[-1] if measurements else Measurement(step=trial.end, metrics={})
+    return [*measurements, Measurement(step=last.step, metrics={**last.metrics, **evaluation})]
 
 
 def finish(measurements: Sequence[Measurement], trial: Trial, nothing: str) -> list[Measurement]:
-    """The measurements of a trial that was trained to its end.
+    """All measurements of a trial that was trained to its end, found fit.
+
+    Which metrics must be finite is for the study's objective to say; here one of them must be.
 
     Args:
-        measurements: All of them, in order.
-        trial: The trial.
-        nothing: What to say if there is none.
+        measurements: In the order in which they were made; the last one decides.
+        trial: Whose they are.
+        nothing: What to say if there are none.
 
     Raises:
-        TrialFailed: There is none, or the steps are not those of the lineage.
+        TrialFailed: There are none, the last has no finite metric, or its step is not behind the trial's first.
     """
     if not measurements:
         raise TrialFailed(f"no metric: {nothing}")
-    last = measurements[-1].step
-    if last < trial.start or last == trial.start < trial.end:
+    last = measurements[-1]
+    if not any(_is_finite(value) for value in last.metrics.values()):
+        told = ", ".join(f"{name} = {value!r}" for name, value in last.metrics.items()) or "it has none"
+        raise TrialFailed(f"no metric of the last measurement is a finite number: {told}")
+    if last.step <= trial.start:
         raise TrialFailed(
-            f"reported step {last}, but this trial starts at step {trial.start}: steps count from the beginning of the lineage"
+            f"reported step {last.step}, but this trial starts at step {trial.start}: "
+            "steps count from the beginning of the lineage"
         )
     return list(measurements)
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A JSON value: what NumPy, PyTorch and others return holds one."""
-    item = getattr(value, "item", None)
-    plain = item() if callable(item) else value
-    try:
-        json.dumps(plain)
-    except (TypeError, ValueError):
-        raise TrialFailed(f"metric '{name}' is {value!r:.100}, which is neither a number nor another JSON value") from None
-    return plain
+def quoted(line: str) -> str:
+    """A line in quotes, cut short if it is long."""
+    line = line.strip()
+    return repr(line if len(line) <= _QUOTED else f"{line[:_QUOTED]}...")
+
+
+def _step(value: Any) -> int:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST_STEP and value == int(value):
+        return int(value)
+    raise TrialFailed(f"step {value!r} is not a whole number from 0 on: steps count from the beginning of the lineage")
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) or math.isfinite(value)

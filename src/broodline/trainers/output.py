@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -94,10 +94,8 @@ def captured(path: Path) -> Iterator[None]:
 def _flush() -> None:
     """Empties the buffers of Python and of C, which otherwise print long after, to a file or a pipe."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(AttributeError, ValueError):  # there is none, or it is closed
             stream.flush()
-        except (AttributeError, ValueError):
-            pass  # there is none, or it is closed
     _c_library().fflush(None)
 
 

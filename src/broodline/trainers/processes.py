@@ -10,13 +10,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from broodline.errors import TrialFailed
-from broodline.trainers.family import TOKEN, family, kill
+from broodline.trainers.family import TOKEN, Family, family, kill
 
 _CHUNK = 65536
 _HANGING = 5.0  # seconds after which what SIGKILL did not end hangs in the kernel
@@ -39,6 +40,7 @@ class Process:
         self._popen: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
         self._started = 0.0
+        self._known: Family = {}
         self._unsent = b""
         self._closed = False
         self._selector = selectors.DefaultSelector()
@@ -109,6 +111,11 @@ class Process:
         os.set_blocking(stdin, False)
         self._selector.register(stdin, selectors.EVENT_WRITE, partial(self._write, stdin))
 
+    @property
+    def sending(self) -> bool:
+        """True while the program has not read all that was sent."""
+        return bool(self._unsent)
+
     def wait(self, seconds: float) -> bool:
         """Waits until the program has ended or there was something to hear, or so many seconds; True if it has ended."""
         for key, _ in self._selector.select(seconds if self._pidfd is not None else min(seconds, _LOOK)):
@@ -167,11 +174,12 @@ class Process:
 
     def _ask_to_end(self) -> None:
         until = time.monotonic() + self._grace
+        self._family()  # learnt before any of them is an orphan
         self._signal_group(signal.SIGTERM)
         self._wait_until(until)
         # A shell that ended at once may have left behind, in its group, the program that is still saving.
         shortest, longest = _PAUSES
-        while time.monotonic() < until and self._popen and self._popen.pid in self._family().values():
+        while time.monotonic() < until and self._popen and self._popen.pid in self._groups():
             time.sleep(shortest)
             shortest = min(2 * shortest, longest)
 
@@ -191,16 +199,19 @@ class Process:
         if self.ended and self._popen is not None:
             self._popen.wait()
 
-    def _family(self) -> dict[int, int]:
-        return family(self._popen.pid if self._popen else None, self._token, started=self._started)
+    def _family(self) -> Family:
+        root = self._popen.pid if self._popen else None
+        self._known = family(root, self._token, started=self._started, known=self._known)
+        return self._known
+
+    def _groups(self) -> set[int]:
+        return {kin.group for kin in self._family().values()}
 
     def _signal_group(self, number: int) -> None:
         if self._popen is None or self._popen.returncode is not None:
             return
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only the dead are left
             os.killpg(self._popen.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # macOS refuses where only the dead are left
 
     def _watch_end(self, pid: int) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ class Reports:
     def _appended(self) -> bytes:
         try:
             with self.path.open("rb", buffering=0) as file:
+                if file.seek(0, os.SEEK_END) < self._read:
+                    self._read = 0  # the program has begun it anew
                 file.seek(self._read)
                 return file.read()
         except FileNotFoundError:

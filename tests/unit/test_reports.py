@@ -1,0 +1,94 @@
+"""A metrics file, followed while a program appends to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from assignments import trial
+
+from broodline.errors import Stopped, TrialFailed
+from broodline.model import Measurement
+from broodline.trainers.reports import Reports
+
+
+@pytest.fixture
+def told() -> list[Measurement]:
+    return []
+
+
+@pytest.fixture
+def reports(tmp_path: Path, told: list[Measurement]) -> Reports:
+    return Reports(tmp_path / "metrics", trial(steps=10), told.append)
+
+
+def append(reports: Reports, text: str) -> None:
+    with reports.path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
+def test_the_file_is_there_before_anything_is_reported(reports: Reports) -> None:
+    assert reports.path.read_bytes() == b""
+    assert reports.finish() == []
+
+
+def test_complete_lines_are_told_once_and_a_line_in_the_making_waits(reports: Reports, told: list[Measurement]) -> None:
+    append(reports, '{"step": 1, "a": 1}\n{"step": 2, ')
+    reports.follow()
+    reports.follow()
+    assert [m.step for m in told] == [1]
+    append(reports, '"a": 2}\n')
+    reports.follow()
+    assert [m.step for m in told] == [1, 2]
+
+
+def test_a_last_line_needs_no_end(reports: Reports, told: list[Measurement]) -> None:
+    append(reports, '{"step": 1, "a": 1}\n{"step": 2, "a": 2}')
+    assert [m.step for m in reports.finish()] == [1, 2]
+    assert told == reports.measurements
+
+
+def test_empty_lines_and_those_of_windows_are_fine(reports: Reports) -> None:
+    append(reports, '\r\n{"step": 1, "a": 1}\r\n\n  \n')
+    reports.follow()
+    assert [m.metrics for m in reports.finish()] == [{"a": 1}]
+
+
+def test_a_program_that_begins_its_file_anew_is_followed(reports: Reports) -> None:
+    append(reports, '{"step": 1, "a": 1}\n{"step": 2, "a": 2}\n')
+    reports.follow()
+    reports.path.unlink()
+    reports.follow()
+    append(reports, '{"step": 3, "a": 3}\n')
+    assert [m.step for m in reports.finish()] == [1, 2, 3]
+
+
+def test_a_line_that_is_no_json_fails_the_trial(reports: Reports) -> None:
+    append(reports, '{"step": 1, "a": 1}\noops\n')
+    with pytest.raises(TrialFailed, match="'oops'"):
+        reports.follow()
+
+
+def test_bytes_that_are_no_text_fail_the_trial_and_nothing_else(reports: Reports) -> None:
+    reports.path.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(TrialFailed, match="invalid JSON"):
+        reports.follow()
+
+
+def test_whoever_is_told_may_end_the_trial(tmp_path: Path) -> None:
+    def stop(_: Measurement) -> None:
+        raise Stopped("it can't matter")
+
+    reports = Reports(tmp_path / "metrics", trial(), stop)
+    append(reports, '{"a": 1}\n')
+    with pytest.raises(Stopped):
+        reports.follow()
+
+
+def test_a_conclusion_that_says_the_last_report_again_is_not_counted_twice(reports: Reports) -> None:
+    append(reports, '{"step": 4, "a": NaN, "b": 1}\n')
+    reports.finish()
+    reports.conclude({"step": 4, "b": 1, "a": float("nan")})
+    assert len(reports.measurements) == 1
+    reports.conclude({"step": 4, "b": 2})
+    assert [m.metrics.get("b") for m in reports.measurements] == [1, 2]
