@@ -8,8 +8,12 @@ Run all, or some::
 
     python -m benchmarks.toys [--seeds 20] [--toys jaderberg plain deceptive] [--settings 16x16 ...]
 
-A setting is WxN, with `none` (random search) or `fittest` (generational, the fittest quarter) instead of the default behind a colon,
-and `@R` to spend R steps in all instead of the toy's number of trials a member.
+A setting is WxN, with `none` (random search) or `fittest` (generational, the fittest quarter) behind a colon instead of the
+default strategy, and `@R` to spend R steps in all instead of the toy's number of trials a member. `5x20@` with the steps
+that 5x5 takes compares the two at the same resource.
+
+Every trial also sleeps for a moment: workers are then about equally fast, as devices would be. As processes that do nothing
+but ask they are as fast as the scheduler happens to let them, and some lineages get several times the steps of others.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,10 +89,15 @@ TOYS = {
         space=_H,
     ),
 }
-DEFAULTS = ("16x16", "16x16:none", "16x16:fittest", "5x5", "5x20", "5x5@{r}", "5x20@{r}")
+DEFAULTS = {
+    "jaderberg": ("16x16", "16x16:none", "5x5", "5x20", "5x20@1000"),
+    "plain": ("16x16", "16x16:none", "5x5", "5x20", "5x20@5000"),
+    "deceptive": ("16x16", "16x16:none", "16x16:fittest"),
+}
+SECONDS_A_WORKER = 0.007
 
 
-def trainer(toy: Toy) -> Callable[[Any], dict[str, float]]:
+def trainer(toy: Toy, seconds: float) -> Callable[[Any], dict[str, float]]:
     """The training function of a toy: its state is the checkpoint."""
 
     def train(trial: Any) -> dict[str, float]:
@@ -98,6 +108,7 @@ def trainer(toy: Toy) -> Callable[[Any], dict[str, float]]:
         for _ in range(trial.steps):
             state = toy.step(state, trial.params)
         (trial.save_to / "state.json").write_text(json.dumps(state))
+        time.sleep(seconds)
         return {"quality": toy.quality(state)}
 
     return train
@@ -125,7 +136,7 @@ def best_of(name: str, setting: str, seed: int, directory: Path) -> float:
         evolution=evolution,
         store=f"sqlite:///{directory}/toys.db",
     )
-    return float(study.run(trainer(toy), workers=workers, budget=budget, show=False).best.fitness)
+    return float(study.run(trainer(toy, workers * SECONDS_A_WORKER), workers=workers, budget=budget, show=False).best.fitness)
 
 
 def main() -> None:
@@ -133,14 +144,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--toys", nargs="+", choices=TOYS, default=list(TOYS))
-    parser.add_argument("--settings", nargs="+", default=list(DEFAULTS))
+    parser.add_argument("--settings", nargs="+", help="default: those of the docs")
     options = parser.parse_args()
     print(f"best quality, mean ± standard deviation of {options.seeds} seeds")
     for name in options.toys:
-        toy = TOYS[name]
-        for setting in options.settings:
-            # The resource at which 5x5 and 5x20 are compared: what 5x5 spends in its number of trials a member.
-            setting = setting.format(r=5 * toy.trials * toy.trial_steps)
+        for setting in options.settings or DEFAULTS[name]:
             with tempfile.TemporaryDirectory() as directory:
                 best = [best_of(name, setting, seed, Path(directory)) for seed in range(options.seeds)]
             spread = stdev(best) if len(best) > 1 else 0.0

@@ -15,16 +15,35 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from broodline.errors import CheckpointError
 from broodline.model import Trial
 
+_NAME = re.compile(r"(\d+)\.(\d+)")
 MANIFEST = ".broodline.json"
 _CHUNK = 1 << 20
 _THREADS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A directory that an attempt staged or committed.
+
+    Args:
+        number, attempt: Whose it is.
+        checkpoint: The name under which it is, or would be, recorded; empty where another directory has that name.
+        path: Where it is.
+    """
+
+    number: int
+    attempt: int
+    checkpoint: str
+    path: Path
 
 
 class StudyFiles:
@@ -39,6 +58,7 @@ class StudyFiles:
         self.root, self._checksums = root.absolute(), checksums
         self._background = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
         self.staging, self.checkpoints, self.logs = (self.root / name for name in ("staging", "checkpoints", "logs"))
+        self.workers = self.root / "workers"
 
     def prepare(self) -> None:
         """Makes the directories.
@@ -122,6 +142,23 @@ class StudyFiles:
     def remove(self, checkpoint: str) -> None:
         """Removes a committed checkpoint that nothing needs any more, while the caller goes on."""
         self._background.submit(shutil.rmtree, self.path(checkpoint), ignore_errors=True)
+
+    def leftovers(self) -> list[Leftover]:
+        """All directories of attempts that there are, staged and committed."""
+        found = [path for directory in (self.staging, self.checkpoints) for path in directory.glob("*")]
+        return [
+            Leftover(number=int(name[1]), attempt=int(name[2]), checkpoint=self._recorded_as(path), path=path)
+            for path in found
+            if (name := _NAME.fullmatch(path.name))
+        ]
+
+    def _recorded_as(self, path: Path) -> str:
+        committed = self.checkpoints / path.name
+        return "" if path != committed and committed.exists() else committed.relative_to(self.root).as_posix()
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Removes the directory of an attempt."""
+        shutil.rmtree(leftover.path, ignore_errors=True)
 
     def log(self, trial: Trial) -> Path:
         """Where the output of this attempt goes."""

@@ -28,3 +28,19 @@ def unneeded(checkpoints: Iterable[Checkpoint], best: Collection[int]) -> list[C
         by_member.setdefault(checkpoint.member, []).append(checkpoint)
     older = [checkpoint for own in by_member.values() for checkpoint in own[:-_LAST]]
     return [checkpoint for checkpoint in older if not checkpoint.in_use and checkpoint.trial not in best]
+
+
+def is_orphan(trial: Trial | None, attempt: int, checkpoint: str) -> bool:
+    """Tells whether a directory that an attempt staged or committed is of no use to anyone.
+
+    While a trial is unfinished its last attempt may still complete it, late, even if nobody has heard of it for long.
+
+    Args:
+        trial: The trial of that number; None if there is none.
+        attempt: Whose directory it is.
+        checkpoint: The name under which it is, or would be, recorded.
+    """
+    if trial is None:
+        return True
+    in_the_making = not trial.state.finished and trial.attempt == attempt
+    return trial.checkpoint != checkpoint and not in_the_making

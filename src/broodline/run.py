@@ -18,6 +18,7 @@ from broodline.controller import Controller
 from broodline.engines.child import Job
 from broodline.engines.local import LocalEngine
 from broodline.errors import StoreUnavailable, StudyBusy, StudyFailed
+from broodline.housekeeping import put_in_order
 from broodline.model import Study, StudyState
 from broodline.places import Place
 from broodline.program import EngineOptions
@@ -63,6 +64,7 @@ def run(
         controller = Controller(store)
         controller.open(study)
         files.prepare()
+        put_in_order(store, study.name, files)
         with watch_of(store) as watch:
             engine = LocalEngine(
                 job=job_for(study, place, make_trainer),

@@ -16,6 +16,7 @@ from broodline.checkpoints import StudyFiles
 from broodline.client import Asker
 from broodline.controller import Controller
 from broodline.errors import BroodlineError
+from broodline.lifelines import alive
 from broodline.stores import open_store
 from broodline.trainers import Trainer
 from broodline.worker import Worker
@@ -58,7 +59,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     print(READY, flush=True)
-    worker.run()
+    with alive(worker.files.workers, asker.session):
+        worker.run()
     worker.trainer.close()
 
 

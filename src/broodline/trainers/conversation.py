@@ -20,6 +20,10 @@ from broodline.trainers.oneshot import FOLLOW_SECONDS, check_time
 from broodline.trainers.processes import Process, ending
 
 
+class Unheard(Exception):
+    """The program had ended before it heard the request: by its own decision after its last answer, or by an accident."""
+
+
 class Conversation:
     """A resident program, from its start to its end.
 
@@ -36,7 +40,7 @@ class Conversation:
         self._unlogged = b""
         self._answers: int | None = None
         self._heard = b""
-        self._closed_by_it = False
+        self._closed_by_it = self._has_answered = False
 
     def start(self, assignment: Assignment) -> None:
         """Starts the program for the worker that this assignment names.
@@ -75,6 +79,7 @@ class Conversation:
 
         Raises:
             TrialFailed: It ended, did not answer in time, or said more than an answer.
+            Unheard: It ended after an earlier answer, and has seen nothing of this request.
         """
         self._log = log
         self._print(b"")
@@ -110,21 +115,24 @@ class Conversation:
         if ended or self._closed_by_it:
             self._process.drain()
             if b"\n" not in self._heard:
-                raise TrialFailed(self._why_silent())
+                raise self._silence()
         elif b"\n" not in self._heard:
             check_time(until, self._train.timeout)
 
-    def _why_silent(self) -> str:
+    def _silence(self) -> TrialFailed | Unheard:
         self._process.wait_for_end()
         if not self._process.ended:
-            return "closed the descriptor that BROODLINE_REPLY names without an answer"
+            return TrialFailed("closed the descriptor that BROODLINE_REPLY names without an answer")
+        unheard = self._has_answered and self._process.unread
         self._process.close()
+        if unheard:
+            return Unheard()
         status = self._process.status
-        return ending(status) if status else "ended without an answer (exit status 0)"
+        return TrialFailed(ending(status) if status else "ended without an answer (exit status 0)")
 
     def _line(self) -> str:
         line, _, rest = self._heard.partition(b"\n")
-        self._heard = b""
+        self._heard, self._has_answered = b"", True
         if rest:
             raise TrialFailed(f"answered with more than one line; after the first came {quoted(rest.decode(errors='replace'))}")
         return line.decode(errors="replace")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import selectors
 import signal
 import subprocess
+import termios
 import time
+from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -41,8 +44,8 @@ class Process:
         self._pidfd: int | None = None
         self._started = 0.0
         self._known: Family = {}
-        self._unsent = b""
-        self._closed = False
+        self._unsent, self._sent = b"", 0
+        self._closed = self._refused = False
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> Self:
@@ -107,7 +110,7 @@ class Process:
     def send(self, data: bytes) -> None:
         """Lets `wait` write to the program's standard input, as fast as it reads."""
         stdin = self._stdin()
-        self._unsent += data
+        self._unsent, self._sent = data, len(data)
         os.set_blocking(stdin, False)
         self._selector.register(stdin, selectors.EVENT_WRITE, partial(self._write, stdin))
 
@@ -115,6 +118,13 @@ class Process:
     def sending(self) -> bool:
         """True while the program has not read all that was sent."""
         return bool(self._unsent)
+
+    @property
+    def unread(self) -> bool:
+        """True if the program has read nothing of what was sent last, as far as the system tells."""
+        waiting = array("i", [0])
+        fcntl.ioctl(self._stdin(), termios.FIONREAD, waiting)
+        return self._refused or waiting[0] + len(self._unsent) >= self._sent
 
     def wait(self, seconds: float) -> bool:
         """Waits until the program has ended or there was something to hear, or so many seconds; True if it has ended."""
@@ -175,7 +185,6 @@ class Process:
     def _ask_to_end(self) -> None:
         until = time.monotonic() + self._grace
         self._family()  # learnt before any of them is an orphan
-        self._signal_group(signal.SIGTERM)
         self._wait_until(until)
         # A shell that ended at once may have left behind, in its group, the program that is still saving.
         shortest, longest = _PAUSES
@@ -235,7 +244,7 @@ class Process:
         except BlockingIOError:
             return
         except BrokenPipeError:
-            self._unsent = b""  # it is about to end, or it will be asked in vain
+            self._unsent, self._refused = b"", True  # it is about to end, or it will be asked in vain
         if not self._unsent:
             self._forget(stdin)
 

@@ -11,7 +11,7 @@ from broodline.errors import TrialFailed
 from broodline.model import Measurement
 from broodline.program import Evaluate, Train
 from broodline.trainers import Assignment
-from broodline.trainers.conversation import Conversation
+from broodline.trainers.conversation import Conversation, Unheard
 from broodline.trainers.environment import Facts, facts, message
 from broodline.trainers.measuring import parsed
 from broodline.trainers.oneshot import concluded, evaluation, free_port
@@ -63,7 +63,14 @@ class ResidentTrainer:
             return reports.measurements
 
     def _answer(self, request: Mapping[str, Any], assignment: Assignment, log: BinaryIO, reports: Reports) -> str:
-        """The program's answer, a line; a program that fails to give one, or must not go on, is ended."""
+        """The program's answer, a line."""
+        try:
+            return self._ask(request, assignment, log, reports)
+        except Unheard:
+            return self._ask(request, assignment, log, reports)  # of a program that has just been started
+
+    def _ask(self, request: Mapping[str, Any], assignment: Assignment, log: BinaryIO, reports: Reports) -> str:
+        """The same; a program that fails to give one, or must not go on, is ended."""
         try:
             if self._program is None or not self._program.idle:
                 self.close()

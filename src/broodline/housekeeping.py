@@ -1,0 +1,25 @@
+"""What is put in order before a study goes on: trials of workers that died, and what crashes left on the disk."""
+
+from __future__ import annotations
+
+from broodline.checkpoints import StudyFiles
+from broodline.controller import Controller
+from broodline.lifelines import bury_the_dead
+from broodline.retention import is_orphan
+from broodline.stores import Store
+
+
+def put_in_order(store: Store, study: str, files: StudyFiles) -> None:
+    """Takes back the trials of dead workers of this machine without waiting for their leases, and sweeps orphans."""
+    if dead := bury_the_dead(files.workers):
+        Controller(store).release(study, dead, lost=True)
+    sweep_orphans(store, study, files)
+
+
+def sweep_orphans(store: Store, study: str, files: StudyFiles) -> int:
+    """Removes staged directories and checkpoints that no attempt and no record will ever name; returns how many."""
+    with store.snapshot(study) as records:
+        orphans = [left for left in files.leftovers() if is_orphan(records.trial(left.number), left.attempt, left.checkpoint)]
+    for orphan in orphans:
+        files.remove_leftover(orphan)
+    return len(orphans)

@@ -1,0 +1,36 @@
+"""Which workers of this machine are dead: each holds a lock on a file of its own for as long as it lives.
+
+A lock goes with its process, however that ends. A process number would not do: it may be another process's by now.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def alive(directory: Path, session: str) -> Iterator[None]:
+    """Holds the lock of a session."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / session
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+        path.unlink(missing_ok=True)
+
+
+def bury_the_dead(directory: Path) -> list[str]:
+    """Removes the files that nobody holds any more, and returns the sessions of their workers."""
+    dead = []
+    for path in sorted(directory.glob("*")):
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            dead.append(path.name)
+            path.unlink(missing_ok=True)
+    return dead
