@@ -19,12 +19,12 @@ ROWS = (
         *("document", "parameters", "space", "fitness", "lifecycle", "evolve", "strategies"),
         *("retention", "definition", "program", "lineage", "schedule"),
     ),
-    ("stores", "checkpoints", "places", "plugins", "studyfile"),
+    ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile"),
     ("client", "controller"),
     ("trainers", "running", "resident", "worker", "loop"),
     ("engines",),
     ("views", "results"),
-    ("run", "api", "check", "cli", "__main__", "__init__"),
+    ("housekeeping", "run", "api", "check", "cli", "testing", "__main__", "__init__"),
 )
 PURE = {*ROWS[0], *ROWS[1]}
 IMPURE = {
