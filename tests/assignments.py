@@ -56,6 +56,6 @@ def script(directory: Path, name: str, text: str) -> tuple[str, ...]:
 def is_gone(pid: int) -> bool:
     """True if there is no such process, or only what is left of one until its parent looks."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True

@@ -48,9 +48,9 @@ def trainer(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     assert children() == []
 
 
-def children() -> list[psutil.Process]:
+def children() -> list[int]:
     """The processes that this one has started and that still run."""
-    return psutil.Process().children(recursive=True)
+    return [process.pid for process in psutil.Process().children(recursive=True)]
 
 
 def train(

@@ -129,7 +129,7 @@ def test_a_background_job_ends_with_the_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [Preempted, KeyboardInterrupt, ValueError])
 def test_a_block_left_by_an_error_leaves_nothing_behind(tmp_path: Path, error: type[BaseException]) -> None:
-    pids = []
+    pids: list[int] = []
 
     def fail_in_the_midst() -> None:
         with Process(grace=5) as process:

@@ -92,3 +92,8 @@ def test_a_conclusion_that_says_the_last_report_again_is_not_counted_twice(repor
     assert len(reports.measurements) == 1
     reports.conclude({"step": 4, "b": 2})
     assert [m.metrics.get("b") for m in reports.measurements] == [1, 2]
+
+
+def test_a_report_without_a_step_is_of_the_end_or_of_the_step_to_which_the_program_overshot(reports: Reports) -> None:
+    append(reports, '{"a": 1}\n{"step": 12, "a": 1}\n{"a": 1}\n')
+    assert [m.step for m in reports.finish()] == [10, 12, 12]

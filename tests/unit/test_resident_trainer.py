@@ -274,6 +274,26 @@ def test_an_answer_that_is_no_measurement_fails_the_trial(make: Make, tmp_path: 
     assert trained(trainer, tmp_path, 1) == [Measurement(step=3, metrics={"a": 1})]
 
 
+def test_a_program_that_speaks_unasked_is_started_again_and_not_believed(make: Make, tmp_path: Path) -> None:
+    text = """
+import json, os, pathlib, sys, time
+reply = os.fdopen(int(os.environ["BROODLINE_REPLY"]), "w")
+for line in sys.stdin:
+    print(json.dumps({"pid": os.getpid()}), file=reply, flush=True)
+    while not pathlib.Path("over").exists():
+        time.sleep(0.001)
+    print(json.dumps({"pid": -1}), file=reply, flush=True)
+    pathlib.Path("spoken").touch()
+"""
+    trainer = make(text, grace=0.1)
+    first = pid_of(trained(trainer, tmp_path, 0))
+    (tmp_path / "over").touch()
+    while not (tmp_path / "spoken").exists():
+        assert not is_gone(first)
+    (tmp_path / "over").unlink()
+    assert pid_of(trained(trainer, tmp_path, 1)) not in (first, -1)
+
+
 def test_an_error_that_is_a_number_is_a_metric(make: Make, tmp_path: Path) -> None:
     assert trained(make(BARE), tmp_path, answer='{"error": 0.07}') == [Measurement(step=3, metrics={"error": 0.07})]
 

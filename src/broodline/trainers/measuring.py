@@ -102,7 +102,7 @@ def finish(measurements: Sequence[Measurement], trial: Trial, nothing: str) -> l
     if not any(_is_finite(value) for value in last.metrics.values()):
         told = ", ".join(f"{name} = {value!r}" for name, value in last.metrics.items()) or "it has none"
         raise TrialFailed(f"no metric of the last measurement is a finite number: {told}")
-    if last.step <= trial.start:
+    if last.step < trial.start or last.step == trial.start < trial.end:  # `check` asks for no steps
         raise TrialFailed(
             f"reported step {last.step}, but this trial starts at step {trial.start}: "
             "steps count from the beginning of the lineage"

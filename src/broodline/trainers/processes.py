@@ -185,6 +185,7 @@ class Process:
     def _ask_to_end(self) -> None:
         until = time.monotonic() + self._grace
         self._family()  # learnt before any of them is an orphan
+        self._signal_group(signal.SIGTERM)
         self._wait_until(until)
         # A shell that ended at once may have left behind, in its group, the program that is still saving.
         shortest, longest = _PAUSES

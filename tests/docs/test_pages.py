@@ -1,0 +1,75 @@
+"""What the pages say is true: their study files can be read, their code compiles, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from broodline.cli import COMMANDS
+from broodline.studyfile import read
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FRAME = """
+name = "page"
+trial_steps = 1
+population = 4
+[objective]
+loss = "minimize"
+[space]
+lr = { float = [0.0, 1.0] }
+"""
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@by_page
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+@by_page
+def test_python_compiles(page: Path) -> None:
+    for block in blocks(page, "python"):
+        compile(block, page.name, "exec")
+
+
+@by_page
+def test_study_files_can_be_read(page: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(page, "toml")):
+        own = tomllib.loads(block)
+        missing = {name: table for name, table in tomllib.loads(FRAME).items() if name not in own}
+        path = tmp_path / f"{number}.toml"
+        path.write_text(_toml(missing, top=True) + block + _toml(missing, top=False), encoding="utf-8")
+        read(path)
+
+
+@by_page
+def test_commands_exist(page: Path) -> None:
+    named = re.findall(r"(?<![\w/.-])broodline ([a-z]+) (?:[\w./-]+\.toml|--)", page.read_text(encoding="utf-8"))
+    assert set(named) <= {command.__name__.rpartition(".")[2] for command in COMMANDS}
+
+
+@by_page
+def test_every_make_target_that_is_named_exists(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def _toml(document: dict[str, object], *, top: bool) -> str:
+    """The plain values of a document, or its tables: the former must come before those of a block, the latter after."""
+    if top:
+        return "".join(
+            f"{name} = {value!r}\n".replace("'", '"') for name, value in document.items() if not isinstance(value, dict)
+        )
+    tables = {name: value for name, value in document.items() if isinstance(value, dict)}
+    source = dict(re.findall(r"^\[(\w+)\]\n((?:[^\[].*\n)+)", FRAME, flags=re.MULTILINE))
+    return "".join(f"\n[{name}]\n{source[name]}" for name in tables)
