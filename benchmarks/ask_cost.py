@@ -73,9 +73,8 @@ def main() -> None:
                 train_one()
                 times[n].append(1000 * (time.perf_counter() - begun))
     short, long = (median(times[n]) for n in studies)
-    print(
-        f"complete and ask, median of {options.asks}: {short:.2f} ms after {options.short} trials, {long:.2f} ms after {options.long}"
-    )
+    print(f"complete and ask, median of {options.asks}:")
+    print(f"{short:.2f} ms after {options.short} trials, {long:.2f} ms after {options.long}")
     print(json.dumps({"short_ms": round(short, 3), "long_ms": round(long, 3), "ratio": round(long / short, 3)}))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +51,7 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("stranger")
     (directory / "study.toml").write_text(STUDY)
     log = directory / "log"
@@ -61,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         broodline(directory, "run", "study.toml")
     lines = [line.split() for line in log.read_text().splitlines()]
     logged = [Logged(int(t), int(a), f, int(b), int(s), float(lr), w) for t, a, f, b, s, lr, w in lines]
-    yield Run(logged, [json.loads(line) for line in broodline(directory, "trials", "study.toml", "--json").splitlines()])
+    return Run(logged, [json.loads(line) for line in broodline(directory, "trials", "study.toml", "--json").splitlines()])
 
 
 def broodline(directory: Path, *arguments: str) -> str:
