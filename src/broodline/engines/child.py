@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from broodline.checkpoints import StudyFiles
 from broodline.client import Asker
@@ -21,7 +22,7 @@ from broodline.stores import open_store
 from broodline.trainers import Trainer
 from broodline.worker import Worker
 
-CANNOT_START = 78  # EX_CONFIG of sysexits.h: another worker would not fare better
+CANNOT_WORK = 70  # EX_SOFTWARE of sysexits.h: an error of ours, not of a trial; another worker would not fare better
 READY = "broodline: ready"
 
 
@@ -53,15 +54,22 @@ def main() -> None:
     try:
         worker = _worker(job, asker, devices)
     except Exception as error:
-        told = str(error) if isinstance(error, BroodlineError) else traceback.format_exc()
-        print(told, flush=True)
-        sys.exit(CANNOT_START)
+        _give_up(error)
     signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     print(READY, flush=True)
-    with alive(worker.files.workers, asker.session):
-        worker.run()
-    worker.trainer.close()
+    try:
+        with alive(worker.files.workers, asker.session):
+            worker.run()
+        worker.trainer.close()
+    except Exception as error:
+        _give_up(error)
+
+
+def _give_up(error: Exception) -> NoReturn:
+    told = str(error) if isinstance(error, BroodlineError) else "".join(traceback.format_exception(error))
+    print(told, flush=True)
+    sys.exit(CANNOT_WORK)
 
 
 def _worker(job: Job, asker: Asker, devices: tuple[str, ...]) -> Worker:

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broodline.client import Asker, Client
-from broodline.engines.child import CANNOT_START, READY, Job
+from broodline.engines.child import CANNOT_WORK, READY, Job
 from broodline.errors import StoreUnavailable, WorkerError
+from broodline.trainers.family import kill_all_of
+from broodline.trainers.processes import ending
 
 # Numeric libraries take all cores for each process by default: W workers then wait for each other.
 THREAD_VARIABLES = (
@@ -31,6 +33,7 @@ _HOME = str(Path(__file__).resolve().parents[2])
 _START = f"import sys; sys.path.append({_HOME!r}); from broodline.engines.child import main; main()"
 _RENEWALS = 3  # a lease: one that is missed does no harm
 _FALSE_STARTS = 3
+_REMEMBERED = 40  # lines that a worker said, for the error that it may end with
 
 
 @dataclass(kw_only=True)
@@ -99,6 +102,7 @@ class LocalEngine:
         for process in self._processes.values():
             process.popen.kill()
             process.popen.wait()
+            kill_all_of(process.asker.session)
         dead = [process.asker.session for process in self._processes.values()]
         for process in list(self._processes.values()):
             self._forget(process)
@@ -149,6 +153,7 @@ class LocalEngine:
         elif not process.ready:
             process.heard.append(line)  # it may be on its way to an error: that is told once, whole
         elif line:
+            process.heard = [*process.heard[-_REMEMBERED:], line]
             self.say(f"worker {process.asker.worker}: {line}")
 
     def _reap(self) -> None:
@@ -162,12 +167,13 @@ class LocalEngine:
         self._forget(process)
         if status == 0:
             return
-        if status == CANNOT_START:
-            raise WorkerError("no worker can start:\n" + "\n".join(process.heard))
-        self.say(f"worker {process.asker.worker} died ({_told(status)}); its trial is given out again")
+        kill_all_of(process.asker.session)  # what it had started would go on without it
+        if status == CANNOT_WORK:
+            raise WorkerError("workers can't work:\n" + "\n".join(process.heard))
+        self.say(f"worker {process.asker.worker} died ({ending(status)}); its trial is given out again")
         self._false_starts = 0 if process.ready else self._false_starts + 1
         if self._false_starts >= _FALSE_STARTS:
-            told = "\n".join([_told(status), *process.heard[-20:]])
+            told = "\n".join([ending(status), *process.heard[-20:]])
             raise WorkerError(f"{_FALSE_STARTS} workers in a row died while they started: {told}")
         self._give_up(process)
         self._spawn(process.place)
@@ -213,7 +219,3 @@ def _environment(environ: Mapping[str, str], threads: int, devices: tuple[str, .
     given = {name: str(threads) for name in THREAD_VARIABLES if name not in environ}
     visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
     return {**environ, **given, **visible}
-
-
-def _told(status: int) -> str:
-    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
