@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from broodline.checkpoints import StudyFiles
 from broodline.controller import Controller
 from broodline.engines.child import Job
 from broodline.engines.local import LocalEngine
-from broodline.errors import StoreUnavailable, StudyBusy, StudyFailed
+from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed
 from broodline.housekeeping import put_in_order
 from broodline.model import Study, StudyState
 from broodline.places import Place
@@ -53,6 +53,7 @@ def run(
     """Creates a study or goes on with it, and returns when it is done.
 
     Raises:
+        StoreError: Its place can't be used.
         StudyBusy: It is being run already.
         StudyChanged: It exists, and was defined otherwise.
         StudyFailed: Its program does not work.
@@ -156,8 +157,7 @@ def interruptible() -> Iterator[None]:
 @contextmanager
 def _sole_run(files: StudyFiles, name: str) -> Iterator[None]:
     """Holds the study for this process; a lock on an open file goes with its process, however that ends."""
-    files.root.mkdir(parents=True, exist_ok=True)
-    with (files.root / "run.lock").open("a+") as file:
+    with _lock_file(files) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -170,3 +170,12 @@ def _sole_run(files: StudyFiles, name: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _lock_file(files: StudyFiles) -> TextIO:
+    try:
+        files.root.mkdir(parents=True, exist_ok=True)
+        return (files.root / "run.lock").open("a+")
+    except OSError as error:
+        problem = f"can't be written: {error.strerror}; name a store elsewhere with --store sqlite:///PATH"
+        raise StoreError(f"{files.root}: {problem}") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from broodline.cli.target import Target, add_target, file_of, target_of
 from broodline.cli.training import grace_of, overview_of, tell_end, trainer_of
 from broodline.cli.values import at_least_one
-from broodline.errors import StoreError, StudyFailed, StudyNotFound, WorkerError
+from broodline.errors import StoreError, StoreUnavailable, StudyFailed, StudyNotFound, WorkerError
 
 if TYPE_CHECKING:
     from broodline.studyfile import StudyFile
@@ -57,7 +57,7 @@ def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
 def _finished_before(target: Target) -> int | None:
     try:
         return overview_of(target).progress.finished
-    except (StoreError, StudyNotFound):  # it is yet to be created; what is wrong with the store is told when it is
+    except (StoreError, StoreUnavailable, StudyNotFound):  # new; what is wrong with the store is told when it is run
         return None
 
 
