@@ -60,6 +60,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
         self.past: list[tuple[Trial, Asker]] = []  # every lease that there ever was
         self.acknowledged: dict[int, Trial] = {}
         self.on_disk: set[str] = set()
+        self.damaged: set[int] = set()
 
     def open_store(self) -> Store:
         raise NotImplementedError
@@ -85,10 +86,22 @@ class LifeOfAStudy(RuleBasedStateMachine):
         self.on_disk -= set(answer.sweep)
         self.held.pop(worker, None)
         if isinstance(answer, Start):
-            assert answer.trial.parent is None or answer.restore in self.on_disk, "a child without its parent's checkpoint"
             self.held[worker] = answer.trial
             self.past.append((answer.trial, self.asker(worker)))
+            if answer.trial.parent in self.damaged and answer.restore is None:
+                self._tell_of_damage(worker, answer.trial)
+            else:
+                assert answer.trial.parent is None or answer.restore in self.on_disk, "a child without its parent's checkpoint"
         assert isinstance(answer, Start | Wait | Done)
+
+    def _tell_of_damage(self, worker: int, trial: Trial) -> None:
+        assert trial.parent is not None
+        answer = self.controller.damaged("life", trial.number, trial.attempt, trial.parent, self.asker(worker))
+        assert isinstance(answer, Start)
+        assert answer.trial.number == trial.number
+        assert answer.trial.parent != trial.parent
+        assert answer.trial.damaged is not None
+        self.take(worker, answer)
 
     @rule(worker=WORKERS)
     def ask(self, worker: int) -> None:
@@ -201,13 +214,8 @@ class LifeOfAStudy(RuleBasedStateMachine):
             return
         parent = self._trials()[trial.parent]
         self.on_disk.discard(parent.checkpoint or "")
-        if parent.number in self.acknowledged:
-            self.acknowledged[parent.number] = self.acknowledged[parent.number].evolve(checkpoint=None)
-        answer = self.controller.damaged("life", trial.number, trial.attempt, trial.parent, self.asker(worker))
-        assert isinstance(answer, Start)
-        assert answer.trial.number == trial.number
-        assert answer.trial.damaged is not None
-        self.take(worker, answer)
+        self.damaged.add(parent.number)
+        self._tell_of_damage(worker, trial)
 
     @invariant()
     def acknowledged_trials_never_change(self) -> None:
@@ -262,14 +270,11 @@ class LifeOfAStudy(RuleBasedStateMachine):
         best = min(completed, key=lambda t: (-(t.fitness or (0.0,))[0], t.number), default=None)
         for member in range(self.study.population):
             for trial in [t for t in completed if t.member == member][:2]:
-                assert trial.checkpoint or self._was_damaged(trial), "an opponent's checkpoint was swept"
+                assert trial.checkpoint or trial.number in self.damaged, "an opponent's checkpoint was swept"
         for number in in_use:
-            assert trials[number].checkpoint or self._was_damaged(trials[number]), "a parent's checkpoint was swept"
-        assert best is None or best.checkpoint or self._was_damaged(best)
+            assert trials[number].checkpoint or number in self.damaged, "a parent's checkpoint was swept"
+        assert best is None or best.checkpoint or best.number in self.damaged
         assert len(recorded) <= 2 * self.study.population + len(in_use) + 1
-
-    def _was_damaged(self, trial: Trial) -> bool:
-        return any(each.damaged is not None for each in self._trials().values()) and trial.checkpoint is None
 
     def _trials(self) -> dict[int, Trial]:
         with self.store.snapshot("life") as records:
