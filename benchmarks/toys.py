@@ -136,7 +136,10 @@ def best_of(name: str, setting: str, seed: int, directory: Path) -> float:
         evolution=evolution,
         store=f"sqlite:///{directory}/toys.db",
     )
-    return float(study.run(trainer(toy, workers * SECONDS_A_WORKER), workers=workers, budget=budget, show=False).best.fitness)
+    result = study.run(trainer(toy, workers * SECONDS_A_WORKER), workers=workers, budget=budget, show=False)
+    fitness = result.best.fitness
+    assert isinstance(fitness, float)
+    return fitness
 
 
 def main() -> None:

@@ -1,0 +1,72 @@
+"""What a turn of the controller asks of the database is answered by indexes, so its cost does not grow with the study."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from recorded import DOCUMENT
+from sqlalchemy.engine import Engine
+
+from broodline.client import Asker, Start
+from broodline.controller import Controller
+from broodline.definition import parse
+from broodline.model import Measurement
+from broodline.stores.sqlite import SqliteStore
+
+ASKER = Asker(worker="0", session="a")
+
+
+@pytest.fixture(name="plans")
+def of_every_statement(tmp_path: Path) -> Iterator[dict[str, list[str]]]:
+    """The query plans of all that a worker's calls lead to, by statement."""
+    path = tmp_path / "cost.db"
+    store = SqliteStore(path)
+    said: dict[str, Any] = {}
+
+    def remember(_connection: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
+        said[statement] = values[0] if isinstance(values, list) else values
+
+    sa.event.listen(Engine, "before_cursor_execute", remember)
+    try:
+        play(Controller(store))
+    finally:
+        sa.event.remove(Engine, "before_cursor_execute", remember)
+    with sqlite3.connect(path) as connection:
+        yield {
+            statement: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+            for statement, values in said.items()
+            if statement.startswith(("SELECT", "UPDATE")) and "trials" in statement
+        }
+    connection.close()
+    store.close()
+
+
+def play(controller: Controller) -> None:
+    controller.open(parse({**DOCUMENT, "budget": {"trials": 30}}, "test"))
+    answer = controller.ask("digits", ASKER)
+    controller.ask("digits", Asker(worker="1", session="b"))
+    controller.renew("digits", ["a", "b"])
+    while isinstance(answer, Start):
+        trial = answer.trial
+        measured = [Measurement(step=trial.end, metrics={"accuracy": float(trial.number % 7)})]
+        controller.report("digits", trial.number, trial.attempt, measured)
+        if trial.number % 5 == 4:
+            answer = controller.fail("digits", trial.number, trial.attempt, measured, "exit status 1", "", ASKER)
+        else:
+            path = f"checkpoints/{trial.number:06d}.1"
+            answer = controller.complete("digits", trial.number, trial.attempt, measured, path, ASKER)
+    controller.release("digits", ["b"])
+
+
+def test_no_statement_of_a_turn_looks_through_a_study(plans: dict[str, list[str]]) -> None:
+    assert len(plans) > 12
+    for statement, steps in plans.items():
+        assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step], statement
+        # `(study=?)` alone is the whole study, but for an index that holds only few of its trials, or gives the first at once.
+        whole = [step for step in steps if step.endswith("PRIMARY KEY (study=?)")]
+        assert not whole, statement
