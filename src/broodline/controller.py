@@ -226,6 +226,8 @@ class _Turn:
         if text != self._tx.definition():
             self._tx.redefine(text)
         self._progress = self._progress.evolve(state=StudyState.ACTIVE, reason=None, failures=0)
+        if not self._tx.any_running():  # it was resting, for however short a time
+            self._progress = self._progress.evolve(elapsed=self._saved.elapsed)
 
     def end(self, state: StudyState, reason: str) -> None:
         self._progress = self._progress.evolve(state=state, reason=reason)

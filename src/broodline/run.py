@@ -17,8 +17,8 @@ from broodline.checkpoints import StudyFiles
 from broodline.controller import Controller
 from broodline.engines.child import Job
 from broodline.engines.local import LocalEngine
-from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed
-from broodline.housekeeping import put_in_order
+from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
+from broodline.housekeeping import put_in_order, sweep_orphans
 from broodline.model import Study, StudyState
 from broodline.places import Place
 from broodline.program import EngineOptions
@@ -57,10 +57,11 @@ def run(
         StudyBusy: It is being run already.
         StudyChanged: It exists, and was defined otherwise.
         StudyFailed: Its program does not work.
+        UsageError: The function can't be sent to workers.
         WorkerError: Workers can't start.
         KeyboardInterrupt: Ctrl-C or SIGTERM; running trials are pending again.
     """
-    files = place.files(study.name)
+    files, job = place.files(study.name), job_for(study, place, make_trainer)
     with closing(place.open()) as store, _sole_run(files, study.name), interruptible():
         controller = Controller(store)
         controller.open(study)
@@ -68,7 +69,7 @@ def run(
         put_in_order(store, study.name, files)
         with watch_of(store) as watch:
             engine = LocalEngine(
-                job=job_for(study, place, make_trainer),
+                job=job,
                 client=controller,
                 devices=options.devices,
                 threads=options.threads,
@@ -76,6 +77,7 @@ def run(
                 say=watch.say,
             )
             attend(engine, workers, watch=watch, grace=grace, called_back=calls_back(store, study.name))
+        sweep_orphans(store, study.name, files)  # of attempts that were lost meanwhile
         raise_if_failed(store, study.name)
 
 
@@ -125,7 +127,13 @@ def job_for(study: Study, place: Place, make_trainer: Callable[[], Trainer]) -> 
 def _pickled(make_trainer: Callable[[], Trainer]) -> bytes:
     import cloudpickle
 
-    pickled: bytes = cloudpickle.dumps(make_trainer, protocol=pickle.HIGHEST_PROTOCOL)
+    try:
+        pickled: bytes = cloudpickle.dumps(make_trainer, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise UsageError(
+            f"the function can't be sent to worker processes: {error}; "
+            "what can't be copied (a lock, an open file, a connection) is to be made inside of it"
+        ) from error
     return pickled
 
 

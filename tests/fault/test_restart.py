@@ -4,65 +4,47 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
-import psutil
-from commands import lines_of_json, output, started, write_study
+from commands import output
+from living import begun, running, trials_of, wait_for, write_study
+from recorded import recorded
 
 from broodline.lifelines import alive, bury_the_dead
-
-# Trains for ever until there is a file `go`; logs every trial that it finishes, flushed to the disk.
-PATIENT = """\
-set -eu
-echo "$BROODLINE_TRIAL $BROODLINE_ATTEMPT" >> begun
-while [ ! -e go ]; do sleep 0.05; done
-echo "$BROODLINE_TRIAL" > "$BROODLINE_SAVE/weights"
-echo '{"accuracy": 1}' >> "$BROODLINE_METRICS"
-"""
-
-
-def wait_for(fact: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not fact():
-        assert time.monotonic() < until, "it did not come true in a minute"
-        time.sleep(0.02)
-
-
-def begun(directory: Path) -> list[str]:
-    path = directory / "begun"
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def kill_everything(run: psutil.Process) -> None:
-    family = [run, *run.children(recursive=True)]
-    for process in family:
-        process.suspend()
-    for process in family:
-        process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(family[1:], timeout=20)
+from broodline.stores.sqlite import SqliteStore
 
 
 def test_a_restart_does_not_wait_for_the_leases_of_dead_workers(tmp_path: Path) -> None:
-    study = write_study(tmp_path, trials=3, trainer=PATIENT, more='[engine]\nlease = "1h"\n')
-    study.write_text(study.read_text().replace("population = 2", "population = 3"))
-    first = started("run", study, "--workers", "3")
-    wait_for(lambda: len(begun(tmp_path)) == 3)
-    kill_everything(psutil.Process(first.pid))
-    first.communicate()
+    study = write_study(tmp_path, population=3, workers=3, budget="trials = 3", more='[engine]\nlease = "1h"\n')
+    with running("run", study, cwd=tmp_path) as first:
+        wait_for(lambda: len(begun(tmp_path)) == 3)
+        first.kill()
 
     (tmp_path / "go").touch()
     output("run", study, "--workers", "1")
 
-    trials = lines_of_json("trials", study)
-    assert [(trial["state"], trial["attempt"]) for trial in trials] == [("completed", 2)] * 3
-    assert sorted(begun(tmp_path)) == ["0 1", "0 2", "1 1", "1 2", "2 1", "2 2"]
+    assert [(trial["state"], trial["attempt"]) for trial in trials_of(study)] == [("completed", 2)] * 3
+    assert sorted(begun(tmp_path)) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_a_study_that_rested_for_a_moment_has_not_spent_that_time() -> None:
+    now = 1000.0
+    with closing(SqliteStore(None, clock=lambda: now)) as store:
+        study = recorded(store, budget={"time": 100})
+        study.ask()
+        now += 5
+        study.controller.release(study.name, ["session of 0"])
+        now += 20  # less than a lease
+        recorded(store, budget={"time": 100})
+        study.ask()
+        with store.snapshot(study.name) as records:
+            assert records.progress().elapsed == 5
 
 
 def test_what_a_crash_left_on_the_disk_is_swept(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
-    study = write_study(tmp_path, trials=4, trainer=PATIENT)
+    study = write_study(tmp_path, budget="trials = 4")
     output("run", study)
     files = tmp_path / "broodline.files" / "digits"
     before = {path.name for path in (files / "checkpoints").iterdir()}

@@ -1,0 +1,358 @@
+"""Places where no study can be: files with a mistake, disks that are full or can't be written, stores that are something else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from bad_study_files import BAD_STUDY_FILES
+from commands import TRAINER, call
+from living import PATIENT, begun, ended, running, trials_of, wait_for, write_study
+
+from broodline.cli import main
+from broodline.stores import schema
+
+MIB = 1 << 20
+CASES = pytest.mark.parametrize(
+    ("text", "key", "said"), [case[1:] for case in BAD_STUDY_FILES], ids=[case[0] for case in BAD_STUDY_FILES]
+)
+PROCESSES = ("syntax", "unknown key", "range empty", "placeholder unknown")
+
+
+def content(directory: Path) -> dict[str, bytes | None]:
+    """All that is in a directory, byte for byte."""
+    return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
+
+
+@contextmanager
+def mounted(directory: Path, size: int = 64 * MIB) -> Iterator[Path]:
+    """A file system of its own at a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() or shutil.which("mount") is None:
+        pytest.skip("only root can mount a file system")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", directory], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a file system can't be mounted here: {done.stderr.strip()}")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+@contextmanager
+def read_only(directory: Path) -> Iterator[None]:
+    """Makes a file system that `mounted` has mounted read-only, for root too."""
+    subprocess.run(["mount", "-o", "remount,ro", directory], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", directory], check=True)
+
+
+def fill(directory: Path) -> Path:
+    """Fills a file system to its last byte; returns the file to remove to make room."""
+    filler = directory / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(MIB)):
+            pass
+    assert shutil.disk_usage(directory).free == 0
+    return filler
+
+
+def assert_refused(said: str, *parts: str) -> None:
+    assert said.count("broodline: error: ") == 1
+    assert "Traceback" not in said
+    for part in parts:
+        assert part in said
+
+
+# Study files
+
+
+@CASES
+def test_a_mistake_in_a_study_file_is_told_with_file_key_and_what_is_allowed_and_nothing_is_created(
+    text: str, key: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "study.toml").write_text(text)
+    before = content(tmp_path)
+    assert main(["run", str(tmp_path / "study.toml")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert_refused(err, f"broodline: error: {tmp_path / 'study.toml'}: {key}", *said)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_the_same_as_a_process(name: str, tmp_path: Path) -> None:
+    (text, key, said) = next(case[1:] for case in BAD_STUDY_FILES if case[0] == name)
+    (tmp_path / "study.toml").write_text(text)
+    before = content(tmp_path)
+    done = call("run", "study.toml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_refused(done.stderr, f"broodline: error: study.toml: {key}", *said)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "there is no such file"),
+        (lambda path: path.mkdir(), "can't be read: Is a directory"),
+        (lambda path: path.write_bytes(b"name = '\xff'"), "line 1: is not UTF-8 text"),
+        (lambda path: path.write_bytes(b""), "name: is missing"),
+    ],
+    ids=["missing", "a directory", "not UTF-8", "empty"],
+)
+def test_a_study_file_that_is_none(
+    make: Callable[[Path], object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "study.toml")
+    before = content(tmp_path)
+    assert main(["run", str(tmp_path / "study.toml")]) == 2
+    assert_refused(capsys.readouterr().err, "study.toml", said)
+    assert content(tmp_path) == before
+
+
+# Directories that can't be written
+
+
+def test_a_read_only_directory_is_refused_and_nothing_is_created(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk") as disk:
+        study = write_study(disk, trainer=TRAINER)
+        with read_only(disk):
+            done = call("run", study)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert_refused(done.stderr, str(disk / "broodline.db"), "can't be written", "--store")
+        assert sorted(content(disk)) == ["study.toml", "train.sh"]
+
+
+def test_a_study_whose_directory_has_become_read_only_is_refused_and_unharmed(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk") as disk:
+        study = write_study(disk, trainer=TRAINER, budget="trials = 2")
+        assert call("run", study).returncode == 0
+        write_study(disk, trainer=TRAINER, budget="trials = 4")
+        before = content(disk)
+        with read_only(disk):
+            done = call("run", study)
+        assert done.returncode == 2
+        assert_refused(done.stderr, str(disk / "broodline.db"), "can't be written")
+        assert content(disk) == before
+        assert call("run", study).returncode == 0
+        assert [trial["state"] for trial in trials_of(study)] == ["completed"] * 4
+
+
+def test_a_place_for_checkpoints_that_is_read_only_is_refused_and_no_study_is_created(tmp_path: Path) -> None:
+    study = write_study(tmp_path, trainer=TRAINER)
+    with mounted(tmp_path / "broodline.files") as disk, read_only(disk):
+        done = call("run", study)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_refused(done.stderr, str(tmp_path / "broodline.files" / "digits"), "can't be written")
+    assert not (tmp_path / "broodline.db").exists() or main(["trials", str(study)]) == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere; the read-only file systems above stand for this")
+def test_a_directory_without_the_right_to_write_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = write_study(tmp_path, trainer=TRAINER)
+    tmp_path.chmod(0o555)
+    status = main(["run", str(study)])
+    tmp_path.chmod(0o755)
+    assert status == 2
+    assert_refused(capsys.readouterr().err, str(tmp_path / "broodline.db"), "can't be written")
+    assert sorted(content(tmp_path)) == ["study.toml", "train.sh"]
+
+
+def test_a_store_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    study = write_study(tmp_path, trainer=TRAINER)
+    before = content(tmp_path)
+    done = call("run", study, "--store", f"sqlite:///{tmp_path}/nowhere/x.db")
+    assert done.returncode == 2
+    assert_refused(done.stderr, f"there is no directory {tmp_path}/nowhere")
+    assert content(tmp_path) == before
+
+
+# Full disks
+
+
+LARGE = PATIENT.replace("weights=0\n", 'weights=0\nhead -c 300000 /dev/zero > "$BROODLINE_SAVE/large"\n')
+
+
+def test_on_a_full_disk_a_study_pauses_and_says_so_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk") as disk:
+        study = write_study(disk, trainer=LARGE, budget="trials = 6")
+        with running("run", study, cwd=tmp_path, FREE="3") as run:
+            wait_for(lambda: (3, 1) in begun(disk))
+            filler = fill(disk)
+            (disk / "go").symlink_to("study.toml")  # a file that takes no room
+            wait_for(lambda: "the disk is full; trial 3 is trained again when there is room" in run.said)
+            states = [trial["state"] for trial in trials_of(study)]
+            assert run.popen.poll() is None
+            filler.unlink()
+            assert run.end() == 0
+            assert "trying trial 3 again" in run.said
+        assert states == ["completed"] * 3 + ["running"]
+        assert [(trial["state"], trial["attempt"]) for trial in trials_of(study)] == [("completed", 1)] * 6
+        assert ended(disk) == [(number, 1) for number in range(6)]
+        assert os.listdir(disk / "broodline.files" / "digits" / "staging") == []
+
+
+def test_a_store_on_a_full_disk_loses_nothing_that_was_trained(tmp_path: Path) -> None:
+    """The checkpoints lie on another disk: what is trained waits until it can be told."""
+    with mounted(tmp_path / "disk") as disk, mounted(disk / "broodline.files"):
+        study = write_study(disk, budget="trials = 6")
+        (tmp_path / "logs").mkdir()
+        with running("run", study, cwd=tmp_path, FREE="3") as run:
+            wait_for(lambda: (3, 1) in begun(disk))
+            filler = fill(disk)
+            (disk / "go").symlink_to("study.toml")
+            wait_for(lambda: "the store does not answer" in run.said)
+            assert run.popen.poll() is None
+            filler.unlink()
+            assert run.end() == 0
+            assert "the store answers again" in run.said
+        assert [(trial["state"], trial["attempt"]) for trial in trials_of(study)] == [("completed", 1)] * 6
+
+
+def test_a_study_that_can_not_even_begin_on_a_full_disk_says_so(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk") as disk:
+        study = write_study(disk, trainer=TRAINER)
+        fill(disk)
+        done = call("run", study)
+        assert done.returncode in (1, 2)
+        assert_refused(done.stderr, "full")
+        (disk / "filler").unlink()
+        assert call("run", study).returncode == 0
+
+
+# Stores that are in use, newer, or something else
+
+
+def test_a_second_run_is_refused_and_the_first_is_unharmed(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    with running("run", study, cwd=tmp_path, FREE="2") as first:
+        wait_for(lambda: (2, 1) in begun(tmp_path))
+        second = call("run", study)
+        assert (second.returncode, second.stdout) == (2, "")
+        assert_refused(second.stderr, f"study 'digits' is being run already (by process {first.popen.pid})", "broodline worker")
+        (tmp_path / "go").touch()
+        assert first.end() == 0
+    assert begun(tmp_path) == ended(tmp_path) == [(number, 1) for number in range(6)]
+    assert [(trial["state"], trial["worker"]) for trial in trials_of(study)] == [("completed", "0")] * 6
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("finished")
+    assert call("run", write_study(directory, trainer=TRAINER, budget="trials = 3")).returncode == 0
+    return directory
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    """The file of a study that is done, and may be spoilt."""
+    shutil.copytree(finished, tmp_path / "study")
+    return tmp_path / "study" / "study.toml"
+
+
+@pytest.mark.parametrize("command", ["run", "worker", "status", "trials", "best", "stop", "export"])
+def test_a_store_of_a_newer_schema_is_refused_by_every_command_and_stays_as_it_is(
+    command: str, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(study.parent / "broodline.db")) as database, database:
+        database.execute(f"UPDATE {schema.version.name} SET version = {schema.VERSION + 1}")
+    before = content(study.parent)
+    assert main([command, str(study)]) == 2
+    said = capsys.readouterr().err
+    assert_refused(said, f"newer broodline (schema {schema.VERSION + 1}; this one knows {schema.VERSION})", "upgrade", "--store")
+    assert content(study.parent) == before
+
+
+def a_text(path: Path) -> None:
+    path.write_text("hello")
+
+
+def a_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def a_torn_database(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + b"torn" * 2000)
+
+
+def a_database_of_another_program(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE trials (trial_id INTEGER)")
+
+
+@pytest.mark.parametrize("command", ["run", "status"])
+@pytest.mark.parametrize("make", [a_text, a_directory, a_torn_database, a_database_of_another_program])
+def test_a_store_that_is_something_else_is_refused_and_stays_as_it_is(
+    make: Callable[[Path], None], command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(tmp_path, trainer=TRAINER)
+    make(tmp_path / "broodline.db")
+    before = content(tmp_path)
+    assert main([command, str(study)]) == 2
+    assert_refused(capsys.readouterr().err, str(tmp_path / "broodline.db"), "database")
+    assert content(tmp_path) == before
+
+
+# What can't change
+
+
+CHANGES = [
+    ("trial_steps = 10", "trial_steps = 20", "trial_steps: 10 -> 20"),
+    ("population = 2", "population = 3", "population: 2 -> 3"),
+    ("workers = 1", "workers = 1\nseed = 7", "seed: 0 -> 7"),
+    ('accuracy = "maximize"', 'accuracy = "minimize"', "objective: "),
+    ('accuracy = "maximize"', 'loss = "maximize"', "objective: "),
+    ("float = [1e-4, 1.0]", "float = [1e-3, 1.0]", "space.lr"),
+    ("float = [1e-4, 1.0], log = true", "float = [1e-4, 1.0]", "space.lr"),
+    ("lr = { float = [1e-4, 1.0], log = true }", "lr = { int = [1, 4] }", "space.lr"),
+    ("lr = { float = [1e-4, 1.0], log = true }", "lr = 0.1", "space.lr"),
+    ("lr = {", "momentum = { float = [0, 1] }\nlr = {", "space.momentum"),
+    ("[budget]", "[evolution]\nmutate = 0.5\n[budget]", "evolution.mutate: 0.3"),
+    ("[budget]", '[evolution]\nstrategy = "none"\n[budget]', "evolution.strategy: 'initiator' -> 'none'"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "difference"), CHANGES)
+def test_what_can_not_change_in_a_study_is_refused_with_the_difference_and_nothing_changes(
+    old: str, new: str, difference: str, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = study.read_text().replace("trials = 3", "trials = 9")
+    study.write_text(text)
+    before = whole(study, capsys)
+    assert old in text
+    study.write_text(text.replace(old, new))
+    assert main(["run", str(study)]) == 2
+    assert_refused(capsys.readouterr().err, "study 'digits' exists and was defined otherwise", difference)
+    assert whole(study, capsys) == before
+
+
+def whole(study: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, set[str]]:
+    assert main(["export", "digits", "--store", f"sqlite:///{study.parent / 'broodline.db'}"]) == 0
+    return capsys.readouterr().out, set(content(study.parent / "broodline.files"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("float = [1e-4, 1.0]", "float = [1e-5, 2.0]"),
+        ("workers = 1", "workers = 2"),
+        ("[budget]", "[checkpoints]\nkeep_best = 2\n[budget]"),
+        ("[budget]", '[engine]\nlease = "1m"\n[budget]'),
+        ("[train]", "[train]\nretries = 2"),
+    ],
+)
+def test_what_may_change_is_gone_on_with(old: str, new: str, study: Path) -> None:
+    text = study.read_text().replace("trials = 3", "trials = 4")
+    assert old in text
+    study.write_text(text.replace(old, new))
+    assert call("run", study).returncode == 0
+    assert [trial["state"] for trial in trials_of(study)] == ["completed"] * 4
