@@ -12,14 +12,16 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed, UsageError
+from broodline.errors import LeaseLost, Preempted, Stopped, StoreUnavailable, TrialFailed, UsageError
 from broodline.model import Measurement
 from broodline.running import RunningTrial, told
 from broodline.trainers import Assignment
 from broodline.trainers.measuring import finish
+
+RENEWALS = 3  # a lease
 
 
 def trials(store: str | None = None, study: str | None = None, *, worker: str | None = None) -> Iterator[RunningTrial]:
@@ -55,31 +57,45 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
 def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     """Works on a study in a thread that hands its trials to the caller's."""
     from broodline.client import Asker
-    from broodline.controller import Controller
+    from broodline.controller import Controller, study_from
     from broodline.places import Place
     from broodline.worker import Worker
 
-    place, handover = Place(url=url), _Handover()
+    place, handover, session = Place(url=url), _Handover(), uuid.uuid4().hex
     with closing(place.open(create=False)) as store:
-        with store.snapshot(study):
-            pass  # there is such a study, or this says so
-        files = place.files(study)
+        with store.snapshot(study) as records:
+            lease = study_from(records.definition()).limits.lease
+        files, client = place.files(study), Controller(store)
         files.prepare()
-        worker = Worker(
-            client=Controller(store),
-            study=study,
-            asker=Asker(worker=name, session=uuid.uuid4().hex),
-            files=files,
-            trainer=handover,
-        )
+        worker = Worker(client=client, study=study, asker=Asker(worker=name, session=session), files=files, trainer=handover)
         thread = threading.Thread(target=handover.run, args=(worker.run,), name="broodline worker", daemon=True)
-        thread.start()
-        try:
-            yield from handover.trials()
-        finally:
-            worker.leave()
-            handover.abandon()
-            thread.join()
+        with _renewed(lambda: client.renew(study, [session]), lease / RENEWALS):
+            thread.start()
+            try:
+                yield from handover.trials()
+            finally:
+                worker.leave()
+                handover.abandon()
+                thread.join()
+
+
+@contextmanager
+def _renewed(renew: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Renews a lease from a thread of its own, so that a trial that reports nothing keeps it."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(seconds):
+            with suppress(StoreUnavailable):
+                renew()
+
+    thread = threading.Thread(target=beat, name="broodline lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @dataclass(kw_only=True)
