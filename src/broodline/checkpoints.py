@@ -175,7 +175,9 @@ class StudyFiles:
             _check_kind(path, staged)
         if self._checksums:
             manifest["sha256"] = {name: _sha256(path) for name, path in files.items() if path.is_file()}
-        with (staged / MANIFEST).open("w", encoding="utf-8") as file:
+        # A program that copied its parent's checkpoint by links has the parent's manifest here: to write into it would damage that.
+        (staged / MANIFEST).unlink(missing_ok=True)
+        with (staged / MANIFEST).open("x", encoding="utf-8") as file:
             json.dump(manifest, file)
 
 
@@ -207,10 +209,23 @@ def _check_kind(path: Path, staged: Path) -> None:
     """Refuses what would not be the same, or not there, when it is read again."""
     if path.is_symlink():
         target = os.readlink(path)
-        if os.path.isabs(target) or not path.resolve().is_relative_to(staged.resolve()):
+        if os.path.isabs(target) or _climbs(path, staged) or not _resolves_inside(path, staged):
             raise CheckpointError(f"no checkpoint: {path.name} is a link to {target}, which would not be kept: save a copy")
     elif not path.is_file():
         raise CheckpointError(f"no checkpoint: {path.name} is neither a file nor a directory")
+
+
+def _climbs(link: Path, staged: Path) -> bool:
+    """True for a link that leaves the directory, even if only to come back: after the rename it would come back elsewhere."""
+    ups = Path(os.path.normpath(os.readlink(link))).parts.count("..")
+    return ups > len(link.parent.relative_to(staged).parts)
+
+
+def _resolves_inside(link: Path, staged: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(staged.resolve())
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
 
 
 def _flush(path: Path) -> None:

@@ -50,19 +50,19 @@ class Controller:
     ) -> Answer:
         with self._turn(study) as turn:
             turn.complete(number, attempt, measurements, checkpoint)
-            return turn.answer(asker)
+            return turn.answer(asker, held=turn.held_by(asker))
 
     def fail(
         self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str, asker: Asker
     ) -> Answer:
         with self._turn(study) as turn:
             turn.fail(number, attempt, measurements, reason, output)
-            return turn.answer(asker)
+            return turn.answer(asker, held=turn.held_by(asker))
 
     def stop(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], asker: Asker) -> Answer:
         with self._turn(study) as turn:
             turn.stop(number, attempt, measurements)
-            return turn.answer(asker)
+            return turn.answer(asker, held=turn.held_by(asker))
 
     def renew(self, study: str, sessions: Sequence[str]) -> None:
         with self._turn(study) as turn:
@@ -129,7 +129,7 @@ class _Turn:
         self._lose(held)
         return None
 
-    def answer(self, asker: Asker, held: Trial | None = None) -> Answer:
+    def answer(self, asker: Asker, held: Trial | None) -> Answer:
         for trial in self._tx.running_until(self._tx.now):
             if held is None or trial.number != held.number:  # who asks is alive
                 self._lose(trial)
@@ -149,7 +149,7 @@ class _Turn:
 
     def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         trial = self._trial(number)
-        lifecycle.check_attempt(trial, attempt)
+        lifecycle.check_unfinished(trial, attempt)
         self._tx.add_measurements(number, attempt, measurements)
         if trial.state is TrialState.RUNNING:
             self._renew(trial)
@@ -158,7 +158,7 @@ class _Turn:
 
     def damaged(self, number: int, attempt: int, parent: int, asker: Asker) -> Answer:
         trial = self._trial(number)
-        lifecycle.check_attempt(trial, attempt)
+        lifecycle.check_unfinished(trial, attempt)
         if trial.parent == parent:  # else it was told before
             self._tx.update(self._trial(parent).evolve(checkpoint=None, kept=False))
             self._tx.update(rerooted(self.study, trial, self._in_place_of(parent)))
@@ -172,8 +172,9 @@ class _Turn:
         reported = self._reported(number, attempt, measurements)
         if problem := self.study.objective.problem(reported):
             self._sweep.append(checkpoint)
-            self._fail(before, attempt, reported, problem, "")
+            self._fail(before, attempt, measurements, problem, "")
             return
+        self._tx.add_measurements(number, attempt, measurements)
         last = reported[-1]
         fitness = self.study.objective.fitness(reported)
         assert fitness is not None
@@ -189,14 +190,14 @@ class _Turn:
         self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
 
     def fail(self, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
-        trial = self._trial(number)
-        if trial.attempt == attempt and trial.reason == reason:  # told twice
-            return
-        self._fail(trial, attempt, self._reported(number, attempt, measurements), reason, output)
+        self._fail(self._trial(number), attempt, measurements, reason, output)
 
     def stop(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> None:
         before = self._trial(number)
+        if before.state is TrialState.STOPPED and before.attempt == attempt:  # told twice
+            return
         reported = self._reported(number, attempt, measurements)
+        self._tx.add_measurements(number, attempt, measurements)
         last = reported[-1] if reported else Measurement(step=before.start, metrics={})
         after = lifecycle.stop(
             before,
@@ -209,10 +210,9 @@ class _Turn:
         self._finish(before, after)
 
     def _reported(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
-        """Saves what is new, and returns as much of all that the attempt reported as deciding its fitness takes."""
-        self._tx.add_measurements(number, attempt, measurements)
+        """As much of all that the attempt reported, these last, as deciding its fitness takes."""
         enough = len(measurements) >= self.study.objective.measurements_needed
-        return measurements if enough else self._tx.measurements(number)
+        return measurements if enough else (*self._tx.measurements(number, attempt), *measurements)
 
     def renew(self, sessions: Sequence[str]) -> None:
         for trial in self._tx.running_in(sessions):
@@ -278,7 +278,10 @@ class _Turn:
     def _renew(self, trial: Trial) -> None:
         self._tx.update(lifecycle.renew(trial, now=self._tx.now, seconds=self.study.limits.lease))
 
-    def _fail(self, before: Trial, attempt: int, reported: Sequence[Measurement], reason: str, output: str) -> None:
+    def _fail(self, before: Trial, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
+        if before.attempt == attempt and before.reason == reason:  # told twice
+            return
+        reported = self._reported(before.number, attempt, measurements)
         after = lifecycle.fail(
             before,
             attempt=attempt,
@@ -288,6 +291,9 @@ class _Turn:
             retries=self.study.limits.retries,
             metrics=reported[-1].metrics if reported else None,
         )
+        if after is before:  # told twice, or lost meanwhile: it has failed for another reason
+            return
+        self._tx.add_measurements(before.number, attempt, measurements)
         if after.state.finished:
             self._finish(before, after)
         else:

@@ -22,8 +22,9 @@ def put_in_order(store: Store, study: str, files: StudyFiles) -> None:
 
 def sweep_orphans(store: Store, study: str, files: StudyFiles) -> int:
     """Removes staged directories and checkpoints that no attempt and no record will ever name; returns how many."""
+    leftovers = files.leftovers()  # before the records are read: the directories of what is begun meanwhile are no orphans
     with store.snapshot(study) as records:
-        orphans = [left for left in files.leftovers() if is_orphan(records.trial(left.number), left.attempt, left.checkpoint)]
+        orphans = [left for left in leftovers if is_orphan(records.trial(left.number), left.attempt, left.checkpoint)]
     for orphan in orphans:
         files.remove_leftover(orphan)
     return len(orphans)

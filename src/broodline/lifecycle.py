@@ -141,6 +141,17 @@ def check_attempt(trial: Trial, attempt: int) -> None:
         )
 
 
+def check_unfinished(trial: Trial, attempt: int) -> None:
+    """Refuses, too, an attempt at a trial that is finished: what it does now is for nothing.
+
+    Raises:
+        LeaseLost: A higher attempt exists, or the trial is finished.
+    """
+    check_attempt(trial, attempt)
+    if trial.state.finished:
+        raise LeaseLost(f"trial {trial.number} is {trial.state} ({trial.reason or 'done'}): attempt {attempt} at it has ended")
+
+
 def _moved(trial: Trial, move: Move, to: TrialState, **changes: Any) -> Trial:
     if to not in LEGAL.get((trial.state, move), ()):
         if trial.state.finished:

@@ -63,8 +63,8 @@ class Transaction(Population, Protocol):
     def add_measurements(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> None:
         """Appends what an attempt at a trial reported."""
 
-    def measurements(self, number: int) -> tuple[Measurement, ...]:
-        """What the last attempt at a trial reported, in order."""
+    def measurements(self, number: int, attempt: int | None = None) -> tuple[Measurement, ...]:
+        """What an attempt at a trial (None: the last that reported anything) reported, in order."""
 
 
 class Store(Protocol):

@@ -187,15 +187,17 @@ class SqlTransaction:
         self._connection.execute(FORGET_CHECKPOINT, {"of_study": self._study, "of_number": trial})
         if trial in self._known:
             self._known[trial] = self._known[trial].evolve(checkpoint=None)
+            self._last_completed.pop(self._known[trial].member, None)
 
     def add_measurements(self, number: int, attempt: int, measurements_: Sequence[Measurement]) -> None:
         key = {"study": self._study, "trial": number, "attempt": attempt}
         if rows := [{**key, **row} for row in rows_of_measurements(measurements_)]:
             self._connection.execute(INSERT_MEASUREMENT, rows)
 
-    def measurements(self, number: int) -> tuple[Measurement, ...]:
+    def measurements(self, number: int, attempt: int | None = None) -> tuple[Measurement, ...]:
         rows = self._connection.execute(MEASUREMENTS, {"of_study": self._study, "of_trial": number}).all()
-        return tuple(Measurement(step=r.step, metrics=json.loads(r.metrics)) for r in rows if r.attempt == rows[-1].attempt)
+        whose = rows[-1].attempt if rows and attempt is None else attempt
+        return tuple(Measurement(step=row.step, metrics=json.loads(row.metrics)) for row in rows if row.attempt == whose)
 
     def _one(self, query: sa.Select[Any], **values: Any) -> Trial | None:
         row = self._connection.execute(query, {"of_study": self._study, **values}).first()

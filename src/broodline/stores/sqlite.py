@@ -90,7 +90,8 @@ class SqliteStore:
 
     @contextmanager
     def transaction(self, study: str) -> Iterator[SqlTransaction]:
-        self._seen = self._version()
+        with self._errors():
+            self._seen = self._version()
         with self._errors(), _writing(self._engine) as connection:
             yield SqlTransaction(connection, study, self._clock())
 
@@ -153,7 +154,9 @@ def _engine_for(path: Path | None) -> sa.Engine:
 def _configure(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions begin where we say so, not where the driver guesses
     _check_tables(connection)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # Of several that open a new database at once, SQLite tells all but one that it is locked, and does not wait itself.
+    _insist(connection, "PRAGMA journal_mode=WAL")
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -187,19 +190,24 @@ def _begin_writing(connection: sa.Connection) -> None:
     workers would go by in such waits.
     """
     raw: Any = connection.connection.dbapi_connection
-    until, pause = time.monotonic() + BUSY_SECONDS, _FIRST_PAUSE
     raw.execute("PRAGMA busy_timeout=0")
     try:
-        while not _begun(raw, give_up=time.monotonic() >= until):
-            time.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(1.5 * pause, _LONGEST_PAUSE)
+        _insist(raw, "BEGIN IMMEDIATE")
     finally:
         raw.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
 
 
-def _begun(raw: sqlite3.Connection, *, give_up: bool) -> bool:
+def _insist(raw: sqlite3.Connection, statement: str) -> None:
+    """Executes a statement as soon as the database is not locked."""
+    until, pause = time.monotonic() + BUSY_SECONDS, _FIRST_PAUSE
+    while not _executed(raw, statement, give_up=time.monotonic() >= until):
+        time.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(1.5 * pause, _LONGEST_PAUSE)
+
+
+def _executed(raw: sqlite3.Connection, statement: str, *, give_up: bool) -> bool:
     try:
-        raw.execute("BEGIN IMMEDIATE")
+        raw.execute(statement)
     except sqlite3.OperationalError as error:
         if give_up or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise

@@ -1,0 +1,171 @@
+"""What always holds of the records of a study, whatever happened to it, looked up in all rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+from broodline.definition import parse
+from broodline.evolve import program_seed
+from broodline.model import Change, Progress, Study, Trial, TrialState
+from broodline.stores import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Records:
+    study: Study
+    progress: Progress
+    trials: tuple[Trial, ...]
+    best: tuple[Trial, ...]
+
+    @property
+    def completed(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.state is TrialState.COMPLETED]
+
+    @property
+    def unfinished(self) -> list[Trial]:
+        return [trial for trial in self.trials if not trial.state.finished]
+
+    def of_member(self, member: int) -> list[Trial]:
+        return sorted((trial for trial in self.trials if trial.member == member), key=lambda trial: trial.generation)
+
+
+def check_invariants(store: Store, study: str) -> None:
+    """Looks at every record of a study.
+
+    Raises:
+        AssertionError: One of them breaks a rule of the loop; the message says which.
+    """
+    with store.snapshot(study) as snapshot:
+        defined = parse(json.loads(snapshot.definition()), "store")
+        trials, progress = tuple(snapshot.trials()), snapshot.progress()
+        best = snapshot.best(defined.checkpoints.keep_best)
+    records = _Records(study=defined, progress=progress, trials=trials, best=best)
+    _check_numbers(records)
+    for trial in records.trials:
+        _check_state(records, trial)
+        _check_birth(records, trial)
+        _check_params(records, trial)
+    _check_workers(records)
+    _check_progress(records)
+    _check_checkpoints(records)
+
+
+def _check_numbers(records: _Records) -> None:
+    assert [trial.number for trial in records.trials] == list(range(len(records.trials))), "numbers are not consecutive"
+    for member in range(records.study.population):
+        generations = [trial.generation for trial in records.of_member(member)]
+        assert generations == list(range(len(generations))), f"member {member} has generations {generations}"
+        for earlier, later in pairwise(records.of_member(member)):
+            assert earlier.number < later.number, f"trial {later.number} is older than the one before it, {earlier.number}"
+    assert all(0 <= trial.member < records.study.population for trial in records.trials), "a member outside of the population"
+
+
+def _check_state(records: _Records, trial: Trial) -> None:
+    name, limits = f"trial {trial.number} ({trial.state})", records.study.limits
+    assert trial.attempt >= 1, f"{name} was made and given to nobody"
+    held = (trial.lease_until is not None, trial.session is not None, trial.finished is not None)
+    expected = {TrialState.RUNNING: (True, True, False), TrialState.PENDING: (False, False, False)}
+    if trial.state.finished:
+        assert trial.lease_until is None, f"{name} has a lease"
+        assert trial.finished is not None, f"{name} has no time at which it ended"
+    else:
+        assert held == expected[trial.state], f"{name} has (lease, session, end): {held}"
+        assert (trial.child, trial.checkpoint, trial.fitness) == (None, None, None), f"{name} has what only finished trials have"
+    completed = trial.state is TrialState.COMPLETED
+    assert completed == (trial.fitness is not None), f"{name} has the fitness {trial.fitness}"
+    assert all(map(math.isfinite, trial.fitness or ())), f"{name} has the fitness {trial.fitness}"
+    assert completed or trial.checkpoint is None, f"{name} has the checkpoint {trial.checkpoint}"
+    assert trial.lost < limits.max_lost or trial.state.finished, f"{name} lost {trial.lost} workers"
+    assert trial.lost <= limits.max_lost, f"{name} lost {trial.lost} workers"
+    assert trial.failures <= limits.retries + 1, f"{name} failed {trial.failures} times"
+
+
+def _check_birth(records: _Records, trial: Trial) -> None:
+    name, trials, population = f"trial {trial.number}", records.trials, records.study.population
+    assert trial.seed == program_seed(records.study.seed, trial.number), f"{name} has the seed {trial.seed}"
+    parent = None if trial.parent is None else trials[trial.parent]
+    assert trial.start == (0 if parent is None else parent.end), f"{name} starts at {trial.start}"
+    assert parent is None or parent.state is TrialState.COMPLETED, f"{name} has the parent {trial.parent}"
+    if trial.initiator is None:
+        assert (trial.number, trial.generation) == (trial.member, 0), f"{name} has no initiator"
+        assert trial.number < population, f"{name} has no initiator"
+        assert (trial.parent, trial.opponent) == (None, None), f"{name} of generation 0 has a parent"
+        return
+    initiator = trials[trial.initiator]
+    assert initiator.child == trial.number, f"{name} was initiated by trial {initiator.number}, whose child is {initiator.child}"
+    assert (trial.member, trial.generation) == (initiator.member, initiator.generation + 1), f"{name} left its member"
+    assert _ended_before(initiator, trial), f"{name} was initiated by trial {initiator.number} before that ended"
+    if trial.opponent is not None:
+        _check_opponent(records, trial, trials[trial.opponent])
+    if records.study.evolution.strategy == "initiator" and trial.damaged is None:
+        assert trial.parent in (None, trial.initiator, trial.opponent), f"{name} has a parent that took no part, {trial.parent}"
+        assert (trial.parent is None) <= (trial.opponent is None), f"{name} had an opponent, and starts from nothing"
+
+
+def _check_opponent(records: _Records, trial: Trial, opponent: Trial) -> None:
+    name = f"opponent {opponent.number} of trial {trial.number}"
+    assert opponent.state is TrialState.COMPLETED, f"{name} is {opponent.state}"
+    assert opponent.member != trial.member, f"{name} is of the same member"
+    assert _ended_before(opponent, trial), f"{name} ended later"
+    own = [other for other in records.completed if other.member == opponent.member]
+    # Those that ended at the very moment may have ended just after it.
+    later = [other for other in own if other.generation > opponent.generation and (other.finished or 0) < trial.created]
+    damaged = {each.damaged for each in records.trials}
+    assert len([other for other in later if other.number not in damaged]) < 2, f"{name} was not among the last two"
+
+
+def _ended_before(one: Trial, other: Trial) -> bool:
+    return one.finished is not None and one.finished <= other.created and one.number < other.number
+
+
+def _check_params(records: _Records, trial: Trial) -> None:
+    name = f"trial {trial.number}"
+    assert records.study.space.problems(trial.params) == [], f"{name}: {records.study.space.problems(trial.params)}"
+    assert trial.changes.keys() == trial.params.keys(), f"{name}: changes of {list(trial.changes)}"
+    if trial.parent is None:
+        assert set(trial.changes.values()) <= {Change.DRAWN, Change.KEPT}, f"{name} starts from nothing: {trial.changes}"
+        return
+    parent = records.trials[trial.parent].params
+    kept = [param for param, change in trial.changes.items() if change is Change.KEPT]
+    assert all(trial.params[param] == parent[param] for param in kept), f"{name}: what it kept is not its parent's"
+    others = [number for number in (trial.initiator, trial.opponent) if number not in (None, trial.parent)]
+    crossed = {param: trial.params[param] for param, change in trial.changes.items() if change is Change.CROSSED}
+    if crossed:
+        assert others, f"{name}: crossed with nobody"
+        assert crossed.items() <= records.trials[others[0] or 0].params.items(), f"{name}: what it took is not the other's"
+
+
+def _check_workers(records: _Records) -> None:
+    running = Counter(trial.worker for trial in records.trials if trial.state is TrialState.RUNNING)
+    assert max(running.values(), default=0) <= 1, f"workers hold several trials: {running}"
+
+
+def _check_progress(records: _Records) -> None:
+    progress, budget, trials = records.progress, records.study.budget, records.trials
+    finished = sum(trial.state.finished for trial in trials)
+    counted = (progress.trials, progress.finished, progress.completed, progress.steps)
+    recounted = (len(trials), finished, len(records.completed), sum(trial.steps for trial in trials))
+    assert counted == recounted, f"(trials, finished, completed, steps) are counted as {counted}, and are {recounted}"
+    assert budget.trials is None or len(trials) <= budget.trials, f"{len(trials)} trials of {budget.trials}"
+    late = [trial.number for trial in trials if budget.generations is not None and trial.generation >= budget.generations]
+    assert not late, f"trials {late} are of generations after the last"
+
+
+def _check_checkpoints(records: _Records) -> None:
+    damaged = {trial.damaged for trial in records.trials}
+    parents = {trial.parent for trial in records.unfinished if trial.parent is not None}
+    needed = parents | {trial.number for trial in records.best}
+    for member in range(records.study.population):
+        completed = [trial.number for trial in records.of_member(member) if trial.state is TrialState.COMPLETED]
+        needed |= set(completed[-2:])
+    recorded = {trial.number for trial in records.trials if trial.checkpoint is not None}
+    assert needed - damaged <= recorded, f"checkpoints of trials {needed - damaged - recorded} were swept, and are needed"
+    most = 2 * records.study.population + len(parents) + records.study.checkpoints.keep_best
+    swept_late = {number for number in recorded if not records.trials[number].kept}
+    assert len(swept_late) <= most, f"{len(swept_late)} checkpoints are kept, at most {most} are needed"
+    if damaged == {None} and not any(trial.kept for trial in records.trials):
+        assert recorded <= needed, f"checkpoints of trials {recorded - needed} are not needed, and were not swept"

@@ -1,0 +1,131 @@
+"""A study that is played: workers without processes, trainers without programs, a clock that is told when to move."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from broodline.client import Answer, Asker, Client, Done, Start
+from broodline.definition import parse
+from broodline.model import Measurement, Study, Trial
+
+Train = Callable[[Trial], Mapping[str, Any] | None]
+"""Trains a trial: the metrics of its last measurement, or None if its program fails."""
+
+_TABLES: Mapping[str, Any] = {
+    "name": "played",
+    "trial_steps": 10,
+    "population": 4,
+    "objective": {"score": "maximize"},
+    "space": {
+        "lr": {"float": [1e-4, 1.0], "log": True},
+        "batch": {"ordered": [16, 32, 64]},
+        "optimizer": {"choice": ["sgd", "adam"]},
+        "momentum": {"float": [0.0, 1.0], "when": {"optimizer": "sgd"}},
+        "layers": {"int": [1, 8], "mutate": False},
+        "width": 64,
+    },
+    "budget": {"trials": 40},
+}
+
+
+class FakeClock:
+    """A clock that moves when it is told to: it is the `clock` of a store."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Lets seconds pass."""
+        self.now += seconds
+
+
+def study_from_tables(**tables: Any) -> Study:
+    """A study with a parameter of every type; `tables` replace, or add to, those of its study file."""
+    return parse({**_TABLES, **tables}, "test")
+
+
+@dataclass(kw_only=True)
+class Crew:
+    """Workers that train the trials of a study in this process, one at a time and in a drawn order.
+
+    Args:
+        client: Whom they ask.
+        study: The name of the study.
+        train: What their programs do.
+        workers: How many they are.
+        order: Draws which of them ends its trial next.
+        clock: Moves by `seconds` before each turn.
+    """
+
+    client: Client
+    study: str
+    train: Train
+    workers: int = 2
+    order: Random = field(default_factory=lambda: Random(0))
+    clock: FakeClock | None = None
+    seconds: float = 1.0
+    held: dict[str, Start] = field(default_factory=dict)
+    lives: Counter[str] = field(default_factory=Counter)
+    swept: list[str] = field(default_factory=list)
+    ended: Done | None = None
+
+    def asker(self, worker: str) -> Asker:
+        """Who a worker is in its present life."""
+        return Asker(worker=worker, session=f"life {self.lives[worker]} of {worker}")
+
+    def run(self, turns: int = 10_000) -> None:
+        """Trains until no worker is given a trial any more, or for so many turns."""
+        for _ in range(turns):
+            if not self.turn():
+                return
+
+    def turn(self) -> bool:
+        """Has every idle worker ask, and one of the others end its trial; False if none holds any."""
+        if self.clock is not None:
+            self.clock.advance(self.seconds)
+        for worker in map(str, range(self.workers)):
+            if worker not in self.held:
+                self.hear(worker, self.client.ask(self.study, self.asker(worker)))
+        if self.held:
+            self.end(self.order.choice(sorted(self.held)))
+            return True
+        return False
+
+    def end(self, worker: str) -> Trial:
+        """Ends the trial that a worker holds, which is given its next one; returns the one that ended."""
+        trial = self.held[worker].trial
+        metrics = self.train(trial)
+        if metrics is None:
+            answer = self.client.fail(self.study, trial.number, trial.attempt, [], "exit status 3", "oh", self.asker(worker))
+        else:
+            last = [Measurement(step=trial.end, metrics=metrics)]
+            saved = checkpoint_of(trial)
+            answer = self.client.complete(self.study, trial.number, trial.attempt, last, saved, self.asker(worker))
+        self.hear(worker, answer)
+        return trial
+
+    def die(self, worker: str) -> None:
+        """Ends a worker without a goodbye; when it asks next, it does so in another life."""
+        self.lives[worker] += 1
+        self.held.pop(worker, None)
+
+    def hear(self, worker: str, answer: Answer) -> None:
+        """Takes an answer to a worker's ask."""
+        self.swept += answer.sweep
+        self.held.pop(worker, None)
+        if isinstance(answer, Start):
+            self.held[worker] = answer
+        elif isinstance(answer, Done):
+            self.ended = answer
+
+
+def checkpoint_of(trial: Trial) -> str:
+    """The name under which an attempt's checkpoint is recorded."""
+    return f"checkpoints/{trial.number:06d}.{trial.attempt}"

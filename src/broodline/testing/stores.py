@@ -1,0 +1,294 @@
+"""The contract of a store: what `stores.Store` and `stores.Transaction` promise, as tests."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import closing
+from random import Random
+from typing import Any
+
+import pytest
+
+from broodline.errors import StudyNotFound
+from broodline.model import Change, Checkpoint, Measurement, Progress, StudyState, Trial, TrialState
+from broodline.stores import Store, Transaction
+from broodline.testing.playing import FakeClock, checkpoint_of
+
+_EVERY_FIELD = Trial(
+    number=0,
+    member=3,
+    generation=7,
+    params={"lr": 0.1, "big": 2**53 + 1, "text": 'ä"\n\\', "flag": True, "none": None, "list": [1, {"a": 2.5}]},
+    changes={"lr": Change.CROSSED, "big": Change.DRAWN},
+    seed=2**31 - 1,
+    start=2**40,
+    steps=10,
+    state=TrialState.COMPLETED,
+    parent=5,
+    initiator=6,
+    opponent=4,
+    attempt=2,
+    worker="gpu-1/0",
+    session="f00",
+    lease_until=12.5,
+    lost=1,
+    failures=2,
+    metrics={"score": 0.1 + 0.2, "confusion": [[1, 0], [0, 1]], "note": "ä", "nothing": None},
+    fitness=(0.1 + 0.2, -1e-300),
+    checkpoint="checkpoints/000000.2",
+    kept=True,
+    reason="why",
+    output="the tail\nof it",
+    damaged=2,
+    child=9,
+    created=1.000001,
+    started=2.000002,
+    finished=3.000003,
+)
+
+
+def row(number: int, **fields: Any) -> Trial:
+    """A trial as a store may be told of it; rows need not follow the rules of the loop, for a store knows none."""
+    return Trial(**{"number": number, "member": number, "generation": 0, "params": {"lr": 0.1}, "steps": 10, **fields})
+
+
+def completed(number: int, score: float = 0.0, **fields: Any) -> Trial:
+    """A completed trial."""
+    done = {"state": TrialState.COMPLETED, "fitness": (score,), "checkpoint": f"checkpoints/{number:06d}.1", "finished": 1.0}
+    return row(number, **{**done, **fields})
+
+
+class StoreContract(ABC):
+    """Subclass it as `TestMyStore` and open the store: every test gets a new, empty one."""
+
+    @abstractmethod
+    def open_store(self, clock: FakeClock) -> Store:
+        """Returns a new, empty store that reads this clock."""
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock()
+
+    @pytest.fixture
+    def store(self, clock: FakeClock) -> Iterator[Store]:
+        with closing(self.open_store(clock)) as store:
+            store.create("s", "{}")
+            yield store
+
+    def fill(self, store: Store, *trials: Trial, study: str = "s") -> None:
+        """Adds rows."""
+        with store.transaction(study) as transaction:
+            for trial in trials:
+                transaction.insert(trial)
+
+    def test_a_study_is_created_once(self, store: Store) -> None:
+        assert store.create("other", '{"a": 1}')
+        assert not store.create("other", '{"a": 2}')
+        assert store.studies() == ("s", "other")
+        with store.snapshot("other") as records:
+            assert records.definition() == '{"a": 1}'
+            assert records.progress() == Progress()
+
+    def test_a_study_that_is_not_there_is_named_and_so_are_those_that_are(self, store: Store) -> None:
+        with pytest.raises(StudyNotFound, match=r"'gone'.*s"), store.transaction("gone"):
+            pass
+        with pytest.raises(StudyNotFound, match="'gone'"), store.snapshot("gone"):
+            pass
+
+    def test_a_trial_comes_back_as_it_was(self, store: Store) -> None:
+        self.fill(store, _EVERY_FIELD, row(1))
+        with store.snapshot("s") as records:
+            assert records.trial(0) == _EVERY_FIELD
+            assert records.trial(1) == row(1)
+            assert records.trial(2) is None
+
+    @pytest.mark.parametrize("name", [name for name in Trial.__slots__ if name not in ("number", "member", "generation")])
+    def test_any_field_of_a_trial_can_be_changed_and_others_stay(self, store: Store, name: str) -> None:
+        self.fill(store, row(0, member=3, generation=7))
+        changed = row(0, member=3, generation=7, **{name: getattr(_EVERY_FIELD, name)})
+        for version in (changed, row(0, member=3, generation=7)):
+            with store.transaction("s") as transaction:
+                transaction.update(version)
+                assert transaction.trial(0) == version
+            with store.snapshot("s") as records:
+                assert list(records.trials()) == [version]
+
+    def test_what_a_study_has_spent_comes_back_as_it_was(self, store: Store) -> None:
+        spent = Progress(
+            state=StudyState.FAILED,
+            reason="why",
+            trials=5,
+            finished=4,
+            completed=3,
+            failures=2,
+            steps=2**40,
+            elapsed=1.25,
+            touched=1e9 + 1e-6,
+        )
+        with store.transaction("s") as transaction:
+            transaction.save_progress(spent)
+            transaction.redefine('{"new": 1}')
+            assert (transaction.progress(), transaction.definition()) == (spent, '{"new": 1}')
+        with store.snapshot("s") as records:
+            assert (records.progress(), records.definition()) == (spent, '{"new": 1}')
+
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+    def test_a_transaction_that_an_error_leaves_has_changed_nothing(self, store: Store, error: type[BaseException]) -> None:
+        self.fill(store, row(0), completed(1))
+        with pytest.raises(error), store.transaction("s") as transaction:
+            transaction.insert(row(2))
+            transaction.update(row(0, state=TrialState.RUNNING))
+            transaction.forget_checkpoint(1)
+            transaction.add_measurements(0, 1, [Measurement(step=1, metrics={})])
+            transaction.save_progress(Progress(trials=9))
+            transaction.redefine("changed")
+            raise error
+        with store.snapshot("s") as records:
+            assert list(records.trials()) == [row(0), completed(1)]
+            assert records.measurements(0) == ()
+            assert (records.progress(), records.definition()) == (Progress(), "{}")
+
+    @pytest.mark.parametrize("twice", [row(0, member=5, generation=5), row(7, member=0, generation=0)], ids=["number", "place"])
+    def test_a_number_and_a_place_in_a_generation_are_taken_once(self, store: Store, twice: Trial) -> None:
+        self.fill(store, row(0))
+        with pytest.raises(Exception, match=r"(?i)unique"):
+            self.fill(store, row(1), twice)
+        with store.snapshot("s") as records:
+            assert list(records.trials()) == [row(0)]
+
+    def test_the_clock_stands_still_during_a_transaction(self, store: Store, clock: FakeClock) -> None:
+        with store.transaction("s") as transaction:
+            before = transaction.now
+            clock.advance(5)
+            assert transaction.now == before
+        with store.transaction("s") as transaction:
+            assert transaction.now == before + 5
+
+    def test_studies_in_one_store_do_not_see_each_other(self, store: Store) -> None:
+        store.create("other", "{}")
+        self.fill(
+            store, completed(0, 5.0, worker="a"), row(1, state=TrialState.RUNNING, worker="a", session="b", lease_until=1.0)
+        )
+        self.fill(store, row(0), study="other")
+        with store.snapshot("other") as records:
+            assert list(records.trials()) == [row(0)]
+            assert (records.best(5), records.checkpoints(), records.held_by("a")) == ((), (), None)
+            assert (records.running_in(["b"]), records.running_until(9.0), records.any_running()) == ((), (), False)
+
+    def test_trials_are_told_in_order_and_in_parts(self, store: Store) -> None:
+        self.fill(store, *(row(number) for number in reversed(range(1200))))
+        with store.snapshot("s") as records:
+            assert [trial.number for trial in records.trials()] == list(range(1200))
+            assert [trial.number for trial in records.trials(after=9, limit=3)] == [10, 11, 12]
+            assert [trial.number for trial in records.trials(after=1198)] == [1199]
+
+    def test_a_lease_runs_out_after_its_last_moment(self, store: Store) -> None:
+        self.fill(store, row(0, state=TrialState.RUNNING, worker="a", session="b", lease_until=10.0))
+        with store.snapshot("s") as records:
+            assert records.running_until(10.0) == ()
+            assert [trial.number for trial in records.running_until(10.000001)] == [0]
+
+    def test_measurements_are_those_of_the_last_attempt_in_the_order_in_which_they_came(self, store: Store) -> None:
+        first, second, third = (Measurement(step=step, metrics={"score": 0.1, "x": [1]}) for step in (5, 3, 4))
+        self.fill(store, row(0), row(1))
+        with store.transaction("s") as transaction:
+            transaction.add_measurements(0, 1, [first])
+            transaction.add_measurements(0, 2, [second])
+            transaction.add_measurements(0, 2, [])
+            transaction.add_measurements(1, 1, [first])
+        with store.transaction("s") as transaction:
+            transaction.add_measurements(0, 2, [third, first])
+            assert transaction.measurements(0) == (second, third, first)
+            assert transaction.measurements(1) == (first,)
+            assert transaction.measurements(2) == ()
+
+    def test_a_measurement_may_hold_what_is_not_a_number(self, store: Store) -> None:
+        self.fill(store, row(0))
+        with store.transaction("s") as transaction:
+            transaction.add_measurements(0, 1, [Measurement(step=1, metrics={"score": float("nan"), "high": float("inf")})])
+        with store.snapshot("s") as records:
+            assert str(records.measurements(0)[0].metrics) == "{'score': nan, 'high': inf}"
+
+    def test_the_own_last_trial_initiates_before_lower_numbers_but_not_before_lower_generations(self, store: Store) -> None:
+        def ended(number: int, worker: str, when: float, generation: int = 0) -> Trial:
+            return completed(number, worker=worker, finished=when, generation=generation)
+
+        self.fill(store, ended(0, "a", 1.0), ended(1, "b", 4.0), ended(2, "b", 3.0), ended(3, "c", 9.0, generation=1))
+        with store.snapshot("s") as records:
+            asked = [records.first_initiator(worker) for worker in ("a", "b", "c", "d")]
+            assert [trial.number for trial in asked if trial] == [0, 1, 0, 0]
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_every_question_is_answered_as_a_look_at_all_rows_would_answer_it(self, store: Store, seed: int) -> None:
+        rng = Random(seed)
+        trials = [_any_row(number, rng) for number in range(60)]
+        self.fill(store, *trials)
+        for _ in range(3):
+            with store.transaction("s") as transaction:
+                _check_answers(transaction, trials)  # so that what it may remember is outdated by what follows
+                for number in rng.sample(range(60), 10):
+                    trials[number] = _any_row(number, rng)
+                    transaction.update(trials[number])
+                swept = rng.choice([trial for trial in trials if trial.checkpoint])
+                transaction.forget_checkpoint(swept.number)
+                trials[swept.number] = swept.evolve(checkpoint=None)
+                _check_answers(transaction, trials)
+            with store.snapshot("s") as records:
+                _check_answers(records, trials)
+
+
+def _any_row(number: int, rng: Random) -> Trial:
+    """Member and generation follow from the number, so that rows can be replaced."""
+    state = rng.choice(list(TrialState))
+    trial = row(number, member=number % 5, generation=number // 5, state=state, attempt=1, parent=rng.randrange(60))
+    if state is TrialState.RUNNING:
+        return trial.evolve(worker=f"w{number}", session=f"s{rng.randrange(3)}", lease_until=float(rng.randrange(9)))
+    if state.finished:
+        trial = trial.evolve(worker=f"w{rng.randrange(3)}", finished=float(number), child=rng.choice([None, 99]))
+    if state is TrialState.COMPLETED:
+        path = rng.choice([None, checkpoint_of(trial)])
+        return trial.evolve(fitness=(float(rng.randrange(4)),), checkpoint=path, kept=rng.random() < 0.2)
+    return trial
+
+
+def _check_answers(records: Transaction, trials: list[Trial]) -> None:
+    done = [trial for trial in trials if trial.state is TrialState.COMPLETED]
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    pending = [trial for trial in trials if trial.state is TrialState.PENDING]
+    unfinished = sorted(running + pending, key=lambda trial: trial.number)
+    waiting = [trial for trial in trials if trial.state.finished and trial.child is None]
+    assert list(records.trials()) == trials
+    assert records.first_pending() == next(iter(pending), None)
+    assert records.any_running() == bool(running)
+    assert records.unfinished() == tuple(unfinished)
+    assert records.best(7) == tuple(sorted(done, key=lambda trial: (-(trial.fitness or (0.0,))[0], trial.number))[:7])
+    assert records.running_until(5.0) == tuple(trial for trial in running if (trial.lease_until or 0.0) < 5.0)
+    assert records.running_in(["s0", "s2"]) == tuple(trial for trial in running if trial.session in ("s0", "s2"))
+    assert records.running_in([]) == ()
+    for trial in trials:
+        held = [each for each in running if each.worker == trial.worker]
+        assert records.held_by(str(trial.worker)) == next(iter(held), None)
+    lowest = [trial for trial in waiting if trial.generation == min(each.generation for each in waiting)]
+    assert records.first_initiator("nobody") == next(iter(lowest), None)
+    for worker in ("w0", "w1", "w2"):
+        last = max((trial for trial in waiting if trial.worker == worker), key=lambda each: each.finished or 0.0, default=None)
+        assert records.first_initiator(worker) == (last if last in lowest else next(iter(lowest), None))
+    for member in range(5):
+        assert records.last_completed(member) == tuple(trial for trial in reversed(done) if trial.member == member)[:2]
+    for generation in range(13):
+        assert records.of_generation(generation) == tuple(trial for trial in trials if trial.generation == generation)
+    used = {trial.parent for trial in unfinished}
+    sweepable = [trial for trial in trials if trial.checkpoint and not trial.kept]
+    for whose in (None, *range(5)):
+        assert sorted(records.checkpoints(whose), key=lambda each: each.trial) == [
+            Checkpoint(
+                trial=each.number,
+                member=each.member,
+                generation=each.generation,
+                path=each.checkpoint or "",
+                in_use=each.number in used,
+            )
+            for each in sweepable
+            if whose in (None, each.member)
+        ]

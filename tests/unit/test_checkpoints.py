@@ -1,0 +1,330 @@
+"""Checkpoints: whole or not there, found out when they are damaged, and nothing that would not be there when it is read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from broodline.checkpoints import MANIFEST, StudyFiles, is_disk_full
+from broodline.errors import CheckpointError
+from broodline.model import Trial
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> StudyFiles:
+    files = StudyFiles(tmp_path / "study")
+    files.prepare()
+    return files
+
+
+def trial(number: int = 12, attempt: int = 1) -> Trial:
+    return Trial(number=number, member=0, generation=0, params={}, steps=1, attempt=attempt)
+
+
+def saved(files: StudyFiles, of: Trial | None = None, /, **contents: str) -> str:
+    """Saves and commits; names of files have `/` written as `__`."""
+    of = of or trial()
+    staged = files.begin(of)
+    for name, text in (contents or {"weights": "12345"}).items():
+        path = staged / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return files.commit(of)
+
+
+# Commit
+
+
+def test_what_was_saved_is_found_again_under_the_trials_number_and_attempt(files: StudyFiles) -> None:
+    checkpoint = saved(files, trial(12, 3), weights="12345", optimizer__state="6")
+    assert checkpoint == "checkpoints/000012.3"
+    path = files.verified(checkpoint)
+    assert {name: (path / name).read_text() for name in ("weights", "optimizer/state")} == {
+        "weights": "12345",
+        "optimizer/state": "6",
+    }
+    assert list(files.staging.iterdir()) == []
+
+
+def test_the_manifest_tells_the_files_and_their_sizes(files: StudyFiles) -> None:
+    path = files.path(saved(files, weights="12345", optimizer__state="", optimizer__deep__er="1"))
+    assert json.loads((path / MANIFEST).read_text()) == {"files": {"weights": 5, "optimizer/state": 0, "optimizer/deep/er": 1}}
+
+
+def test_before_the_rename_everything_is_flushed(files: StudyFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def flushed(descriptor: int) -> None:
+        fsync(descriptor)
+        if (name := os.readlink(f"/proc/self/fd/{descriptor}")).startswith(str(files.root)):
+            events.append(name)
+
+    def renamed(source: Path, target: Path) -> None:
+        events.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "rename", renamed)
+    saved(files, weights="1", deep__er="2")
+    staged = str(files.staging / "000012.1")
+    before = set(events[: events.index("rename")])
+    names = ("", "/weights", "/deep", "/deep/er", f"/{MANIFEST}")
+    assert before == {staged + name for name in names} | {str(files.staging)}
+
+
+@pytest.mark.parametrize("fails_at", ["fsync", "rename"])
+def test_a_disk_that_fails_leaves_no_checkpoint(files: StudyFiles, monkeypatch: pytest.MonkeyPatch, fails_at: str) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, fails_at, fail)
+    with pytest.raises(OSError, match="No space") as raised:
+        saved(files)
+    assert is_disk_full(raised.value)
+    monkeypatch.undo()
+    assert list(files.checkpoints.iterdir()) == []
+    with pytest.raises(CheckpointError):
+        files.verified("checkpoints/000012.2")
+
+
+def test_a_commit_told_twice_is_one(files: StudyFiles) -> None:
+    checkpoint = saved(files)
+    assert files.commit(trial()) == checkpoint
+    files.verified(checkpoint)
+
+
+def test_a_rename_that_power_failure_took_back_is_finished(files: StudyFiles) -> None:
+    checkpoint = saved(files)
+    os.rename(files.path(checkpoint), files.staging / "000012.1")
+    assert (files.verified(checkpoint) / "weights").read_text() == "12345"
+
+
+def test_what_an_attempt_staged_before_is_not_in_the_next_ones_directory(files: StudyFiles) -> None:
+    (files.begin(trial()) / "half").write_text("x")
+    assert list(files.begin(trial()).iterdir()) == []
+    files.discard(trial())
+    assert list(files.staging.iterdir()) == []
+    files.discard(trial())
+
+
+def test_nothing_that_one_attempt_does_reaches_another(files: StudyFiles) -> None:
+    late = files.begin(trial(12, 1))
+    checkpoint = saved(files, trial(12, 2), weights="second")
+    (late / "weights").write_text("first")
+    files.commit(trial(12, 1))
+    assert (files.verified(checkpoint) / "weights").read_text() == "second"
+
+
+# What is unfit to be kept
+
+
+def test_an_empty_directory_is_no_checkpoint(files: StudyFiles) -> None:
+    staged = files.begin(trial())
+    (staged / "empty" / "er").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="no checkpoint: the program left nothing"):
+        files.commit(trial())
+
+
+def test_neither_is_one_that_holds_only_a_manifest(files: StudyFiles) -> None:
+    (files.begin(trial()) / MANIFEST).write_text("{}")
+    with pytest.raises(CheckpointError, match="left nothing"):
+        files.commit(trial())
+
+
+def test_a_file_with_the_manifests_name_further_down_is_the_programs_own(files: StudyFiles) -> None:
+    checkpoint = saved(files, **{f"deep__{MANIFEST}": "mine"})
+    assert (files.verified(checkpoint) / "deep" / MANIFEST).read_text() == "mine"
+
+
+def socket_at(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        here = os.open(path.parent, os.O_RDONLY)
+        try:
+            bound.bind(f"/proc/self/fd/{here}/{path.name}")  # a socket's path may not be long
+        finally:
+            os.close(here)
+
+
+UNFIT: dict[str, Callable[[Path], object]] = {
+    "a FIFO": os.mkfifo,
+    "a socket": socket_at,
+    "a link out of it": lambda path: path.symlink_to("/etc/hostname"),
+    "a link up and out": lambda path: path.symlink_to("../../../etc"),
+    "a link to another checkpoint": lambda path: path.symlink_to("../000001.1/weights"),
+    "a link that finds back only before the rename": lambda path: path.symlink_to("../../staging/000012.1/weights"),
+    "an absolute link into it": lambda path: path.symlink_to(path.parent / "weights"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize("make", UNFIT.values(), ids=list(UNFIT))
+def test_what_would_not_be_there_when_it_is_read_is_refused(files: StudyFiles, make: Callable[[Path], object]) -> None:
+    staged = files.begin(trial())
+    (staged / "weights").write_text("1")
+    make(staged / "unfit")
+    with pytest.raises(CheckpointError, match="no checkpoint: unfit"):
+        files.commit(trial())
+    assert list(files.checkpoints.iterdir()) == []
+
+
+def test_links_within_a_checkpoint_are_kept(files: StudyFiles) -> None:
+    staged = files.begin(trial())
+    (staged / "steps").mkdir()
+    (staged / "steps" / "100").write_text("weights")
+    (staged / "last").symlink_to("steps/100")
+    (staged / "newest").symlink_to("steps", target_is_directory=True)
+    (staged / "steps" / "up").symlink_to("../last")
+    path = files.verified(files.commit(trial()))
+    assert [(path / name).read_text() for name in ("last", "newest/100", "steps/up")] == ["weights"] * 3
+
+
+def test_a_child_that_copied_its_parents_checkpoint_by_hard_links_does_not_damage_it(files: StudyFiles) -> None:
+    parent = files.path(saved(files, trial(1), weights="12345"))
+    staged = files.begin(trial(2))
+    for file in parent.iterdir():
+        os.link(file, staged / file.name)  # as `cp -al` and `rsync --link-dest` do
+    (staged / "more").write_text("more")
+    child = files.commit(trial(2))
+    assert files.verified("checkpoints/000001.1") == parent
+    assert (files.verified(child) / "weights").read_text() == "12345"
+
+
+@pytest.mark.parametrize("name", ["with space", "ümläut", "new\nline", "-rf", b"\xff\xfe".decode("utf-8", "surrogateescape")])
+def test_files_may_have_any_name(files: StudyFiles, name: str) -> None:
+    path = files.verified(saved(files, **{name: "x"}))
+    assert (path / name).read_text() == "x"
+
+
+# Damage
+
+
+def cut_short(path: Path) -> None:
+    os.truncate(path / "weights", 3)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a file is gone": lambda path: (path / "weights").unlink(),
+    "a file is cut short": cut_short,
+    "a file has grown": lambda path: (path / "weights").write_text("123456"),
+    "no manifest": lambda path: (path / MANIFEST).unlink(),
+    "the manifest is empty": lambda path: (path / MANIFEST).write_text(""),
+    "the manifest is cut short": lambda path: (path / MANIFEST).write_text('{"files": {"wei'),
+    "the manifest is not text": lambda path: (path / MANIFEST).write_bytes(b"\xff\x00"),
+    "the manifest is a list": lambda path: (path / MANIFEST).write_text("[]"),
+    "the manifest has no files": lambda path: (path / MANIFEST).write_text("{}"),
+    "the manifest's files are a number": lambda path: (path / MANIFEST).write_text('{"files": 3}'),
+    "all is gone": lambda path: path.rename(path.parent.parent / "elsewhere"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
+def test_damage_is_found_before_a_warm_start(files: StudyFiles, damage: Callable[[Path], object]) -> None:
+    checkpoint = saved(files)
+    damage(files.path(checkpoint))
+    with pytest.raises(CheckpointError, match=r"000012\.1"):
+        files.verified(checkpoint)
+
+
+def test_checksums_find_what_sizes_do_not(tmp_path: Path) -> None:
+    for checksums in (False, True):
+        files = StudyFiles(tmp_path / str(checksums), checksums=checksums)
+        files.prepare()
+        checkpoint = saved(files)
+        (files.path(checkpoint) / "weights").write_text("54321")
+        if checksums:
+            with pytest.raises(CheckpointError, match="SHA-256"):
+                files.verified(checkpoint)
+        else:
+            files.verified(checkpoint)
+
+
+def test_what_was_committed_with_checksums_is_checked_without_too(tmp_path: Path) -> None:
+    files = StudyFiles(tmp_path, checksums=True)
+    files.prepare()
+    staged = files.begin(trial())
+    (staged / "weights").write_text("1" * (3 << 20))
+    (staged / "last").symlink_to("weights")
+    checkpoint = files.commit(trial())
+    again = StudyFiles(tmp_path)
+    again.verified(checkpoint)
+    (again.path(checkpoint) / "weights").write_text("1" * (3 << 20) + "2")
+    with pytest.raises(CheckpointError):
+        again.verified(checkpoint)
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "/etc", "checkpoints", "checkpoints/", "checkpoints/.", "checkpoints/.."])
+@pytest.mark.parametrize("ask", [StudyFiles.path, StudyFiles.verified, StudyFiles.remove], ids=["path", "verified", "remove"])
+def test_a_name_that_leads_elsewhere_is_refused(files: StudyFiles, ask: Callable[[StudyFiles, str], object], name: str) -> None:
+    with pytest.raises(CheckpointError, match="does not name a checkpoint"):
+        ask(files, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoints/a/b", "staging/000012.1", "checkpoints/../staging/000012.1", "../checkpoints/x", "x"]
+)
+def test_so_is_one_that_is_deeper_or_beside(files: StudyFiles, name: str) -> None:
+    with pytest.raises(CheckpointError, match="does not name a checkpoint"):
+        files.path(name)
+
+
+# Removal
+
+
+def test_what_is_removed_is_gone_and_to_remove_it_twice_is_no_error(files: StudyFiles) -> None:
+    checkpoint = saved(files)
+    other = saved(files, trial(13))
+    for _ in range(2):
+        files.remove(checkpoint)
+    files._background.shutdown(wait=True)
+    assert [path.name for path in files.checkpoints.iterdir()] == ["000013.1"]
+    StudyFiles(files.root).verified(other)
+
+
+def test_leftovers_are_the_directories_of_attempts_and_nothing_else(files: StudyFiles) -> None:
+    saved(files, trial(1))
+    files.begin(trial(1))  # as after a power failure, beside the committed one
+    files.begin(trial(2, 3))
+    for stranger in ("notes", "000001", "1.2.3"):
+        (files.checkpoints / stranger).mkdir()
+    found = [(left.number, left.attempt, left.checkpoint, left.path.parent.name) for left in files.leftovers()]
+    assert sorted(found) == [
+        (1, 1, "", "staging"),
+        (1, 1, "checkpoints/000001.1", "checkpoints"),
+        (2, 3, "checkpoints/000002.3", "staging"),
+    ]
+
+
+def test_a_leftover_that_is_removed_is_gone(files: StudyFiles) -> None:
+    saved(files)
+    (only,) = files.leftovers()
+    files.remove_leftover(only)
+    assert files.leftovers() == []
+
+
+def test_a_full_disk_is_recognised_however_deep_the_error_is() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    wrapped = RuntimeError("saving failed")
+    wrapped.__cause__ = full
+    outer = ValueError("training failed")
+    outer.__context__ = wrapped
+    assert is_disk_full(outer)
+    assert is_disk_full(OSError(errno.EDQUOT, "quota"))
+    assert not is_disk_full(OSError(errno.EIO, "broken"))
+    assert not is_disk_full(None)
+
+
+def test_directories_are_made_once_and_belong_to_the_user(files: StudyFiles) -> None:
+    files.prepare()
+    assert all(stat.S_ISDIR(path.stat().st_mode) for path in (files.staging, files.checkpoints, files.logs))
+    assert files.log(trial(3, 2)) == files.logs / "000003.2.log"
