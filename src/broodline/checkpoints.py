@@ -175,7 +175,7 @@ class StudyFiles:
             _check_kind(path, staged)
         if self._checksums:
             manifest["sha256"] = {name: _sha256(path) for name, path in files.items() if path.is_file()}
-        # A program that copied its parent's checkpoint by links has the parent's manifest here: to write into it would damage that.
+        # A checkpoint that was copied by links holds the manifest of the parent: to write into it would damage that.
         (staged / MANIFEST).unlink(missing_ok=True)
         with (staged / MANIFEST).open("x", encoding="utf-8") as file:
             json.dump(manifest, file)
