@@ -10,6 +10,7 @@ from typing import Any
 
 from broodline.client import Answer, Asker, Client, Done, Start
 from broodline.definition import parse
+from broodline.errors import LeaseLost
 from broodline.model import Measurement, Study, Trial
 
 Train = Callable[[Trial], Mapping[str, Any] | None]
@@ -102,14 +103,18 @@ class Crew:
         """Ends the trial that a worker holds, which is given its next one; returns the one that ended."""
         trial = self.held[worker].trial
         metrics = self.train(trial)
-        if metrics is None:
-            answer = self.client.fail(self.study, trial.number, trial.attempt, [], "exit status 3", "oh", self.asker(worker))
-        else:
-            last = [Measurement(step=trial.end, metrics=metrics)]
-            saved = checkpoint_of(trial)
-            answer = self.client.complete(self.study, trial.number, trial.attempt, last, saved, self.asker(worker))
+        try:
+            answer = self._tell(trial, metrics, self.asker(worker))
+        except LeaseLost:  # somebody else has it by now
+            answer = self.client.ask(self.study, self.asker(worker))
         self.hear(worker, answer)
         return trial
+
+    def _tell(self, trial: Trial, metrics: Mapping[str, Any] | None, asker: Asker) -> Answer:
+        if metrics is None:
+            return self.client.fail(self.study, trial.number, trial.attempt, [], "exit status 3", "oh", asker)
+        last = [Measurement(step=trial.end, metrics=metrics)]
+        return self.client.complete(self.study, trial.number, trial.attempt, last, checkpoint_of(trial), asker)
 
     def die(self, worker: str) -> None:
         """Ends a worker without a goodbye; when it asks next, it does so in another life."""

@@ -1,0 +1,657 @@
+"""The controller, asked and told what workers ask and tell: whole studies, and everything that can go wrong in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from random import Random
+from typing import Any
+
+import pytest
+
+from broodline.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.controller import Controller
+from broodline.errors import LeaseLost, StudyChanged, StudyNotFound
+from broodline.model import Measurement, Progress, StudyState, Trial, TrialState
+from broodline.stores import Store
+from broodline.stores.sqlite import SqliteStore
+from broodline.testing import Crash, CrashingStore, Crew, FakeClock, Moment, check_invariants, checkpoint_of, study_from_tables
+
+LEASE = 10.0
+STRATEGIES: Mapping[str, dict[str, Any]] = {
+    "initiator": {"strategy": "initiator"},
+    "generational": {"strategy": "generational", "parents": 2},
+    "none": {"strategy": "none"},
+}
+PATIENT = {"max_failures": 10**6}
+
+
+class Played:
+    """One study, and what workers tell its controller by hand."""
+
+    def __init__(self, store: Store, clock: FakeClock, tables: Mapping[str, Any]) -> None:
+        self.store, self.clock, self.crashing = store, clock, CrashingStore(store)
+        self.controller = Controller(self.crashing)
+        self.lives: Counter[str] = Counter()
+        self.open(**tables)
+
+    def open(self, **tables: Any) -> None:
+        study = study_from_tables(**{"engine": {"lease": LEASE}, **tables})
+        self.controller.open(study)
+        self.name = study.name
+
+    def asker(self, worker: str = "0") -> Asker:
+        return Asker(worker=worker, session=f"{worker} in life {self.lives[worker]}")
+
+    def answer(self, worker: str = "0") -> Answer:
+        return self.controller.ask(self.name, self.asker(worker))
+
+    def ask(self, worker: str = "0") -> Trial:
+        return given(self.answer(worker))
+
+    def complete(self, trial: Trial, worker: str = "0", **metrics: Any) -> Answer:
+        last = [Measurement(step=trial.end, metrics=metrics or {"score": 1.0})]
+        return self.controller.complete(self.name, trial.number, trial.attempt, last, checkpoint_of(trial), self.asker(worker))
+
+    def fail(self, trial: Trial, worker: str = "0", reason: str = "exit status 3") -> Answer:
+        return self.controller.fail(self.name, trial.number, trial.attempt, [], reason, "the tail", self.asker(worker))
+
+    def stop(self, trial: Trial, *steps: int, worker: str = "0") -> Answer:
+        reported = [Measurement(step=step, metrics={"score": 0.5}) for step in steps]
+        return self.controller.stop(self.name, trial.number, trial.attempt, reported, self.asker(worker))
+
+    def report(self, trial: Trial, *steps: int) -> Signal:
+        reported = [Measurement(step=step, metrics={"score": float(step)}) for step in steps]
+        return self.controller.report(self.name, trial.number, trial.attempt, reported)
+
+    def crew(self, train: Callable[[Trial], Mapping[str, Any] | None], workers: int = 3, order: int = 0) -> Crew:
+        return Crew(
+            client=self.controller,
+            study=self.name,
+            train=train,
+            workers=workers,
+            order=Random(order),
+            clock=self.clock,
+            seconds=0.5,
+        )
+
+    def trial(self, number: int) -> Trial:
+        return self.trials()[number]
+
+    def trials(self) -> list[Trial]:
+        with self.store.snapshot(self.name) as records:
+            return list(records.trials())
+
+    def progress(self) -> Progress:
+        with self.store.snapshot(self.name) as records:
+            return records.progress()
+
+    def measured(self, number: int) -> list[int]:
+        with self.store.snapshot(self.name) as records:
+            return [measurement.step for measurement in records.measurements(number)]
+
+
+def given(answer: Answer) -> Trial:
+    assert isinstance(answer, Start)
+    return answer.trial
+
+
+def by_params(trial: Trial) -> dict[str, Any]:
+    return {"score": trial.params["lr"]}
+
+
+Begin = Callable[..., Played]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def begin(clock: FakeClock) -> Iterator[Begin]:
+    """Begins a study with these tables; everything that holds of records holds at the end of the test."""
+    with closing(SqliteStore(None, clock=clock)) as store:
+        yield lambda **tables: Played(store, clock, tables)
+        for study in store.studies():
+            check_invariants(store, study)
+
+
+# Whole studies
+
+
+@pytest.mark.parametrize("evolution", STRATEGIES.values(), ids=list(STRATEGIES))
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happens_to_workers_and_programs_a_study_is_trained_to_its_end(
+    begin: Begin, evolution: dict[str, Any], seed: int
+) -> None:
+    chance = Random(seed)
+    study = begin(evolution=evolution, budget={"trials": 60}, train={**PATIENT, "retries": seed % 2}, seed=seed)
+    outcomes: list[Any] = [None, {"score": float("nan")}, {}, *({"score": n} for n in range(6))]
+    crew = study.crew(lambda _: chance.choice(outcomes), workers=2 + 2 * seed, order=seed)
+    while crew.turn():
+        check_invariants(study.store, study.name)
+        if crew.held and chance.random() < 0.1:
+            crew.die(chance.choice(sorted(crew.held)))
+        if chance.random() < 0.1:
+            study.clock.advance(chance.choice([LEASE / 2, 2 * LEASE]))
+        if crew.held and chance.random() < 0.1:
+            leaving = chance.choice(sorted(crew.held))
+            study.controller.release(study.name, [crew.asker(leaving).session])
+            del crew.held[leaving]
+    assert isinstance(crew.ended, Done)
+    assert len(study.trials()) == 60
+    assert all(trial.state.finished for trial in study.trials())
+
+
+def test_opponents_are_uniform_over_the_last_two_completed_of_every_other_member(begin: Begin) -> None:
+    study = begin(population=4, budget={"trials": 1000}, checkpoints={"keep_all": True})
+    study.crew(by_params, workers=2).run()
+    trials, met = study.trials(), Counter[int]()
+    for child in trials[24:]:
+        done = [
+            each for each in trials if each.finished is not None and each.finished <= child.created and each.number < child.number
+        ]
+        others = [[each.number for each in done if each.member == member] for member in range(4) if member != child.member]
+        candidates = sorted(number for own in others for number in own[-2:])
+        assert child.opponent is not None
+        met[candidates.index(child.opponent)] += 1
+    expected = sum(met.values()) / 6
+    assert sum((met[place] - expected) ** 2 / expected for place in range(6)) < 20.5  # chi-square with 5 degrees: 1 in 1000
+
+
+def test_a_child_begins_where_its_parent_ended_although_that_overshot(begin: Begin) -> None:
+    study = begin(population=1)
+    first = study.ask()
+    last = [Measurement(step=17, metrics={"score": 1.0})]
+    child = given(study.controller.complete(study.name, 0, 1, last, checkpoint_of(first), study.asker()))
+    assert (study.trial(0).steps, child.start, child.end) == (17, 17, 27)
+    assert study.progress().steps == 27
+
+
+# Told twice
+
+
+ENDS: dict[str, Callable[[Played, Trial], Answer]] = {
+    "complete": lambda study, trial: study.complete(trial),
+    "complete without a finite metric": lambda study, trial: study.complete(trial, score=float("nan")),
+    "fail": lambda study, trial: study.fail(trial),
+    "stop": lambda study, trial: study.stop(trial, 3),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
+def test_an_end_told_twice_is_answered_twice_with_the_same_trial(begin: Begin, end: Callable[[Played, Trial], Answer]) -> None:
+    study = begin(train=PATIENT)
+    first = study.ask()
+    once = given(end(study, first))
+    rows, spent, measured = study.trials(), study.progress(), study.measured(0)
+    assert given(end(study, first)) == once
+    assert (study.trials(), study.progress(), study.measured(0)) == (rows, spent, measured)
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
+def test_a_crash_during_a_call_and_the_same_call_again_are_one_call(
+    begin: Begin, end: Callable[[Played, Trial], Answer], moment: Moment
+) -> None:
+    study = begin(train=PATIENT)
+    first, before = study.ask(), study.trials()
+    study.crashing.crash = moment
+    with pytest.raises(Crash):
+        end(study, first)
+    assert (study.trials() == before) == (moment is Moment.BEFORE_COMMIT)
+    assert given(end(study, first)).number == 1
+    assert [trial.state.finished for trial in study.trials()] == [True, False]
+    assert study.progress().finished == 1
+
+
+@pytest.mark.parametrize("tell", [ENDS["fail"], ENDS["complete without a finite metric"]])
+def test_a_failure_that_is_to_be_tried_again_counts_once_when_told_twice(
+    begin: Begin, tell: Callable[[Played, Trial], Answer]
+) -> None:
+    study = begin(train={"retries": 5})
+    first = study.ask()
+    study.controller.end(study.name, now=False, reason="enough")  # so that it stays pending
+    for _ in range(3):
+        assert isinstance(tell(study, first), Done)
+    assert (study.trial(0).state, study.trial(0).failures) == (TrialState.PENDING, 1)
+
+
+def test_a_late_completion_gives_back_what_the_worker_holds_by_now(begin: Begin) -> None:
+    study = begin()
+    late = study.ask()
+    study.clock.advance(2 * LEASE)
+    held = given(study.answer("other"))
+    assert (held.number, held.attempt) == (0, 2)
+    second = study.ask()
+    assert second.number == 1
+    with pytest.raises(LeaseLost):
+        study.complete(late)
+    study.clock.advance(2 * LEASE)
+    third = study.ask()  # holding 1, whose lease it renews
+    assert (third.number, third.attempt) == (1, 1)
+    assert given(study.complete(held)) == third
+
+
+@pytest.mark.parametrize("other", ENDS.values(), ids=list(ENDS))
+@pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
+def test_the_first_end_that_a_trial_comes_to_stays(
+    begin: Begin, end: Callable[[Played, Trial], Answer], other: Callable[[Played, Trial], Answer]
+) -> None:
+    study = begin(train=PATIENT)
+    first = study.ask()
+    end(study, first)
+    before, spent, measured = study.trial(0), study.progress(), study.measured(0)
+    with suppress(LeaseLost):
+        other(study, first)
+    assert (study.trial(0), study.progress(), study.measured(0)) == (before, spent, measured)
+
+
+@pytest.mark.parametrize(
+    ("end", "others"), [("complete", ["fail", "stop"]), ("fail", ["complete", "stop"]), ("stop", ["complete"])]
+)
+def test_another_end_is_refused_with_what_became_of_the_trial(begin: Begin, end: str, others: list[str]) -> None:
+    study = begin(train=PATIENT)
+    first = study.ask()
+    ENDS[end](study, first)
+    for other in others:
+        with pytest.raises(LeaseLost, match=rf"trial 0 is {study.trial(0).state}"):
+            ENDS[other](study, first)
+
+
+# Leases
+
+
+def test_an_ask_in_the_same_life_is_given_the_same_attempt_and_a_longer_lease(begin: Begin) -> None:
+    study = begin()
+    first = study.ask()
+    study.clock.advance(5)
+    assert study.ask() == first.evolve(lease_until=(first.lease_until or 0) + 5)
+
+
+def test_an_ask_in_another_life_is_given_the_next_attempt_of_the_same_trial(begin: Begin) -> None:
+    study = begin()
+    first = study.ask()
+    study.lives["0"] += 1
+    again = study.ask()
+    assert (again.number, again.attempt, again.lost) == (0, 2, 1)
+    assert (again.params, again.seed, again.parent, again.start) == (first.params, first.seed, first.parent, first.start)
+    with pytest.raises(LeaseLost, match="attempt 1 has been superseded by attempt 2"):
+        study.complete(first)
+    with pytest.raises(LeaseLost):
+        study.report(first, 3)
+
+
+@pytest.mark.parametrize("signs", ["renew", "report", "none"])
+def test_a_lease_runs_out_unless_there_are_signs_of_life(begin: Begin, signs: str) -> None:
+    study = begin()
+    first = study.ask()
+    for _ in range(3):
+        study.clock.advance(0.6 * LEASE)
+        if signs == "renew":
+            study.controller.renew(study.name, [study.asker().session])
+        if signs == "report":
+            study.report(first, 3)
+    assert study.ask("1").number == (0 if signs == "none" else 1)
+
+
+def test_a_late_completion_counts_while_nobody_else_has_the_trial(begin: Begin) -> None:
+    study = begin(population=1, budget={"trials": 1})
+    first = study.ask()
+    study.clock.advance(100 * LEASE)
+    study.complete(first)
+    assert (study.trial(0).state, study.trial(0).lost) == (TrialState.COMPLETED, 0)
+
+
+def test_nothing_is_taken_from_a_silent_worker_until_somebody_asks(begin: Begin) -> None:
+    study = begin()
+    study.ask()
+    study.clock.advance(100 * LEASE)
+    study.controller.renew(study.name, ["a stranger"])
+    assert study.trial(0).state is TrialState.RUNNING
+    assert study.ask("1").number == 0
+
+
+def test_a_goodbye_gives_the_trial_to_the_next_and_is_no_loss(begin: Begin) -> None:
+    study = begin()
+    study.ask()
+    study.controller.release(study.name, [study.asker().session])
+    again = study.ask("1")
+    assert (again.number, again.attempt, again.lost) == (0, 2, 0)
+
+
+def test_a_trial_that_kills_its_workers_has_failed_and_the_study_goes_on(begin: Begin) -> None:
+    study = begin(population=2)
+    study.complete(study.ask("1"), "1")
+    attempts = []
+    for _ in range(3):
+        poison = study.ask()
+        attempts.append((poison.number, poison.attempt))
+        study.lives["0"] += 1
+    study.controller.release(study.name, [], lost=True)
+    assert attempts == [(1, 1), (1, 2), (1, 3)] or attempts == [(2, 1), (2, 2), (2, 3)]
+    number = attempts[0][0]
+    study.ask()
+    lost = study.trial(number)
+    assert (lost.state, lost.reason, lost.lost) == (TrialState.FAILED, "lost", 3)
+    with pytest.raises(LeaseLost, match="lost"):
+        study.complete(lost, "0")
+    with pytest.raises(LeaseLost, match="lost"):
+        study.report(lost, 3)
+
+
+def test_news_of_death_take_a_trial_back_without_waiting_for_its_lease(begin: Begin) -> None:
+    study = begin()
+    study.ask()
+    study.controller.release(study.name, [study.asker().session], lost=True)
+    assert (study.trial(0).state, study.trial(0).lost) == (TrialState.PENDING, 1)
+
+
+# Failures
+
+
+def test_a_failure_is_tried_again_as_often_as_retries_say_with_the_same_seed_and_params(begin: Begin) -> None:
+    study = begin(train={**PATIENT, "retries": 2})
+    attempts = [study.ask()]
+    for _ in range(3):
+        attempts.append(given(study.fail(attempts[-1])))
+    assert [(trial.number, trial.attempt) for trial in attempts] == [(0, 1), (0, 2), (0, 3), (1, 1)]
+    assert len({(trial.seed, str(trial.params)) for trial in attempts[:3]}) == 1
+    failed = study.trial(0)
+    assert (failed.state, failed.failures, failed.reason, failed.output) == (TrialState.FAILED, 3, "exit status 3", "the tail")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "reason"),
+    [
+        ({"score": float("nan")}, "metric 'score' is nan"),
+        ({"score": float("-inf")}, "metric 'score' is -inf"),
+        ({"score": "good"}, "metric 'score' is 'good'"),
+        ({"score": True}, "metric 'score' is True"),
+        ({"loss": 1.0}, "no metric 'score' in the last measurement (it has: loss)"),
+    ],
+)
+def test_a_completion_without_a_finite_metric_is_a_failure_and_its_checkpoint_is_not_kept(
+    begin: Begin, metrics: dict[str, Any], reason: str
+) -> None:
+    study = begin(train=PATIENT)
+    answer = study.complete(study.ask(), **metrics)
+    assert answer.sweep == ("checkpoints/000000.1",)
+    failed = study.trial(0)
+    assert (failed.state, failed.checkpoint, failed.fitness) == (TrialState.FAILED, None, None)
+    assert str(failed.reason).startswith(reason)
+
+
+@pytest.mark.parametrize(("population", "limit", "most"), [(3, None, 3), (8, None, 5), (8, 2, 2), (8, 7, 7)])
+def test_a_study_whose_first_trials_all_fail_has_failed_with_what_the_last_one_said(
+    begin: Begin, population: int, limit: int | None, most: int
+) -> None:
+    study = begin(population=population, train={} if limit is None else {"max_failures": limit})
+    trial = study.ask()
+    for _ in range(most - 1):
+        trial = given(study.fail(trial))
+    answer = study.fail(trial, reason="exit status 4")
+    assert isinstance(answer, Done)
+    for word in (f"first {most} trials", "exit status 4", "the tail"):
+        assert word in answer.reason
+    assert study.progress().state is StudyState.FAILED
+
+
+def test_one_completed_trial_and_failures_do_not_end_the_study(begin: Begin) -> None:
+    study = begin(population=2, train={"max_failures": 2})
+    trial = given(study.fail(given(study.complete(study.ask()))))
+    for _ in range(10):
+        trial = given(study.fail(trial))
+    assert study.progress().state is StudyState.ACTIVE
+
+
+def test_a_failed_study_that_is_opened_again_goes_on_and_may_fail_again(begin: Begin) -> None:
+    study = begin(train={"max_failures": 2})
+    given(study.fail(study.ask()))
+    held = study.ask()
+    study.fail(held)
+    study.open(train={"max_failures": 2})
+    third = study.ask()
+    assert study.progress().state is StudyState.ACTIVE
+    assert isinstance(study.fail(given(study.fail(third))), Done)
+
+
+# What was measured
+
+
+def test_the_metrics_of_a_failed_attempt_are_its_own_and_not_those_of_an_earlier_one(begin: Begin) -> None:
+    study = begin(train=PATIENT)
+    study.report(study.ask(), 8)
+    study.lives["0"] += 1
+    study.fail(study.ask())
+    assert study.trial(0).metrics is None
+
+
+def test_an_attempt_that_reports_nothing_does_not_complete_by_what_an_earlier_one_reported(begin: Begin) -> None:
+    study = begin(train=PATIENT)
+    study.report(study.ask(), 8)
+    study.lives["0"] += 1
+    again = study.ask()
+    study.controller.complete(study.name, 0, again.attempt, [], checkpoint_of(again), study.asker())
+    assert study.trial(0).state is TrialState.FAILED
+
+
+def test_the_fitness_may_be_a_mean_of_what_was_reported_before_and_at_the_end(begin: Begin) -> None:
+    study = begin(objective={"score": {"goal": "maximize", "mean_of_last": 3}})
+    first = study.ask()
+    study.report(first, 1, 2)
+    study.report(first, 6)
+    study.complete(first, score=10.0)
+    assert study.trial(0).fitness == pytest.approx((6.0,))
+    assert study.measured(0) == [1, 2, 6, 10]
+
+
+def test_a_trial_that_is_finished_takes_no_more_reports(begin: Begin) -> None:
+    study = begin()
+    first = study.ask()
+    study.complete(first)
+    with pytest.raises(LeaseLost, match=r"trial 0 is completed.*ended"):
+        study.report(first, 11)
+    assert study.measured(0) == [10]
+
+
+def test_a_stopped_trial_has_the_steps_that_it_trained_and_is_nobodys_parent(begin: Begin) -> None:
+    study = begin(population=2)
+    first = study.ask()
+    study.report(first, 4)
+    other = given(study.stop(first, 6))
+    child = given(study.complete(other))
+    stopped = study.trial(0)
+    assert (stopped.state, stopped.steps, stopped.fitness, stopped.checkpoint) == (TrialState.STOPPED, 6, None, None)
+    assert stopped.metrics == {"score": 0.5}
+    assert (child.initiator, child.parent, child.opponent) in ((0, 1, 1), (1, 1, None))
+
+
+# Budgets
+
+
+def steps_trained(study: Played) -> int:
+    return sum(trial.steps for trial in study.trials())
+
+
+@pytest.mark.parametrize("evolution", STRATEGIES.values(), ids=list(STRATEGIES))
+@pytest.mark.parametrize(
+    ("budget", "larger", "trials", "more"),
+    [
+        ({"trials": 17}, {"trials": 26}, 17, 26),
+        ({"generations": 3}, {"generations": 5}, 12, 20),
+        ({"total_steps": 155}, {"total_steps": 200}, 16, 20),
+        ({"trials": 30, "generations": 2}, {"trials": 10, "generations": 9}, 8, 10),
+    ],
+)
+def test_a_budget_is_spent_exactly_and_a_larger_one_extends_the_study(
+    begin: Begin, evolution: dict[str, Any], budget: dict[str, Any], larger: dict[str, Any], trials: int, more: int
+) -> None:
+    study = begin(evolution=evolution, budget=budget)
+    crew = study.crew(by_params)
+    for spent, amount in ((trials, larger), (more, larger)):
+        crew.run()
+        assert crew.ended is not None
+        assert len(study.trials()) == spent
+        assert all(trial.state is TrialState.COMPLETED for trial in study.trials())
+        crew.ended = None
+        study.open(evolution=evolution, budget=amount)
+
+
+def test_time_counts_while_somebody_trains_and_not_while_a_study_rests(begin: Begin) -> None:
+    study = begin(budget={"time": 20})
+    trial = study.ask()
+    for _ in range(3):
+        study.clock.advance(6)
+        study.controller.renew(study.name, [study.asker().session])
+    study.clock.advance(86_400)
+    trial = study.ask()
+    assert study.progress().elapsed == 18
+    study.clock.advance(2)
+    assert isinstance(study.complete(trial), Done)
+    assert study.progress().elapsed == 20
+
+
+def test_after_the_last_second_pending_trials_stay_pending_and_running_ones_finish(begin: Begin) -> None:
+    study = begin(budget={"time": 5})
+    first, second = study.ask("0"), study.ask("1")
+    study.clock.advance(5)
+    study.controller.release(study.name, [study.asker("1").session])
+    assert isinstance(study.answer("2"), Wait)
+    assert isinstance(study.complete(first), Done)
+    assert (study.trial(0).state, study.trial(second.number).state) == (TrialState.COMPLETED, TrialState.PENDING)
+    study.open(budget={"time": 50})
+    assert study.ask("2").number == second.number
+
+
+def test_a_target_ends_the_study_when_a_trial_reaches_it(begin: Begin) -> None:
+    study = begin(budget={"target": 0.9})
+    assert isinstance(study.complete(study.ask(), score=0.89), Start)
+    other = study.ask("1")
+    assert isinstance(study.complete(study.ask(), score=0.9), Wait)
+    assert isinstance(study.complete(other, "1", score=0.1), Done)
+    study.open(budget={"target": 0.95})
+    assert isinstance(study.answer(), Start)
+
+
+def test_who_waits_writes_nothing(begin: Begin) -> None:
+    study = begin(population=1)
+    study.ask("0")
+    before = study.progress()
+    study.clock.advance(3)
+    assert isinstance(study.answer("1"), Wait)
+    assert study.progress() == before
+
+
+# Studies
+
+
+def test_a_study_is_opened_twice_and_is_one(begin: Begin) -> None:
+    study = begin()
+    study.ask()
+    study.open()
+    assert len(study.trials()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"trial_steps": 20}, "trial_steps"),
+        ({"population": 5}, "population"),
+        ({"objective": {"score": "minimize"}}, "objective"),
+        ({"space": {"lr": {"int": [1, 2]}}}, "space.lr"),
+        ({"evolution": {"strategy": "none"}}, "evolution"),
+        ({"seed": 9}, "seed"),
+    ],
+)
+def test_what_may_not_change_is_refused_by_name_and_nothing_changes(begin: Begin, changes: dict[str, Any], named: str) -> None:
+    study = begin()
+    with study.store.snapshot(study.name) as records:
+        before = records.definition()
+    with pytest.raises(StudyChanged, match=named):
+        study.open(budget={"trials": 999}, **changes)
+    with study.store.snapshot(study.name) as records:
+        assert records.definition() == before
+
+
+def test_a_range_may_widen_and_children_use_it(begin: Begin) -> None:
+    narrow, wide = ({"x": {"float": [0.0, high]}} for high in (1.0, 100.0))
+    study = begin(space=narrow, budget={"trials": 8})
+    study.crew(lambda trial: {"score": trial.params["x"]}).run()
+    study.open(space=wide, budget={"trials": 200})
+    study.crew(lambda trial: {"score": trial.params["x"]}).run()
+    assert max(trial.params["x"] for trial in study.trials()[8:]) > 1.0
+
+
+@pytest.mark.parametrize(("now", "signal"), [(True, Signal.RELEASE), (False, Signal.GO_ON)])
+def test_a_study_that_is_ended_calls_running_trials_back_or_lets_them_finish(begin: Begin, now: bool, signal: Signal) -> None:
+    study = begin()
+    first = study.ask()
+    study.controller.end(study.name, now=now, reason="enough")
+    assert study.report(first, 3) is signal
+    assert study.answer("1") == (Done(reason="enough") if now else Wait())
+    assert study.complete(first) == Done(reason="enough")
+    assert study.trial(0).state is TrialState.COMPLETED
+    study.open()
+    assert study.ask().number == 1
+
+
+def test_what_is_not_there_is_named(begin: Begin) -> None:
+    study = begin()
+    with pytest.raises(StudyNotFound, match="no study 'gone'"):
+        study.controller.ask("gone", study.asker())
+    with pytest.raises(StudyNotFound, match="no trial 7"):
+        study.controller.report(study.name, 7, 1, [])
+
+
+def test_controllers_keep_nothing_so_any_of_them_may_answer(begin: Begin) -> None:
+    def rows(anew: bool) -> list[Trial]:
+        with closing(SqliteStore(None, clock=FakeClock())) as store:
+            study = Played(store, FakeClock(), {"budget": {"trials": 40}})
+            crew = study.crew(by_params)
+            while crew.turn():
+                crew.client = Controller(store) if anew else crew.client
+            return study.trials()
+
+    assert rows(anew=True) == rows(anew=False)
+
+
+# Damaged checkpoints
+
+
+def with_a_child(study: Played) -> Start:
+    """A study of one member whose second trial is held."""
+    answer = study.complete(study.ask())
+    assert isinstance(answer, Start)
+    return answer
+
+
+def test_a_damaged_parent_is_replaced_once_though_it_is_told_twice(begin: Begin) -> None:
+    study = begin(population=1)
+    start = given(study.complete(with_a_child(study).trial))
+    assert start.parent == 1
+    once = study.controller.damaged(study.name, 2, 1, 1, study.asker())
+    assert isinstance(once, Start)
+    assert (once.trial.number, once.trial.attempt, once.trial.parent, once.trial.damaged) == (2, 1, 0, 1)
+    assert once.restore == study.trial(0).checkpoint
+    assert study.controller.damaged(study.name, 2, 1, 1, study.asker()) == once
+
+
+def test_when_all_checkpoints_are_damaged_the_trial_starts_from_nothing(begin: Begin) -> None:
+    study = begin(population=1)
+    start = with_a_child(study)
+    again = study.controller.damaged(study.name, start.trial.number, 1, 0, study.asker())
+    assert isinstance(again, Start)
+    assert (again.restore, again.trial.parent, again.trial.start) == (None, None, 0)
+
+
+def test_a_finished_trial_keeps_its_parent_whatever_a_worker_of_old_says(begin: Begin) -> None:
+    study = begin(population=1, engine={"max_lost": 1, "lease": LEASE})
+    start = with_a_child(study)
+    study.controller.release(study.name, [study.asker().session], lost=True)
+    study.controller.end(study.name, now=True, reason="enough")
+    with pytest.raises(LeaseLost):
+        study.controller.damaged(study.name, start.trial.number, 1, 0, study.asker())
+    assert study.trial(1).parent == 0
