@@ -4,48 +4,38 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from broodline.client import Answer, Asker, Done, Start, Wait
+from broodline.client import Answer, Asker, Done, Signal, Start, Wait
 from broodline.controller import Controller
-from broodline.definition import parse
 from broodline.errors import LeaseLost
 from broodline.model import Measurement, Study, Trial, TrialState
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
+from broodline.testing import Crash, CrashingStore, FakeClock, Moment, check_invariants, checkpoint_of, study_from_tables
 
 LEASE, MAX_LOST = 10.0, 3
 WORKERS = st.integers(min_value=0, max_value=4)
 SCORES = st.one_of(st.integers(min_value=0, max_value=3).map(float), st.just(float("nan")))
+SETTINGS = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+Call = Callable[[], Answer]
 
 
-class Clock:
-    """A clock that moves when it is told to."""
-
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def study_of(*, strategy: str, population: int, trials: int) -> Study:
-    return parse(
-        {
-            "name": "life",
-            "trial_steps": 10,
-            "population": population,
-            "objective": {"score": "maximize"},
-            "space": {"lr": {"float": [1e-3, 1.0], "log": True}, "kind": {"choice": ["a", "b"]}},
-            "evolution": {"strategy": strategy} | ({"parents": 1} if strategy == "generational" else {}),
-            "budget": {"trials": trials},
-            "engine": {"lease": LEASE, "max_lost": MAX_LOST},
-            "train": {"max_failures": 10**6},
-        },
-        "test",
+def study_of(*, strategy: str, population: int, trials: int, retries: int = 0) -> Study:
+    return study_from_tables(
+        name="life",
+        population=population,
+        evolution={"strategy": strategy, "crossover": 0.2} | ({"parents": 1} if strategy == "generational" else {}),
+        budget={"trials": trials},
+        engine={"lease": LEASE, "max_lost": MAX_LOST},
+        train={"max_failures": 10**6, "retries": retries},
     )
 
 
@@ -54,13 +44,15 @@ class LifeOfAStudy(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.sessions: Counter[int] = Counter()
         self.held: dict[int, Trial] = {}  # what each worker believes that it holds
         self.past: list[tuple[Trial, Asker]] = []  # every lease that there ever was
+        self.told: dict[int, Call] = {}  # the last call of each worker that ended a trial
         self.acknowledged: dict[int, Trial] = {}
         self.on_disk: set[str] = set()
         self.damaged: set[int] = set()
+        self.ended = False
 
     def open_store(self) -> Store:
         raise NotImplementedError
@@ -69,10 +61,11 @@ class LifeOfAStudy(RuleBasedStateMachine):
         strategy=st.sampled_from(["initiator", "generational", "none"]),
         population=st.integers(min_value=2, max_value=5),
         trials=st.integers(min_value=1, max_value=40),
+        retries=st.integers(min_value=0, max_value=1),
     )
-    def begin(self, strategy: str, population: int, trials: int) -> None:
+    def begin(self, strategy: str, population: int, trials: int, retries: int) -> None:
         self.store = self.open_store()
-        self.study = study_of(strategy=strategy, population=population, trials=trials)
+        self.study = study_of(strategy=strategy, population=population, trials=trials, retries=retries)
         self.controller.open(self.study)
 
     @property
@@ -86,6 +79,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
         self.on_disk -= set(answer.sweep)
         self.held.pop(worker, None)
         if isinstance(answer, Start):
+            assert not self.ended, "a trial was given out, or back, after the study was ended"
             self.held[worker] = answer.trial
             self.past.append((answer.trial, self.asker(worker)))
             if answer.trial.parent in self.damaged and answer.restore is None:
@@ -103,12 +97,23 @@ class LifeOfAStudy(RuleBasedStateMachine):
         assert answer.trial.damaged is not None
         self.take(worker, answer)
 
-    @rule(worker=WORKERS)
-    def ask(self, worker: int) -> None:
+    # What workers do
+
+    @rule(worker=WORKERS, twice=st.booleans())
+    def ask(self, worker: int, twice: bool) -> None:
         before = self.held.get(worker)
-        self.take(worker, self.controller.ask("life", self.asker(worker)))
+        lived = before is not None and self._lives(before) and not self.ended
+        answer = self.controller.ask("life", self.asker(worker))
+        if twice:  # the first answer was lost, but for what it said of checkpoints
+            self.on_disk -= set(answer.sweep)
+            again = self.controller.ask("life", self.asker(worker))
+            assert type(again) is type(answer)
+            assert not (isinstance(again, Start) and isinstance(answer, Start)) or again.trial == answer.trial
+            answer = again
+        self.take(worker, answer)
         after = self.held.get(worker)
-        if before is not None and self._lives(before):
+        if lived:
+            assert before is not None
             assert after is not None
             assert (after.number, after.attempt) == (before.number, before.attempt), "asked twice, and got another trial"
 
@@ -116,53 +121,102 @@ class LifeOfAStudy(RuleBasedStateMachine):
     @rule(data=st.data(), score=SCORES)
     def complete(self, data: st.DataObject, score: float) -> None:
         worker = data.draw(st.sampled_from(sorted(self.held)))
-        self._complete(worker, self.held[worker], self.asker(worker), score)
+        self._complete(worker, self.held[worker], score)
 
     @precondition(lambda self: self.past)
     @rule(data=st.data(), score=SCORES)
-    def complete_late_or_again(self, data: st.DataObject, score: float) -> None:
-        """Somebody speaks for a lease of long ago: by a worker that was believed dead, or whose answer was lost."""
+    def complete_late(self, data: st.DataObject, score: float) -> None:
+        """A worker speaks for a lease of long ago, whatever it holds by now."""
         trial, asker = data.draw(st.sampled_from(self.past))
-        before = self._trials()
         worker = int(asker.worker)
-        if asker != self.asker(worker) or self.held.get(worker) not in (None, trial):
-            return  # that life of the worker is over, or busy with something else
-        was = before[trial.number]
-        self._complete(worker, trial, asker, score)
+        if asker != self.asker(worker):
+            return  # that life of the worker is over
+        was, held = self._trials()[trial.number], self.held.get(worker)
+        lived = held is not None and held.number != trial.number and self._lives(held) and not self.ended
+        self._complete(worker, trial, score)
+        now = self._trials()[trial.number]
         if was.state.finished or was.attempt != trial.attempt:
-            now = self._trials()[trial.number]
             assert (now.state, now.attempt, now.metrics, now.fitness) == (was.state, was.attempt, was.metrics, was.fitness)
+        if lived and held is not None and worker in self.held:
+            assert self.held[worker].number == held.number, "was given another trial while it held one"
 
-    def _complete(self, worker: int, trial: Trial, asker: Asker, score: float) -> None:
-        checkpoint = f"checkpoints/{trial.number:06d}.{trial.attempt}"
+    def _complete(self, worker: int, trial: Trial, score: float) -> None:
+        checkpoint, asker = checkpoint_of(trial), self.asker(worker)
         measured = [Measurement(step=trial.end, metrics={"score": score})]
+
+        def call() -> Answer:
+            return self.controller.complete("life", trial.number, trial.attempt, measured, checkpoint, asker)
+
+        recorded = {each.checkpoint for each in self._trials().values()}
         self.on_disk.add(checkpoint)
         try:
-            answer = self.controller.complete("life", trial.number, trial.attempt, measured, checkpoint, asker)
+            answer = call()
         except LeaseLost:
-            if not any(each.checkpoint == checkpoint for each in self._trials().values()):
+            if checkpoint not in recorded:
                 self.on_disk.discard(checkpoint)
             self.held.pop(worker, None)
             return
+        self.told[worker] = call
         told = self._trials()[trial.number]
         if told.state is TrialState.COMPLETED:
             self.acknowledged.setdefault(told.number, told)
+        if checkpoint not in {each.checkpoint for each in self._trials().values()}:
+            self.on_disk.discard(checkpoint)  # told again after it was swept
         self.take(worker, answer)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), early=st.booleans())
-    def fail_or_stop(self, data: st.DataObject, early: bool) -> None:
+    @rule(data=st.data(), early=st.booleans(), reported=st.booleans())
+    def fail_or_stop(self, data: st.DataObject, early: bool, reported: bool) -> None:
         worker = data.draw(st.sampled_from(sorted(self.held)))
         trial, asker = self.held[worker], self.asker(worker)
-        try:
+        measured = [Measurement(step=trial.start + 3, metrics={"score": 1.0})] if reported else []
+
+        def call() -> Answer:
             if early:
-                answer = self.controller.stop("life", trial.number, trial.attempt, [], asker)
-            else:
-                answer = self.controller.fail("life", trial.number, trial.attempt, [], "exit status 3", "", asker)
+                return self.controller.stop("life", trial.number, trial.attempt, measured, asker)
+            return self.controller.fail("life", trial.number, trial.attempt, measured, "exit status 3", "", asker)
+
+        try:
+            answer = call()
         except LeaseLost:
             self.held.pop(worker)
         else:
+            self.told[worker] = call
             self.take(worker, answer)
+
+    @precondition(lambda self: self.told)
+    @rule(data=st.data())
+    def tell_the_same_again(self, data: st.DataObject) -> None:
+        """The answer was lost, so the worker makes the same call again; it has not moved on."""
+        worker = data.draw(st.sampled_from(sorted(self.told)))
+        held = self.held.get(worker)
+        before, spent = self._trials(), self._finished()
+        lives = held is not None and self._lives(held) and not self.ended
+        try:
+            answer = self.told[worker]()
+        except LeaseLost:
+            return  # the trial is tried again already
+        assert self._finished() == spent, "told twice, and counted twice"
+        self.take(worker, answer)
+        if lives and held is not None:
+            assert self._trials().keys() == before.keys()
+            assert self.held[worker].number == held.number, "told twice, and answered with another trial"
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def report(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(sorted(self.held)))
+        trial = self.held[worker]
+        now = self._trials()[trial.number]
+        measured = [Measurement(step=trial.start + 1, metrics={"score": 0.0})]
+        try:
+            signal = self.controller.report("life", trial.number, trial.attempt, measured)
+        except LeaseLost:
+            assert now.attempt != trial.attempt or now.state.finished
+            self.held.pop(worker)
+        else:
+            assert (signal is Signal.RELEASE) == self.ended
+            assert now.attempt == trial.attempt
 
     @rule(worker=WORKERS)
     def say_goodbye(self, worker: int) -> None:
@@ -173,6 +227,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
     def die_and_come_back(self, worker: int) -> None:
         self.sessions[worker] += 1
         self.held.pop(worker, None)
+        self.told.pop(worker, None)
 
     @rule(worker=WORKERS)
     def be_found_dead(self, worker: int) -> None:
@@ -181,102 +236,104 @@ class LifeOfAStudy(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, LEASE / 2, 2 * LEASE]))
     def time_passes(self, seconds: float) -> None:
-        self.clock.now += seconds
+        self.clock.advance(seconds)
 
     @rule()
     def renew(self) -> None:
         self.controller.renew("life", [self.asker(worker).session for worker in self.held])
 
-    @rule(worker=WORKERS)
-    def crash_in_a_transaction(self, worker: int) -> None:
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), moment=st.sampled_from(Moment), score=SCORES)
+    def crash_while_completing(self, data: st.DataObject, moment: Moment, score: float) -> None:
+        """The controller dies; the worker waits for another, and tells it the same."""
+        worker = data.draw(st.sampled_from(sorted(self.held)))
+        trial, asker = self.held[worker], self.asker(worker)
         before = self._trials()
+        measured = [Measurement(step=trial.end, metrics={"score": score})]
+        dying = Controller(CrashingStore(self.store, moment))
         try:
-            with self.store.transaction("life") as transaction:
-                for trial in transaction.unfinished():
-                    transaction.update(trial.evolve(lost=trial.lost + 1))
-                raise RuntimeError("crash")
-        except RuntimeError:
+            dying.complete("life", trial.number, trial.attempt, measured, checkpoint_of(trial), asker)
+        except Crash:
+            assert moment is Moment.AFTER_COMMIT or self._trials() == before
+            self.on_disk.add(checkpoint_of(trial))
+            self._forget_orphans()  # what was to be swept was told to nobody
+        except LeaseLost:
             assert self._trials() == before
+        self._complete(worker, trial, score)
 
-    @rule(more=st.integers(min_value=1, max_value=20))
-    def extend(self, more: int) -> None:
-        budget = self.study.budget
-        assert budget.trials is not None
-        self.study = study_of(
-            strategy=self.study.evolution.strategy, population=self.study.population, trials=budget.trials + more
-        )
-        self.controller.open(self.study)
+    @rule(worker=WORKERS, moment=st.sampled_from(Moment))
+    def crash_while_asking(self, worker: int, moment: Moment) -> None:
+        before = self._trials()
+        with pytest.raises(Crash):
+            Controller(CrashingStore(self.store, moment)).ask("life", self.asker(worker))
+        assert moment is Moment.AFTER_COMMIT or self._trials() == before
+        self._forget_orphans()
+        self.ask(worker, twice=False)
 
     @rule(worker=WORKERS)
     def find_a_checkpoint_damaged(self, worker: int) -> None:
         trial = self.held.get(worker)
-        if trial is None or trial.parent is None or not self._lives(trial):
+        if trial is None or trial.parent is None or not self._lives(trial) or self.ended:
             return
         parent = self._trials()[trial.parent]
         self.on_disk.discard(parent.checkpoint or "")
         self.damaged.add(parent.number)
         self._tell_of_damage(worker, trial)
 
+    # What users do
+
+    @rule(more=st.integers(min_value=1, max_value=20))
+    def extend(self, more: int) -> None:
+        trials = (self.study.budget.trials or 0) + more
+        self.study = study_of(
+            strategy=self.study.evolution.strategy,
+            population=self.study.population,
+            trials=trials,
+            retries=self.study.limits.retries,
+        )
+        self.controller.open(self.study)
+        self.ended = False
+
+    @rule()
+    def end(self) -> None:
+        self.controller.end("life", now=True, reason="enough")
+        self.ended = True
+
+    @precondition(lambda self: self.ended)
+    @rule()
+    def open_again(self) -> None:
+        self.controller.open(self.study)
+        self.ended = False
+
+    # What always holds
+
     @invariant()
     def acknowledged_trials_never_change(self) -> None:
-        trials = self._trials() if hasattr(self, "store") else {}
+        trials = self._trials()
         for number, told in self.acknowledged.items():
             now = trials[number]
             assert now.evolve(checkpoint=None, child=None, kept=False) == told.evolve(checkpoint=None, child=None, kept=False)
 
     @invariant()
     def records_are_consistent(self) -> None:
-        if not hasattr(self, "store"):
-            return
-        trials = self._trials()
-        assert list(trials) == list(range(len(trials)))
-        assert len({(trial.member, trial.generation) for trial in trials.values()}) == len(trials)
-        running = [trial for trial in trials.values() if trial.state is TrialState.RUNNING]
-        assert len({trial.worker for trial in running}) == len(running)
-        for trial in trials.values():
-            assert self.study.space.problems(trial.params) == []
-            assert trial.lost <= MAX_LOST
-            self._check_birth(trial, trials)
-        with self.store.snapshot("life") as records:
-            progress = records.progress()
-        finished = [trial for trial in trials.values() if trial.state.finished]
-        assert progress.trials == len(trials)
-        assert progress.trials <= (self.study.budget.trials or 0)
-        assert progress.finished == len(finished)
-        assert progress.completed == sum(trial.state is TrialState.COMPLETED for trial in finished)
-        assert progress.steps == sum(trial.steps for trial in trials.values())
-
-    def _check_birth(self, trial: Trial, trials: dict[int, Trial]) -> None:
-        parent = None if trial.parent is None else trials[trial.parent]
-        assert trial.start == (0 if parent is None else parent.end)
-        assert parent is None or parent.state is TrialState.COMPLETED
-        if trial.initiator is None:
-            assert trial.generation == 0
-        else:
-            initiator = trials[trial.initiator]
-            assert initiator.child == trial.number
-            assert initiator.state.finished
-            assert (trial.member, trial.generation) == (initiator.member, initiator.generation + 1)
+        if hasattr(self, "store"):
+            check_invariants(self.store, "life", damaged=self.damaged)
 
     @invariant()
-    def needed_checkpoints_are_there_and_no_others(self) -> None:
-        if not hasattr(self, "store"):
-            return
-        trials = self._trials()
-        recorded = {trial.checkpoint for trial in trials.values() if trial.checkpoint}
-        assert recorded <= self.on_disk, "a recorded checkpoint was swept"
-        in_use = {trial.parent for trial in trials.values() if not trial.state.finished and trial.parent is not None}
-        completed = sorted((t for t in trials.values() if t.state is TrialState.COMPLETED), key=lambda t: -t.generation)
-        best = min(completed, key=lambda t: (-(t.fitness or (0.0,))[0], t.number), default=None)
-        for member in range(self.study.population):
-            for trial in [t for t in completed if t.member == member][:2]:
-                assert trial.checkpoint or trial.number in self.damaged, "an opponent's checkpoint was swept"
-        for number in in_use:
-            assert trials[number].checkpoint or number in self.damaged, "a parent's checkpoint was swept"
-        assert best is None or best.checkpoint or best.number in self.damaged
-        assert len(recorded) <= 2 * self.study.population + len(in_use) + 1
+    def recorded_checkpoints_are_there(self) -> None:
+        recorded = {trial.checkpoint for trial in self._trials().values() if trial.checkpoint}
+        assert recorded == self.on_disk, "what is recorded is not what is there"
+
+    def _forget_orphans(self) -> None:
+        self.on_disk &= {trial.checkpoint for trial in self._trials().values() if trial.checkpoint}
+
+    def _finished(self) -> int:
+        with self.store.snapshot("life") as records:
+            return records.progress().finished
 
     def _trials(self) -> dict[int, Trial]:
+        if not hasattr(self, "store"):
+            return {}
         with self.store.snapshot("life") as records:
             return {trial.number: trial for trial in records.trials()}
 
@@ -311,6 +368,12 @@ class InAFile(LifeOfAStudy):
 
 
 TestInMemory = InMemory.TestCase
-TestInMemory.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestInMemory.settings = SETTINGS
 TestInAFile = InAFile.TestCase
-TestInAFile.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+TestInAFile.settings = settings(SETTINGS, max_examples=15, stateful_step_count=40)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("life", [InMemory, InAFile])
+def test_many_long_lives(life: type[LifeOfAStudy]) -> None:
+    run_state_machine_as_test(life, settings=settings(SETTINGS, max_examples=1500, stateful_step_count=150))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,6 +21,7 @@ class _Records:
     progress: Progress
     trials: tuple[Trial, ...]
     best: tuple[Trial, ...]
+    damaged: frozenset[int]
 
     @property
     def completed(self) -> list[Trial]:
@@ -33,8 +35,13 @@ class _Records:
         return sorted((trial for trial in self.trials if trial.member == member), key=lambda trial: trial.generation)
 
 
-def check_invariants(store: Store, study: str) -> None:
+def check_invariants(store: Store, study: str, *, damaged: Collection[int] = ()) -> None:
     """Looks at every record of a study.
+
+    Args:
+        store: Where the study is.
+        study: Its name.
+        damaged: Trials whose checkpoint was found damaged; those that a record names need not be given.
 
     Raises:
         AssertionError: One of them breaks a rule of the loop; the message says which.
@@ -43,7 +50,8 @@ def check_invariants(store: Store, study: str) -> None:
         defined = parse(json.loads(snapshot.definition()), "store")
         trials, progress = tuple(snapshot.trials()), snapshot.progress()
         best = snapshot.best(defined.checkpoints.keep_best)
-    records = _Records(study=defined, progress=progress, trials=trials, best=best)
+    known = frozenset(damaged) | {trial.damaged for trial in trials if trial.damaged is not None}
+    records = _Records(study=defined, progress=progress, trials=trials, best=best, damaged=known)
     _check_numbers(records)
     for trial in records.trials:
         _check_state(records, trial)
@@ -114,8 +122,7 @@ def _check_opponent(records: _Records, trial: Trial, opponent: Trial) -> None:
     own = [other for other in records.completed if other.member == opponent.member]
     # Those that ended at the very moment may have ended just after it.
     later = [other for other in own if other.generation > opponent.generation and (other.finished or 0) < trial.created]
-    damaged = {each.damaged for each in records.trials}
-    assert len([other for other in later if other.number not in damaged]) < 2, f"{name} was not among the last two"
+    assert len([other for other in later if other.number not in records.damaged]) < 2, f"{name} was not among the last two"
 
 
 def _ended_before(one: Trial, other: Trial) -> bool:
@@ -156,7 +163,7 @@ def _check_progress(records: _Records) -> None:
 
 
 def _check_checkpoints(records: _Records) -> None:
-    damaged = {trial.damaged for trial in records.trials}
+    damaged = records.damaged
     parents = {trial.parent for trial in records.unfinished if trial.parent is not None}
     needed = parents | {trial.number for trial in records.best}
     for member in range(records.study.population):
@@ -167,5 +174,5 @@ def _check_checkpoints(records: _Records) -> None:
     most = 2 * records.study.population + len(parents) + records.study.checkpoints.keep_best
     swept_late = {number for number in recorded if not records.trials[number].kept}
     assert len(swept_late) <= most, f"{len(swept_late)} checkpoints are kept, at most {most} are needed"
-    if damaged == {None} and not any(trial.kept for trial in records.trials):
+    if not damaged and not any(trial.kept for trial in records.trials):
         assert recorded <= needed, f"checkpoints of trials {recorded - needed} are not needed, and were not swept"

@@ -1,0 +1,72 @@
+"""What crashes left on the disk is swept, and nothing that somebody works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from broodline.checkpoints import Leftover, StudyFiles
+from broodline.client import Asker, Start
+from broodline.controller import Controller
+from broodline.housekeeping import sweep_orphans
+from broodline.model import Measurement, Trial
+from broodline.stores import Store
+from broodline.stores.sqlite import SqliteStore
+from broodline.testing import study_from_tables
+
+ASKER = Asker(worker="0", session="a")
+STUDY = study_from_tables(population=2)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(SqliteStore(tmp_path / "broodline.db")) as store:
+        Controller(store).open(STUDY)
+        yield store
+
+
+def begin_trial(store: Store, files: StudyFiles) -> Trial:
+    answer = Controller(store).ask(STUDY.name, ASKER)
+    assert isinstance(answer, Start)
+    (files.begin(answer.trial) / "weights").write_text("1")
+    return answer.trial
+
+
+def complete(store: Store, files: StudyFiles, trial: Trial) -> None:
+    last = [Measurement(step=trial.end, metrics={"score": 1.0})]
+    Controller(store).complete(STUDY.name, trial.number, trial.attempt, last, files.commit(trial), ASKER)
+
+
+def files_in(directory: Path) -> StudyFiles:
+    files = StudyFiles(directory / "files")
+    files.prepare()
+    return files
+
+
+def test_what_is_recorded_or_in_the_making_stays_and_the_rest_goes(store: Store, tmp_path: Path) -> None:
+    files = files_in(tmp_path)
+    complete(store, files, begin_trial(store, files))
+    running = begin_trial(store, files)
+    files.begin(running.evolve(attempt=7))
+    files.begin(running.evolve(number=99))
+    (files.checkpoints / "000000.8").mkdir()
+    assert sweep_orphans(store, STUDY.name, files) == 3
+    left = sorted(left.path.relative_to(files.root).as_posix() for left in files.leftovers())
+    assert left == ["checkpoints/000000.1", "staging/000001.1"]
+    assert sweep_orphans(store, STUDY.name, files) == 0
+
+
+def test_a_trial_that_another_worker_begins_meanwhile_keeps_its_directory(store: Store, tmp_path: Path) -> None:
+    class Busy(StudyFiles):
+        def leftovers(self) -> list[Leftover]:
+            with closing(SqliteStore(tmp_path / "broodline.db")) as other:
+                begin_trial(other, self)
+            return super().leftovers()
+
+    files = Busy(tmp_path / "files")
+    files.prepare()
+    assert sweep_orphans(store, STUDY.name, files) == 0
+    assert (files.staging / "000000.1" / "weights").exists()
