@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from broodline.model import Budget, Evolution, Retention
     from broodline.results import Outcome, Result
     from broodline.running import RunningTrial
+    from broodline.schedule import Schedule
+    from broodline.schedulefile import load_schedule, save_schedule
     from broodline.space import Choice, Fixed, Float, Int, Ordered
 
 # Names are loaded when they are used: a resident program that imports broodline needs no database.
@@ -26,6 +28,9 @@ _HOMES = {
     "Evolution": "model",
     "Retention": "model",
     "RunningTrial": "running",
+    "Schedule": "schedule",
+    "load_schedule": "schedulefile",
+    "save_schedule": "schedulefile",
     "Choice": "space",
     "Fixed": "space",
     "Float": "space",
@@ -47,8 +52,11 @@ __all__ = [
     "Result",
     "Retention",
     "RunningTrial",
+    "Schedule",
     "Stopped",
     "Study",
+    "load_schedule",
+    "save_schedule",
     "trials",
 ]
 

@@ -146,7 +146,7 @@ def _objective(table: Table) -> Objective:
 
 
 def _goal(table: Table, metric: str, goal: Any) -> Goal:
-    _check_identifier(table, metric, "metric", ("step",))
+    check_identifier(table, metric, "metric", ("step",))
     if isinstance(goal, str):
         return Goal(metric=metric, goal=table.value(metric, _GOAL["goal"]))
     if not isinstance(goal, Mapping):
@@ -166,7 +166,7 @@ def _space(table: Table) -> Space:
 
 
 def _param(table: Table, name: str) -> Param:
-    _check_identifier(table, name, "parameter", PLACEHOLDERS)
+    check_identifier(table, name, "parameter", PLACEHOLDERS)
     value = table.values[name]
     if isinstance(value, Param):
         return value
@@ -202,7 +202,12 @@ def _typed_param(table: Table) -> Param:
         raise table.error(error.key, error.problem) from None
 
 
-def _check_identifier(table: Table, name: str, what: str, reserved: tuple[str, ...]) -> None:
+def check_identifier(table: Table, name: str, what: str, reserved: tuple[str, ...]) -> None:
+    """Refuses a name that can't stand in a command or an environment, or that has a meaning of its own.
+
+    Raises:
+        DocumentError: It is one.
+    """
     if not re.fullmatch(IDENTIFIER, str(name)):
         raise table.error(str(name), f"the name of a {what} must be letters, digits and '_', the first no digit")
     if name in reserved:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broodline.errors import StudyFileError
+from broodline.errors import DocumentError, StudyFileError
 
 LARGEST_INT = 2**53  # every reader of JSON, and every database, keeps integers up to here
 
@@ -30,21 +30,23 @@ class Table:
         values: What is in it.
         source: The file, for messages.
         key: The table's own dotted key; empty for the whole document.
+        kind: The error that is raised.
     """
 
     values: Mapping[str, Any]
     source: str
     key: str = ""
+    kind: type[DocumentError] = StudyFileError
 
-    def error(self, name: str, problem: str) -> StudyFileError:
+    def error(self, name: str, problem: str) -> DocumentError:
         """The error about the key `name` of this table (empty: about the table itself)."""
-        return StudyFileError(self.source, ".".join(part for part in (self.key, name) if part), problem)
+        return self.kind(self.source, ".".join(part for part in (self.key, name) if part), problem)
 
     def check_names(self, known: Collection[str], what: str = "key") -> None:
         """Refuses a key that is not known, and names the nearest that is.
 
         Raises:
-            StudyFileError: There is one.
+            DocumentError: There is one.
         """
         for name in self.values:
             if name not in known:
@@ -54,10 +56,10 @@ class Table:
         """The table of that name; an empty one if there is none.
 
         Raises:
-            StudyFileError: It is not a table.
+            DocumentError: It is not a table.
         """
         value = self.values.get(name, {})
-        inner = Table(value, self.source, f"{self.key}.{name}" if self.key else name)
+        inner = Table(value, self.source, f"{self.key}.{name}" if self.key else name, self.kind)
         if not isinstance(value, Mapping):
             raise inner.error("", f"must be a table, not {shown(value)}")
         return inner
@@ -66,7 +68,7 @@ class Table:
         """The value of a key that must be there.
 
         Raises:
-            StudyFileError: It is missing or unfit.
+            DocumentError: It is missing or unfit.
         """
         if name not in self.values:
             raise self.error(name, f"is missing; it must be {_asked(rule)}")
@@ -79,7 +81,7 @@ class Table:
         """The values of those keys that are there.
 
         Raises:
-            StudyFileError: One is unfit.
+            DocumentError: One is unfit.
         """
         return {name: self.value(name, rule) for name, rule in rules.items() if name in self.values}
 

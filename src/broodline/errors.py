@@ -11,8 +11,8 @@ class UsageError(BroodlineError):
     """Something that the user wrote cannot be used: a command line, an argument, a study file (exit status 2)."""
 
 
-class StudyFileError(UsageError):
-    """A study file, or the arguments of a `Study`, break a rule.
+class DocumentError(UsageError):
+    """A document that was read breaks a rule.
 
     Args:
         source: The file (or `Study(...)`) that holds the mistake.
@@ -23,6 +23,14 @@ class StudyFileError(UsageError):
     def __init__(self, source: str, key: str, problem: str) -> None:
         self.source, self.key, self.problem = source, key, problem
         super().__init__(f"{source}: {key}: {problem}" if key else f"{source}: {problem}")
+
+
+class StudyFileError(DocumentError):
+    """A study file, or the arguments of a `Study`, break a rule."""
+
+
+class ScheduleError(DocumentError):
+    """A file is no schedule, or breaks a rule of one."""
 
 
 class SpaceError(UsageError, ValueError):

@@ -5,9 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
+from broodline.errors import UsageError
 from broodline.model import Trial
+
+_FINEST = 10**9  # so that a float such as 1/49 means the fraction that was meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +34,7 @@ class Schedule:
 
     Args:
         segments: In order of step; the first begins at 0, and the params of neighbours differ.
-        end: The step at which the last one ends.
+        end: The step at which the last one ends; its params stay beyond it.
     """
 
     segments: tuple[Segment, ...]
@@ -60,8 +65,49 @@ class Schedule:
 
     def document(self) -> dict[str, Any]:
         """The schedule as a JSON value."""
-        segments = [{"from": segment.start, "params": dict(segment.params)} for segment in self.segments]
+        segments = [{"start": segment.start, "params": dict(segment.params)} for segment in self.segments]
         return {"end": self.end, "segments": segments}
+
+    def recounted(self, *, start: int = 0, scale: float | Fraction = 1) -> Schedule:
+        """The same schedule for another counter.
+
+        Args:
+            start: The step at which the counter stands at 0: that from which training goes on.
+            scale: Steps that go by while the counter moves by 1: 500 for a counter of epochs of 500 steps each, 1/500 for
+                a counter of batches where the study's step was an epoch.
+
+        Raises:
+            UsageError: `start` is negative, or `scale` not above 0.
+
+        Example:
+            >>> segments = Segment(start=0, params={"lr": 0.1}), Segment(start=900, params={"lr": 0.2})
+            >>> print(Schedule(segments=segments, end=1000).recounted(start=500, scale=100))
+            steps 0 to 4: lr = 0.1
+            steps 4 to 5: lr = 0.2
+        """
+        if start < 0 or scale <= 0:
+            raise UsageError(f"a schedule can't be recounted from step {start} by {scale}: start is from 0, scale above 0")
+        steps = Fraction(scale).limit_denominator(_FINEST)
+        if not steps:
+            raise UsageError(f"a schedule can't be recounted by {scale}: that is too small")
+        params = {max(0, ceil((each.start - start) / steps)): each.params for each in self.segments}  # the later counts
+        end = max(0, ceil((self.end - start) / steps))
+        return Schedule(segments=tuple(Segment(start=count, params=params[count]) for count in params), end=end)
+
+    def numbers(self, param: str) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """One numeric param alone: the steps at which its values begin to hold, the first 0, and the values.
+
+        Raises:
+            UsageError: It does not exist in every segment, or is not a number there.
+        """
+        for segment in self.segments:
+            if param not in segment.params:
+                known = ", ".join(segment.params) or "none"
+                raise UsageError(f"the schedule has no param '{param}' from step {segment.start} on; it has: {known}")
+            value = segment.params[param]
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise UsageError(f"the param '{param}' is {value!r} from step {segment.start} on, not a number")
+        return tuple(each.start for each in self.segments), tuple(float(each.params[param]) for each in self.segments)
 
 
 def schedule_of(lineage: Sequence[Trial]) -> Schedule:

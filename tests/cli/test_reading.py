@@ -12,6 +12,7 @@ import pytest
 from commands import ENVIRONMENT, call, lines_of_json, output, write_study
 from recorded import DOCUMENT, recorded_at
 
+from broodline import load_schedule
 from broodline.places import Place
 
 ACCURACIES = (0.5, 0.8, 0.6, 0.9, 0.7, 0.7)
@@ -100,10 +101,28 @@ def test_a_schedule_is_the_params_of_the_lineage_by_step(place: Place) -> None:
     (schedule,) = lines_of_json("schedule", "digits", "--store", place.url, "--trial", 5)
     assert (schedule["study"], schedule["trial"], schedule["end"]) == ("digits", 5, lineage[0]["start"] + 10)
     params = {trial["start"]: trial["params"] for trial in lineage}
-    segments = {segment["from"]: segment["params"] for segment in schedule["segments"]}
+    segments = {segment["start"]: segment["params"] for segment in schedule["segments"]}
     assert segments.items() <= params.items()
     assert list(segments) == sorted(segments)
     assert 0 in segments
+
+
+@pytest.mark.parametrize("notation", ["json", "toml", "csv"])
+def test_a_schedule_is_written_as_json_toml_or_csv_and_read_back(notation: str, place: Place, tmp_path: Path) -> None:
+    file = tmp_path / f"learned.{notation}"
+    (told,) = lines_of_json("schedule", "digits", "--store", place.url, "-o", file)
+    assert told == {"file": str(file), "study": "digits", "trial": BEST}
+    (shown,) = lines_of_json("schedule", "digits", "--store", place.url)
+    assert load_schedule(file).document() == {name: shown[name] for name in ("end", "segments")}
+    assert output("schedule", "digits", "--store", place.url, "--format", notation) == file.read_text()
+
+
+def test_a_schedules_format_can_be_told_where_the_name_does_not(place: Place, tmp_path: Path) -> None:
+    output("schedule", "digits", "--store", place.url, "--format", "csv", "-o", tmp_path / "learned.txt")
+    assert (tmp_path / "learned.txt").read_text().startswith("start,steps,lr\n0,10,")
+    done = call("schedule", "digits", "--store", place.url, "-o", tmp_path / "learned.dat")
+    assert done.returncode == 2
+    assert "learned.dat: its name must end in .json, .toml, .csv" in done.stderr
 
 
 def test_status_tells_what_is_spent_running_and_best(place: Place) -> None:

@@ -17,13 +17,13 @@ ROWS = (
     ("model", "errors"),
     (
         *("document", "parameters", "space", "fitness", "lifecycle", "evolve", "strategies"),
-        *("retention", "definition", "program", "lineage", "schedule"),
+        *("retention", "definition", "program", "lineage", "schedule", "notation"),
     ),
-    ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile"),
+    ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile", "schedulefile"),
     ("client", "controller"),
     ("trainers", "running", "resident", "worker", "loop"),
     ("engines",),
-    ("views", "results"),
+    ("views", "results", "adapters"),
     ("housekeeping", "run", "api", "check", "cli", "testing", "__main__", "__init__"),
 )
 PURE = {*ROWS[0], *ROWS[1]}
@@ -38,7 +38,7 @@ IMPLEMENTATIONS = (
     *("strategies.initiator", "strategies.generational", "strategies.none"),
 )
 WIRING = ("run", "api", "check", "cli", "plugins", "testing")
-HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas")
+HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras")
 
 HOME = Path(broodline.__file__).parent
 MODULES = {path: ".".join(path.relative_to(HOME).with_suffix("").parts) for path in sorted(HOME.rglob("*.py"))}
@@ -111,6 +111,7 @@ def test_the_probe_sees_what_is_loaded() -> None:
     [
         "import broodline",
         "import broodline; broodline.Budget, broodline.Float, broodline.Stopped, broodline.trials",
+        "import broodline; broodline.Schedule, broodline.load_schedule",
         "from broodline.cli import parser; parser().format_help()",
     ],
 )

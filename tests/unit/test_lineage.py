@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import pytest
@@ -95,6 +97,48 @@ def test_a_schedule_as_a_document_and_as_a_text() -> None:
     schedule = schedule_of_family({"lr": 1.0}, {"lr": 0.8})
     assert json.loads(json.dumps(schedule.document())) == {
         "end": 20,
-        "segments": [{"from": 0, "params": {"lr": 1.0}}, {"from": 10, "params": {"lr": 0.8}}],
+        "segments": [{"start": 0, "params": {"lr": 1.0}}, {"start": 10, "params": {"lr": 0.8}}],
     }
     assert str(schedule) == "steps 0 to 10: lr = 1.0\nsteps 10 to 20: lr = 0.8"
+
+
+STEPPED = Schedule(segments=tuple(Segment(start=start, params={"lr": float(start)}) for start in (0, 30, 40, 100)), end=130)
+
+
+@given(count=st.integers(0, 100), start=st.integers(0, 150), scale=st.integers(1, 60) | st.fractions("1/60", 60))
+def test_a_recounted_schedule_gives_each_count_the_params_of_its_step(count: int, start: int, scale: Fraction) -> None:
+    recounted = STEPPED.recounted(start=start, scale=scale)
+    assert recounted(count) == STEPPED(floor(start + count * scale))
+    assert recounted.segments[0].start == 0
+
+
+@given(parts=st.integers(1, 3000), step=st.integers(0, 130))
+def test_a_scale_that_a_float_can_not_hold_is_still_exact(parts: int, step: int) -> None:
+    recounted = STEPPED.recounted(scale=1 / parts)
+    assert recounted(step * parts) == STEPPED(step)
+    assert step == 0 or recounted(step * parts - 1) == STEPPED(step - 1)
+    assert recounted.end == STEPPED.end * parts
+
+
+@pytest.mark.parametrize(("start", "scale"), [(-1, 1.0), (0, 0.0), (0, -1.0), (0, 1e-12)])
+def test_a_schedule_is_recounted_forwards_only(start: int, scale: float) -> None:
+    with pytest.raises(UsageError, match="can't be recounted"):
+        STEPPED.recounted(start=start, scale=scale)
+
+
+def test_one_numeric_param_alone() -> None:
+    assert schedule_of_family({"lr": 1, "opt": "a"}, {"lr": 0.5, "opt": "a"}).numbers("lr") == ((0, 10), (1.0, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "saying"),
+    [
+        ("momentum", "no param 'momentum' from step 10 on; it has: opt"),
+        ("opt", "'opt' is 'sgd' from step 0 on, not a number"),
+        ("x", "no param 'x'"),
+    ],
+)
+def test_a_param_that_is_not_always_a_number_is_told(name: str, saying: str) -> None:
+    schedule = schedule_of_family({"opt": "sgd", "momentum": 0.9}, {"opt": "adam"})
+    with pytest.raises(UsageError, match=saying):
+        schedule.numbers(name)

@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 from broodline.cli.chosen import add_choice, chosen_lineage
 from broodline.cli.target import target_of
 
-PURPOSE = "Show the learned schedule: the params of a lineage, by training step."
-EXAMPLE = "broodline schedule study.toml --json > schedule.json"
+PURPOSE = "Show the learned schedule, or write it to a file: the params of a lineage, by training step."
+EXAMPLE = "broodline schedule study.toml -o schedule.json"
 
-add_arguments = add_choice
+_NOTATIONS = ("json", "toml", "csv")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_choice(parser)
+    parser.add_argument("--format", choices=_NOTATIONS, help="how it is written (default: as the name after -o ends)")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to a file, for broodline.load_schedule")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Shows a schedule."""
+    """Shows or writes a schedule."""
+    from broodline.notation import write
     from broodline.schedule import schedule_of
+    from broodline.schedulefile import notation_of, save_schedule
     from broodline.views.records import to_json
     from broodline.views.tables import console
     from broodline.views.tables import schedule as table_of
 
+    path, notation = arguments.output, arguments.format
+    if path is not None and notation is None:
+        notation = notation_of(path)
     target = target_of(arguments)
     with target.records() as records:
         lineage = chosen_lineage(records, target, arguments.trial)
     schedule = schedule_of(lineage)
-    if arguments.json:
-        print(to_json({"study": target.name, "trial": lineage[0].number, **schedule.document()}))
+    origin = {"study": target.name, "trial": lineage[0].number}
+    if path is not None:
+        save_schedule(schedule, path, notation=notation, origin=origin)
+        told = f"the schedule of trial {lineage[0].number} is written to {path.absolute()}"
+        print(to_json({"file": str(path.absolute()), **origin}) if arguments.json else told)
+    elif notation is not None:
+        sys.stdout.write(write(schedule, notation, origin))
+    elif arguments.json:
+        print(to_json({**origin, **schedule.document()}))
     else:
         console().print(table_of(schedule), f"up to step {schedule.end}, of trial {lineage[0].number}", sep="")

@@ -1,0 +1,231 @@
+"""A schedule as a text, in JSON, TOML or CSV, and back: every value as it was, of the same type, floats to the last bit.
+
+In JSON and TOML a schedule is its `document()`, with the study and the trial that it comes from. In CSV it is a row a segment:
+`start`, `steps`, and a column a param. A text stands there as it is; anything else, and a text that would be read as something
+else, as JSON; an empty cell is a param that does not exist there. A row is one line, so that a shell can read it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, pairwise
+from typing import Any, NoReturn
+
+from broodline.definition import check_identifier
+from broodline.document import Rule, Table, Unfit, integer, list_of, shown, text
+from broodline.errors import DocumentError, ScheduleError, SpaceError, UsageError
+from broodline.program import PLACEHOLDERS
+from broodline.schedule import Schedule, Segment
+from broodline.space import Fixed
+
+_PLACE = ("start", "steps")  # no param has such a name: they are placeholders of a command
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Unfit("a table")
+    return value
+
+
+_SEGMENTS = list_of(_table, "a list of segments, each with `start` and `params`, the first of them at step 0", at_least=1)
+_ORIGIN: Mapping[str, Rule] = {"study": text("the name of a study"), "trial": integer(0)}
+
+
+def write(schedule: Schedule, notation: str, origin: Mapping[str, Any] | None = None) -> str:
+    """A schedule as a text.
+
+    Args:
+        schedule: The schedule.
+        notation: One of `NOTATIONS`.
+        origin: The `study` and the `trial` that it comes from; CSV has no place for them.
+
+    Raises:
+        UsageError: A value has no form in this notation.
+    """
+    return _WRITERS[_known(notation)]({**(origin or {}), **schedule.document()})
+
+
+def read(content: str, notation: str, source: str) -> Schedule:
+    """The schedule that a text tells.
+
+    Args:
+        content: The text; it may come from anywhere.
+        notation: One of `NOTATIONS`.
+        source: The file, for messages.
+
+    Raises:
+        ScheduleError: It is no schedule.
+    """
+    reader = _READERS[_known(notation)]
+    try:
+        document = reader(content)
+    except DocumentError:
+        raise
+    except RecursionError:
+        raise ScheduleError(source, "", "is nested too deeply to be a schedule") from None
+    except (ValueError, csv.Error) as error:
+        raise ScheduleError(source, "", f"is no schedule in {notation.upper()}: {error}") from None
+    return from_document(document, source)
+
+
+def from_document(document: Any, source: str) -> Schedule:
+    """The schedule of a document as `Schedule.document` makes it.
+
+    Args:
+        document: A JSON value; it may come from anywhere.
+        source: Where it comes from, for messages.
+
+    Raises:
+        ScheduleError: It is no schedule.
+    """
+    if not isinstance(document, Mapping):
+        raise ScheduleError(source, "", f"must be a table with `end` and `segments`, not {shown(document)}")
+    table = Table(document, source, kind=ScheduleError)
+    table.check_names((*_ORIGIN, "end", "segments"))
+    table.present(_ORIGIN)
+    found = table.value("segments", _SEGMENTS)
+    tables = [Table(each, table.source, f"segments.{place}", table.kind) for place, each in enumerate(found)]
+    segments = tuple(_segment(each) for each in tables)
+    if segments[0].start != 0:
+        raise tables[0].error("start", f"must be 0, where a schedule begins, not {segments[0].start}")
+    for (before, segment), at in zip(pairwise(segments), tables[1:], strict=True):
+        if segment.start <= before.start:
+            raise at.error("start", f"must be above {before.start}, where the segment before it begins, not {segment.start}")
+    end = table.value("end", integer(0))
+    if end < segments[-1].start:
+        raise table.error("end", f"must be at least {segments[-1].start}, where the last segment begins, not {end}")
+    return Schedule(segments=segments, end=end)
+
+
+def _segment(table: Table) -> Segment:
+    table.check_names(("start", "params"))
+    start = table.value("start", integer(0))
+    table.value("params", _table)
+    params = table.table("params")
+    return Segment(start=start, params={name: _value(params, name) for name in params.values})
+
+
+def _value(params: Table, name: str) -> Any:
+    check_identifier(params, name, "parameter", PLACEHOLDERS)
+    try:
+        return Fixed(params.values[name]).value
+    except SpaceError:
+        raise params.error(name, f"must be a text, a finite number or another JSON value, not {params.values[name]!r}") from None
+
+
+def _known(notation: str) -> str:
+    if notation not in NOTATIONS:
+        raise UsageError(f"a schedule is written as {', '.join(NOTATIONS)}, not as '{notation}'")
+    return notation
+
+
+def _to_json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+
+
+def _from_json(content: str) -> Any:
+    return json.loads(content, object_pairs_hook=_once, parse_constant=_no_number)
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"'{name}' is there twice")
+        found[name] = value
+    return found
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _to_toml(document: Mapping[str, Any]) -> str:
+    lines = [f"{name} = {_toml(value)}" for name, value in document.items() if name != "segments"]
+    for segment in document["segments"]:
+        lines += ["", "[[segments]]", f"start = {segment['start']}", "[segments.params]"]
+        lines += [f"{name} = {_toml(value)}" for name, value in segment["params"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return _quoted(value)
+        case int() | float():
+            return repr(value)
+        case Mapping():
+            return "{" + ", ".join(f"{_quoted(name)} = {_toml(each)}" for name, each in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case _:
+            raise UsageError(f"TOML has no form for {value!r}, which a param of this schedule is; write it as json or csv")
+
+
+def _quoted(value: str) -> str:
+    """As JSON quotes it, which TOML reads alike, but for one character that it forbids."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _to_csv(document: Mapping[str, Any]) -> str:
+    segments = document["segments"]
+    names = list(dict.fromkeys(chain.from_iterable(segment["params"] for segment in segments)))
+    starts = [*(segment["start"] for segment in segments), document["end"]]
+    lines = io.StringIO()
+    rows = csv.writer(lines, lineterminator="\n")
+    rows.writerow([*_PLACE, *names])
+    for segment, (start, end) in zip(segments, pairwise(starts), strict=True):
+        rows.writerow([start, end - start, *(_cell(segment["params"], name) for name in names)])
+    return lines.getvalue()
+
+
+def _cell(params: Mapping[str, Any], name: str) -> str:
+    if name not in params:
+        return ""
+    value = params[name]
+    plain = isinstance(value, str) and value.isprintable() and value != "" and _cell_value(value) == value
+    return value if plain else json.dumps(value, allow_nan=False)
+
+
+def _cell_value(cell: str) -> Any:
+    try:
+        return _from_json(cell)
+    except ValueError:
+        return cell
+
+
+def _from_csv(content: str) -> Any:
+    rows = list(csv.reader(io.StringIO(content, newline=""), strict=True))
+    header, *rows = [row for row in rows if row] or [[]]
+    names = header[len(_PLACE) :]
+    if tuple(header[: len(_PLACE)]) != _PLACE or len(set(header)) < len(header):
+        raise ValueError("its first line must be start,steps and the names of params, each once")
+    segments, at = [], 0
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} values, where the first line names {len(header)}")
+        start, steps = (_steps(cell, number) for cell in row[: len(_PLACE)])
+        if start != at:
+            raise ValueError(f"row {number} starts at step {start}, not at {at}, where the row before it ends")
+        at = start + steps
+        cells = zip(names, row[len(_PLACE) :], strict=True)
+        segments.append({"start": start, "params": {name: _cell_value(cell) for name, cell in cells if cell != ""}})
+    return {"end": at, "segments": segments}
+
+
+def _steps(cell: str, number: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,16}", cell):
+        raise ValueError(f"row {number} has {cell!r} for a number of steps")
+    return int(cell)
+
+
+_WRITERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"json": _to_json, "toml": _to_toml, "csv": _to_csv}
+_READERS: Mapping[str, Callable[[str], Any]] = {"json": _from_json, "toml": tomllib.loads, "csv": _from_csv}
+NOTATIONS = tuple(_WRITERS)
