@@ -2,6 +2,7 @@
 #
 #   make demo            population based training against random search, on digits: about a minute
 #   make test ARGS=-x    ARGS goes to pytest
+#   make frameworks      installs PyTorch, JAX, Optax and Keras as well, and tests the adapters against them
 #   make PYTHON=python3.12 setup
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: setup demo test lint bench soak mutants clean
+.PHONY: setup demo test lint frameworks bench soak mutants clean
 
 setup: $(STAMP)
 
@@ -31,6 +32,16 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Only pip finds the build of PyTorch that is small.
+FRAMEWORKS := .venv/frameworks
+
+$(FRAMEWORKS): $(STAMP) tests/frameworks/requirements.txt
+	$(BIN)/python -m pip install --quiet -r tests/frameworks/requirements.txt
+	@touch $@
+
+frameworks: $(FRAMEWORKS)
+	$(BIN)/pytest -m frameworks --timeout 600 $(ARGS)
 
 bench: setup
 	@for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
