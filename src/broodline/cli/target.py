@@ -81,9 +81,18 @@ def target_of(arguments: argparse.Namespace) -> Target:
     Raises:
         UsageError: It names none, or the study file has a mistake.
     """
+    return target_named(arguments.study, getattr(arguments, "store", None))
+
+
+def target_named(study: str, store: str | None) -> Target:
+    """The study of a study file, or of a name in a store.
+
+    Raises:
+        UsageError: There is none of these, or the study file has a mistake.
+    """
     from broodline.places import Place, beside
 
-    path, store = Path(arguments.study), getattr(arguments, "store", None)
+    path = Path(study)
     if _is_file(path):
         from broodline.studyfile import read
 
@@ -92,7 +101,7 @@ def target_of(arguments: argparse.Namespace) -> Target:
         return Target(name=file.study.name, place=place, file=file, store=store)
     if store is None:
         raise UsageError(f"'{path}' is no study file (STUDY.toml); to name a study, tell its store too: --store URL")
-    return Target(name=arguments.study, place=Place(url=store), file=None, store=store)
+    return Target(name=study, place=Place(url=store), file=None, store=store)
 
 
 def file_of(target: Target) -> StudyFile:

@@ -1,0 +1,103 @@
+"""`broodline compare`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from broodline.cli.chosen import chosen_lineage
+from broodline.cli.target import Target, target_named
+from broodline.errors import UsageError
+
+if TYPE_CHECKING:
+    from broodline.comparison import Contender
+
+PURPOSE = "Compare studies: the best metric by resource and by step, and the schedules, as a table and as a figure."
+EXAMPLE = "broodline compare study.toml random.toml -o compare.svg"
+
+_LABELLED = re.compile(r"([^=/:#]+)=(.+)", re.DOTALL)
+_REPEAT = re.compile(r"(.+)-[0-9]+")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    told = "study files, names of studies in the store of --store, or URL#NAME; LABEL=STUDY names one for the reader"
+    parser.add_argument("studies", metavar="STUDY", nargs="+", help=f"{told}, and studies of one label are repeats")
+    parser.add_argument("--store", metavar="URL", help="the store of the studies (default: that beside each study file)")
+    parser.add_argument("--group", action="store_true", help="studies named NAME-0, NAME-1, ... are repeats of NAME")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw a figure: .svg, .png or .pdf (needs matplotlib)")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the points of every curve")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Compares studies."""
+    from broodline.comparison import check_comparable
+    from broodline.views.compared import document, table
+    from broodline.views.records import to_json
+    from broodline.views.tables import console
+
+    path = arguments.output
+    if path is not None:
+        _check_drawable(path)
+    contenders = _contenders(arguments.studies, arguments.store, repeats=arguments.group)
+    check_comparable(contenders)
+    if path is not None:
+        _draw(contenders, path)
+    if arguments.json:
+        print(to_json(document(contenders) | ({} if path is None else {"figure": str(path.absolute())})))
+        return
+    console().print(table(contenders))
+    if path is not None:
+        print(f"the figure is in {path.absolute()}")
+
+
+def _contenders(studies: Sequence[str], store: str | None, *, repeats: bool) -> list[Contender]:
+    labels = [found[1] if (found := _labelled(each)) else None for each in studies]
+    named = [found[2] if (found := _labelled(each)) else each for each in studies]
+    targets = [_target(each, store) for each in named]
+    names = Counter(target.name for target, label in zip(targets, labels, strict=True) if label is None)
+    contenders = []
+    for target, label, given in zip(targets, labels, named, strict=True):
+        repeat = _REPEAT.fullmatch(target.name) if repeats else None
+        own = repeat[1] if repeat else target.name if names[target.name] == 1 else given
+        contenders.append(_contender(target, label or own))
+    return contenders
+
+
+def _labelled(study: str) -> re.Match[str] | None:
+    return None if Path(study).is_file() else _LABELLED.fullmatch(study)
+
+
+def _target(study: str, store: str | None) -> Target:
+    url, separator, name = study.rpartition("#")
+    return target_named(name, url) if separator and "://" in url else target_named(study, store)
+
+
+def _contender(target: Target, label: str) -> Contender:
+    from broodline.comparison import contender
+    from broodline.controller import study_from
+
+    with target.records() as records:
+        return contender(label, study_from(records.definition()), records.trials(), chosen_lineage(records, target, None))
+
+
+def _check_drawable(path: Path) -> None:
+    try:
+        from broodline.views.figure import FORMATS
+    except ImportError:
+        raise UsageError("drawing a figure needs matplotlib: pip install 'broodline[plot]', or leave out -o") from None
+    if path.suffix not in FORMATS:
+        raise UsageError(f"{path}: a figure's name must end in {', '.join(FORMATS)}")
+
+
+def _draw(contenders: Sequence[Contender], path: Path) -> None:
+    from broodline.views.figure import draw
+
+    try:
+        draw(contenders, path)
+    except OSError as error:
+        raise UsageError(f"{path}: can't be written: {error.strerror}; name another file with -o") from error

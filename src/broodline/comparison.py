@@ -1,0 +1,189 @@
+"""Comparing studies: their best metric so far as a function of what it cost, and that at an equal cost."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from broodline.errors import UsageError
+from broodline.fitness import Objective
+from broodline.model import Study, Trial
+from broodline.schedule import Schedule, schedule_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """The best value so far: it holds from each point to the next.
+
+    Args:
+        points: Costs, ascending, and the value that is the best from there on; each improves on the one before.
+        end: The cost up to which it is known.
+    """
+
+    points: tuple[tuple[int, float], ...]
+    end: int
+
+    def __call__(self, cost: int) -> float | None:
+        """The value at a cost; None before the first, and beyond the end."""
+        place = bisect_right(self.points, cost, key=lambda point: point[0])
+        return self.points[place - 1][1] if place and cost <= self.end else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """Several curves together.
+
+    Args:
+        points: Costs, ascending, each with the lowest value, the median and the highest from there on.
+        end: The cost up to which all of the curves are known.
+    """
+
+    points: tuple[tuple[int, float, float, float], ...]
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A study that is compared.
+
+    Args:
+        label: What it is called; repeats of one experiment share it.
+        study: Its definition.
+        trials: How many of its trials have finished.
+        by_resource: The best metric by the steps of all trials that had finished.
+        by_step: The best metric of the trials whose weights have at most so many steps behind them.
+        best: Its best trial.
+        schedule: Of that trial's lineage.
+    """
+
+    label: str
+    study: Study
+    trials: int
+    by_resource: Curve
+    by_step: Curve
+    best: Trial
+    schedule: Schedule
+
+    @property
+    def score(self) -> float:
+        """Its best metric."""
+        return self.by_resource.points[-1][1]
+
+
+def contender(label: str, study: Study, trials: Iterable[Trial], lineage: Sequence[Trial]) -> Contender:
+    """A study as it is compared with others.
+
+    Args:
+        label: What it is called.
+        study: Its definition.
+        trials: All of its trials.
+        lineage: That of its best trial, this first.
+    """
+    ended = sorted((trial for trial in trials if trial.state.finished), key=lambda trial: (trial.finished or 0.0, trial.number))
+    return Contender(
+        label=label,
+        study=study,
+        trials=len(ended),
+        by_resource=best_by_resource(study.objective, ended),
+        by_step=best_by_step(study.objective, ended),
+        best=lineage[0],
+        schedule=schedule_of(lineage),
+    )
+
+
+def metric_of(objective: Objective) -> tuple[str, bool]:
+    """The name of what is compared, and whether less of it is better.
+
+    It is the metric, of several that are compared by Pareto improvement the first, and of a weighted sum that sum.
+    """
+    if objective.weighted:
+        return "fitness", False
+    goal = objective.goals[0]
+    return goal.metric, goal.goal == "minimize"
+
+
+def score_of(objective: Objective, trial: Trial) -> float | None:
+    """The value of that for a trial; None of one without fitness."""
+    if trial.fitness is None:
+        return None
+    return trial.fitness[0] if objective.weighted else trial.fitness[0] / objective.goals[0].contribution(1.0)
+
+
+def best_by_resource(objective: Objective, ended: Iterable[Trial]) -> Curve:
+    """The best metric so far by the resource: the steps of all trials that had finished, those that failed included.
+
+    Args:
+        objective: Of the study.
+        ended: Its finished trials, in the order in which they finished.
+    """
+    spent, costs = 0, []
+    for trial in ended:
+        spent += trial.steps
+        costs.append((spent, score_of(objective, trial)))
+    return _best_so_far(costs, spent, _better(objective))
+
+
+def best_by_step(objective: Objective, ended: Iterable[Trial]) -> Curve:
+    """The best metric of the trials that end at or before a step."""
+    costs = sorted((trial.end, score) for trial in ended if (score := score_of(objective, trial)) is not None)
+    return _best_so_far(costs, costs[-1][0] if costs else 0, _better(objective))
+
+
+def band(curves: Sequence[Curve]) -> Band:
+    """The lowest value, the median and the highest of several curves, where all of them are known."""
+    end = min(curve.end for curve in curves)
+    points = []
+    for cost in sorted({cost for curve in curves for cost, _ in curve.points if cost <= end}):
+        values = [value for curve in curves if (value := curve(cost)) is not None]
+        if len(values) == len(curves):
+            points.append((cost, min(values), median(values), max(values)))
+    return Band(points=tuple(points), end=end)
+
+
+def grouped(contenders: Iterable[Contender]) -> dict[str, tuple[Contender, ...]]:
+    """The contenders of each label, in order."""
+    groups: dict[str, tuple[Contender, ...]] = {}
+    for each in contenders:
+        groups[each.label] = (*groups.get(each.label, ()), each)
+    return groups
+
+
+def equal_costs(contenders: Sequence[Contender]) -> tuple[int, int]:
+    """The largest resource that all of them spent, and the largest step that all of them reached."""
+    return min(each.by_resource.end for each in contenders), min(each.by_step.end for each in contenders)
+
+
+def check_comparable(contenders: Sequence[Contender]) -> None:
+    """Refuses studies whose objectives differ.
+
+    Raises:
+        UsageError: Two do.
+    """
+    first = contenders[0]
+    for other in contenders[1:]:
+        if _aim(other.study.objective) != _aim(first.study.objective):
+            raise UsageError(
+                f"study '{first.study.name}' has the objective {_aim(first.study.objective)}, study '{other.study.name}' has "
+                f"{_aim(other.study.objective)}: only studies of one objective can be compared"
+            )
+
+
+def _aim(objective: Objective) -> str:
+    weights = ("" if goal.weight is None else f" (weight {goal.weight:g})" for goal in objective.goals)
+    return ", ".join(f"{goal.goal} {goal.metric}{weight}" for goal, weight in zip(objective.goals, weights, strict=True))
+
+
+def _better(objective: Objective) -> Callable[[float, float], bool]:
+    _, minimized = metric_of(objective)
+    return (lambda one, other: one < other) if minimized else (lambda one, other: one > other)
+
+
+def _best_so_far(costs: Iterable[tuple[int, float | None]], end: int, better: Callable[[float, float], bool]) -> Curve:
+    points: dict[int, float] = {}
+    best: float | None = None
+    for cost, value in costs:
+        if value is not None and (best is None or better(value, best)):
+            points[cost] = best = value
+    return Curve(points=tuple(points.items()), end=end)

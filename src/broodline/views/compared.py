@@ -1,0 +1,101 @@
+"""Studies beside each other, as a table and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from broodline.comparison import Contender, Curve, equal_costs, grouped, metric_of
+from broodline.views import wording
+from broodline.views.tables import table as empty_table
+
+
+def method(each: Contender) -> str:
+    """How a study searched."""
+    return "random search" if each.study.evolution.strategy == "none" else each.study.evolution.strategy
+
+
+def size(each: Contender) -> str:
+    """Workers and population: WxN."""
+    return f"{each.study.workers}x{each.study.population}"
+
+
+def table(contenders: Sequence[Contender]) -> Table:
+    """A row a label: of repeats the median, and from the lowest to the highest."""
+    resource, step = equal_costs(contenders)
+    metric, _ = metric_of(contenders[0].study.objective)
+    costs = f"{metric} at resource {resource:,}", f"{metric} at step {step:,}"
+    numbers = ("trials", "resource", f"best {metric}", "at resource", "at step", *costs)
+    made = empty_table("study", "method", "WxN", *numbers, right=numbers)
+    for label, group in grouped(contenders).items():
+        name = label if len(group) == 1 else f"{label} ({len(group)} repeats)"
+        columns: tuple[Callable[[Contender], float | None], ...] = (
+            lambda each: each.trials,
+            lambda each: each.by_resource.end,
+            lambda each: each.score,
+            lambda each: each.by_resource.points[-1][0],
+            lambda each: each.best.end,
+            lambda each: each.by_resource(resource),
+            lambda each: each.by_step(step),
+        )
+        made.add_row(name, _shared(map(method, group)), _shared(map(size, group)), *(_cell(map(of, group)) for of in columns))
+    return made
+
+
+def document(contenders: Sequence[Contender]) -> dict[str, Any]:
+    """The comparison as a JSON value, with the points of every curve."""
+    resource, step = equal_costs(contenders)
+    metric, minimized = metric_of(contenders[0].study.objective)
+    return {
+        "metric": metric,
+        "goal": "minimize" if minimized else "maximize",
+        "equal_resource": resource,
+        "equal_step": step,
+        "studies": [_record(each, resource, step) for each in contenders],
+    }
+
+
+def _record(each: Contender, resource: int, step: int) -> Mapping[str, Any]:
+    return {
+        "label": each.label,
+        "study": each.study.name,
+        "strategy": each.study.evolution.strategy,
+        "workers": each.study.workers,
+        "population": each.study.population,
+        "trials": each.trials,
+        "resource": each.by_resource.end,
+        "best": {
+            "value": each.score,
+            "trial": each.best.number,
+            "resource": each.by_resource.points[-1][0],
+            "step": each.best.end,
+        },
+        "at_equal_resource": each.by_resource(resource),
+        "at_equal_step": each.by_step(step),
+        "by_resource": _points(each.by_resource),
+        "by_step": _points(each.by_step),
+        "schedule": each.schedule.document(),
+    }
+
+
+def _points(curve: Curve) -> list[list[float]]:
+    return [list(point) for point in curve.points]
+
+
+def _shared(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def _cell(values: Iterable[float | None]) -> str:
+    found = [value for value in values if value is not None]
+    if not found:
+        return "-"
+    low, middle, high = min(found), median(found), max(found)
+    return _number(middle) if low == high else f"{_number(middle)} ({_number(low)} to {_number(high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else wording.value(value, 5)

@@ -1,0 +1,234 @@
+"""Studies beside each other, as a figure: the best metric so far by what it cost, and the schedules of the best lineages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullFormatter
+
+from broodline.comparison import Contender, Curve, band, grouped, metric_of
+from broodline.space import Fixed, Float, Int, Ordered, Param
+from broodline.views import wording
+
+FORMATS = (".svg", ".png", ".pdf")
+
+# Okabe and Ito's colours, which people with any colour vision tell apart, without the yellow that is too pale on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_DASHES = ("-", "--", ":", "-.")
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "axes.labelcolor": "#222222",
+    "lines.linewidth": 1.8,
+    "svg.hashsalt": "broodline",  # so that the same studies make the same file
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+_PANEL = (4.6, 3.1)  # inches
+_MOST_COLUMNS = 3
+_STEP = "step, from the beginning of a lineage"
+_DECADES = 1.3  # a metric that improves by more is drawn on a logarithmic axis
+
+
+def draw(contenders: Sequence[Contender], path: Path) -> None:
+    """Draws a comparison into a file.
+
+    Args:
+        contenders: The studies; those that share a label are drawn as their median and a band from the lowest to the highest.
+        path: The file; its name ends in one of `FORMATS`.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = _figure(contenders)
+        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[path.suffix]
+        figure.savefig(path, dpi=150, metadata=metadata, facecolor="white")
+
+
+def _figure(contenders: Sequence[Contender]) -> Figure:
+    groups = grouped(contenders)
+    params = _params(contenders)
+    columns = 2 if not params else min(_MOST_COLUMNS, max(2, len(params)))
+    rows = 1 + math.ceil(len(params) / columns)
+    figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows + 0.5), layout="constrained")
+    grid = figure.add_gridspec(rows, columns * 2)
+    metric, minimized = metric_of(contenders[0].study.objective)
+    better = "lower" if minimized else "higher"
+    costs = (
+        ("resource", "steps, summed over all trials", [[each.by_resource for each in group] for group in groups.values()]),
+        ("step", _STEP, [[each.by_step for each in group] for group in groups.values()]),
+    )
+    for place, (cost, meaning, curves) in enumerate(costs):
+        axes = figure.add_subplot(grid[0, place * columns : (place + 1) * columns])
+        _best_so_far(axes, curves)
+        axes.set(title=f"Best {metric} so far, by {cost} ({better} is better)", xlabel=meaning)
+    for place, (name, param) in enumerate(params.items()):
+        row, column = divmod(place, columns)
+        axes = figure.add_subplot(grid[1 + row, column * 2 : column * 2 + 2])
+        _schedules(axes, name, param, list(groups.values()))
+        axes.set(title=f"{name}, of the best lineage", xlabel=_STEP)
+    _legend(figure, groups)
+    return figure
+
+
+def _params(contenders: Sequence[Contender]) -> dict[str, Param]:
+    """The params that the schedules have and that can differ, by name."""
+    spaces = [each.study.space.params for each in contenders]
+    used = {name for each in contenders for segment in each.schedule.segments for name in segment.params}
+    known = dict(chain.from_iterable(space.items() for space in reversed(spaces)))
+    return {
+        name: known[name]
+        for name in dict.fromkeys(chain.from_iterable(spaces))
+        if name in used and not all(isinstance(space.get(name), Fixed | None) for space in spaces)
+    }
+
+
+def _look(place: int) -> Mapping[str, Any]:
+    dashes = _DASHES[place // len(_COLOURS) % len(_DASHES)]
+    return {"color": _COLOURS[place % len(_COLOURS)], "linestyle": dashes}
+
+
+def _best_so_far(axes: Axes, groups: Sequence[Sequence[Curve]]) -> None:
+    values = []
+    for place, curves in enumerate(groups):
+        found = band(curves)
+        if not found.points:
+            continue
+        costs, low, middle, high = (list(column) for column in zip(*found.points, strict=True))
+        costs, (low, middle, high) = [*costs, found.end], ([*column, column[-1]] for column in (low, middle, high))
+        if len(curves) > 1:
+            axes.fill_between(costs, low, high, step="post", color=_look(place)["color"], alpha=0.18, linewidth=0)
+        axes.step(costs, middle, where="post", **_look(place))
+        axes.plot(costs[-1], middle[-1], "o", markersize=4.5, color=_look(place)["color"], clip_on=False)
+        values += [*low, *high]
+    if values and min(values) > 0 and math.log10(max(values) / min(values)) > _DECADES:
+        axes.set_yscale("log")
+    _count_steps(axes)
+
+
+def _count_steps(axes: Axes) -> None:
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlim(left=0)
+    axes.margins(x=0.02)
+
+
+def _schedules(axes: Axes, name: str, param: Param, groups: Sequence[Sequence[Contender]]) -> None:
+    kinds = _kinds(name, param, groups)
+    for place, group in enumerate(groups):
+        look = {"alpha": 1.0 if len(group) == 1 else 0.7, **_look(place)}
+        for each in group:
+            starts = [*(segment.start for segment in each.schedule.segments), each.schedule.end]
+            values = [_height(segment.params, name, kinds) for segment in each.schedule.segments]
+            if kinds is None:
+                axes.step(starts, [*values, values[-1]], where="post", **look)
+                axes.plot(starts[-1], values[-1], "o", markersize=4.5, color=look["color"], clip_on=False)
+            else:  # a little apart, for many share few values
+                apart = (place - (len(groups) - 1) / 2) * min(0.12, 0.7 / len(groups))
+                axes.hlines([value + apart for value in values], starts[:-1], starts[1:], linewidth=2.5, **look)
+    if kinds is not None:
+        axes.yaxis.set_major_locator(FixedLocator(range(len(kinds))))
+        axes.set_yticklabels([wording.value(kind) for kind in kinds])
+        axes.grid(visible=False, axis="y")
+        axes.set_ylim(-0.4, len(kinds) - 0.6)
+    else:
+        _scale(axes, param)
+    _count_steps(axes)
+
+
+def _kinds(name: str, param: Param, groups: Sequence[Sequence[Contender]]) -> list[Any] | None:
+    """The values of a param that has no place on an axis of numbers; None if it has one."""
+    segments = [segment for group in groups for each in group for segment in each.schedule.segments]
+    used = [segment.params[name] for segment in segments if name in segment.params]
+    if isinstance(param, Float | Int | Ordered) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in used):
+        return None
+    kinds: list[Any] = []
+    for value in [*getattr(param, "values", ()), *used]:
+        if not any(value is kind or (type(value) is type(kind) and value == kind) for kind in kinds):
+            kinds.append(value)
+    return kinds
+
+
+def _height(params: Mapping[str, Any], name: str, kinds: list[Any] | None) -> float:
+    if name not in params:
+        return math.nan
+    value = params[name]
+    if kinds is None:
+        return float(value)
+    return float(next(place for place, kind in enumerate(kinds) if type(kind) is type(value) and kind == value))
+
+
+def _scale(axes: Axes, param: Param) -> None:
+    """The axis on which the param moves: a logarithmic range on a logarithmic one."""
+    if isinstance(param, Float | Int) and param.log:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        if high / low < 20:  # less than a decade or so has hardly a tick of its own
+            axes.yaxis.set_major_locator(FixedLocator(_round_between(low, high)))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+    elif isinstance(param, Float) and param.scale is not None:
+        drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()])
+        low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
+        axes.set_yscale("function", functions=(_from_one, _to_one))
+        nearest = [
+            0.0,
+            0.5,
+            0.7,
+            0.8,
+            0.9,
+            0.95,
+            0.97,
+            0.98,
+            *(1 - factor * 10.0**-n for n in range(2, 9) for factor in (1, 0.5, 0.2)),
+        ]
+        axes.yaxis.set_major_locator(FixedLocator([value for value in nearest if 0 <= value < 1]))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.8g}")
+        axes.set_ylim(1 - (1 - low) * 1.15, 1 - (1 - high) / 1.15)
+    elif isinstance(param, Ordered):
+        values = [float(value) for value in param.values]
+        if min(values) > 0 and max(values) / min(values) >= 8:
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_locator(FixedLocator([]))
+        axes.yaxis.set_major_locator(FixedLocator(values))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _round_between(low: float, high: float) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [factor * 10.0**decade for decade in decades for factor in (1, 2, 5) if low <= factor * 10.0**decade <= high]
+
+
+def _from_one(values: Any) -> Any:
+    return -np.log10(np.maximum(1 - np.asarray(values, dtype=float), 1e-12))
+
+
+def _to_one(values: Any) -> Any:
+    return 1 - 10.0 ** -np.asarray(values, dtype=float)
+
+
+def _legend(figure: Figure, groups: Mapping[str, Sequence[Contender]]) -> None:
+    repeats = max(len(group) for group in groups.values())
+    labels = [label if len(group) == 1 else f"{label} (median of {len(group)})" for label, group in groups.items()]
+    lines = [Line2D([], [], **_look(place)) for place in range(len(labels))]
+    title = "band: from the lowest to the highest repeat" if repeats > 1 else None
+    figure.legend(lines, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False, title=title)
