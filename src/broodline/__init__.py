@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from broodline.api import Study
     from broodline.errors import BroodlineError, Stopped
     from broodline.loop import trials
-    from broodline.model import Budget, Evolution, Retention
+    from broodline.model import Budget, Evolution, Retention, Stopping
     from broodline.results import Outcome, Result
     from broodline.running import RunningTrial
     from broodline.space import Choice, Fixed, Float, Int, Ordered
@@ -25,6 +25,7 @@ _HOMES = {
     "Budget": "model",
     "Evolution": "model",
     "Retention": "model",
+    "Stopping": "model",
     "RunningTrial": "running",
     "Choice": "space",
     "Fixed": "space",
@@ -48,6 +49,7 @@ __all__ = [
     "Retention",
     "RunningTrial",
     "Stopped",
+    "Stopping",
     "Study",
     "trials",
 ]

@@ -17,7 +17,7 @@ ROWS = (
     ("model", "errors"),
     (
         *("document", "parameters", "space", "fitness", "lifecycle", "evolve", "strategies"),
-        *("retention", "definition", "program", "lineage", "schedule"),
+        *("retention", "definition", "program", "lineage", "schedule", "stopping"),
     ),
     ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile"),
     ("client", "controller"),
