@@ -194,6 +194,18 @@ BAD_STUDY_FILES: list[tuple[str, str, str, list[str]]] = [
         "evolution.strategy",
         ["initiator, generational or none"],
     ),
+    ("stopping without a rule", study_file() + "[stopping]\nburn_in = 5", "stopping.rule", ["is missing", '"median"']),
+    ("stopping by an unknown rule", study_file() + "[stopping]\nrule = 'medium'", "stopping.rule", ["did you mean 'median'?"]),
+    ("stopping key unknown", study_file() + "[stopping]\nrule = 'median'\nwarmup = 5", "stopping.warmup", ["burn_in", "margin"]),
+    ("margin below 0", study_file() + "[stopping]\nrule = 'median'\nmargin = -0.1", "stopping.margin", ["at least 0", "-0.1"]),
+    ("burn-in below 0", study_file() + "[stopping]\nrule = 'median'\nburn_in = -1", "stopping.burn_in", ["at least 0"]),
+    ("no other trial", study_file() + "[stopping]\nrule = 'median'\nmin_trials = 0", "stopping.min_trials", ["at least 1"]),
+    (
+        "stopping under Pareto",
+        study_file(objective="[objective]\nx = 'maximize'\ny = 'minimize'") + "[stopping]\nrule = 'median'",
+        "stopping",
+        ["one metric", "weights", "Pareto"],
+    ),
     (
         "generational without parents",
         study_file(evolution="[evolution]\nstrategy = 'generational'"),

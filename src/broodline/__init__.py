@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from broodline.api import Study
     from broodline.errors import BroodlineError, Stopped
     from broodline.loop import trials
-    from broodline.model import Budget, Evolution, Retention
+    from broodline.model import Budget, Evolution, Retention, Stopping
     from broodline.results import Outcome, Result
     from broodline.running import RunningTrial
     from broodline.schedule import Schedule
@@ -27,6 +27,7 @@ _HOMES = {
     "Budget": "model",
     "Evolution": "model",
     "Retention": "model",
+    "Stopping": "model",
     "RunningTrial": "running",
     "Schedule": "schedule",
     "load_schedule": "schedulefile",
@@ -54,6 +55,7 @@ __all__ = [
     "RunningTrial",
     "Schedule",
     "Stopped",
+    "Stopping",
     "Study",
     "load_schedule",
     "save_schedule",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from broodline.definition import parse
 from broodline.errors import UsageError
-from broodline.model import Budget, Evolution, Retention
+from broodline.model import Budget, Evolution, Retention, Stopping
 from broodline.places import Place
 from broodline.program import EngineOptions
 from broodline.results import Result
@@ -34,6 +34,7 @@ class Study:
         population: N, the number of members.
         seed: All decisions follow from it and the trials' numbers.
         evolution: How children are made.
+        stopping: When a running trial is stopped early; None: never.
         checkpoints: Which checkpoints are kept beyond their use.
         retries: How often a trial whose program failed is tried again.
         max_failures: The study fails if this many trials finish first and all of them failed; None: min(N, 5).
@@ -58,6 +59,7 @@ class Study:
         population: int,
         seed: int = 0,
         evolution: Evolution | None = None,
+        stopping: Stopping | None = None,
         checkpoints: Retention | None = None,
         retries: int = 0,
         max_failures: int | None = None,
@@ -74,6 +76,7 @@ class Study:
             "evolution": evolution or Evolution(),
             "checkpoints": checkpoints or Retention(),
             "train": limits,
+            **({} if stopping is None else {"stopping": stopping}),
         }
         self._place = Place(url=store)
         check_strategy(parse(self._document, "Study(...)"), "Study(...)")

@@ -11,15 +11,30 @@ from broodline import definition, lifecycle
 from broodline.client import Answer, Asker, Done, Signal, Start, Wait
 from broodline.errors import StudyChanged, StudyNotFound
 from broodline.evolve import next_trial, program_seed, rerooted
-from broodline.model import Birth, Checkpoint, End, Measurement, Pause, Progress, Resume, Study, StudyState, Trial, TrialState
+from broodline.model import (
+    Birth,
+    Checkpoint,
+    End,
+    Measurement,
+    Pause,
+    Progress,
+    Resume,
+    Score,
+    Study,
+    StudyState,
+    Trial,
+    TrialState,
+)
 from broodline.plugins import load_strategy
 from broodline.retention import keeps_for_good, unneeded
+from broodline.stopping import reason_to_stop, scores
 from broodline.stores import Store, Transaction
 from broodline.strategies import Strategy
 
 StrategyOf = Callable[[str], Strategy]
 
 _ANCESTORS = 100  # how far back a whole checkpoint is looked for
+_RIVALS = 2  # trials a member, among which those are looked for that a trial is compared with at a step
 
 
 class Controller:
@@ -150,11 +165,14 @@ class _Turn:
     def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         trial = self._trial(number)
         lifecycle.check_unfinished(trial, attempt)
-        self._tx.add_measurements(number, attempt, measurements)
+        told = self._measured(trial, measurements)
         if trial.state is TrialState.RUNNING:
+            trial = trial.evolve(reason=trial.reason or self._reason_to_stop(trial, told))
             self._renew(trial)
-        ended = self._progress.state in (StudyState.STOPPED, StudyState.FAILED)
-        return Signal.RELEASE if ended else Signal.GO_ON
+        if self._progress.state in (StudyState.STOPPED, StudyState.FAILED):
+            return Signal.RELEASE
+        # Who was told to stop is told so again, however others do meanwhile: the answer may have been lost.
+        return Signal.STOP if trial.state is TrialState.RUNNING and trial.reason else Signal.GO_ON
 
     def damaged(self, number: int, attempt: int, parent: int, asker: Asker) -> Answer:
         trial = self._trial(number)
@@ -174,7 +192,7 @@ class _Turn:
             self._sweep.append(checkpoint)
             self._fail(before, attempt, measurements, problem, "")
             return
-        self._tx.add_measurements(number, attempt, measurements)
+        self._measured(before, measurements)
         last = reported[-1]
         fitness = self.study.objective.fitness(reported)
         assert fitness is not None
@@ -197,22 +215,41 @@ class _Turn:
         if before.state is TrialState.STOPPED and before.attempt == attempt:  # told twice
             return
         reported = self._reported(number, attempt, measurements)
-        self._tx.add_measurements(number, attempt, measurements)
         last = reported[-1] if reported else Measurement(step=before.start, metrics={})
         after = lifecycle.stop(
             before,
             attempt=attempt,
             now=self._tx.now,
             steps=max(0, last.step - before.start),
-            reason="stopped early",
+            reason=before.reason or "stopped early",
             metrics=last.metrics,
         )
+        self._measured(before, measurements)
         self._finish(before, after)
 
     def _reported(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         """As much of all that the attempt reported, these last, as deciding its fitness takes."""
         enough = len(measurements) >= self.study.objective.measurements_needed
         return measurements if enough else (*self._tx.measurements(number, attempt), *measurements)
+
+    def _measured(self, trial: Trial, measurements: Sequence[Measurement]) -> list[Score]:
+        """Adds what the trial's present attempt measured; returns its scores, of a study that stops trials early."""
+        earlier: Sequence[Measurement] = ()
+        if self.study.stopping is not None and self.study.objective.measurements_needed > 1:
+            earlier = self._tx.measurements(trial.number, trial.attempt)
+        self._tx.add_measurements(trial.number, trial.attempt, measurements)
+        if self.study.stopping is None:
+            return []
+        told = scores(self.study.objective, [*earlier, *measurements], after=len(earlier))
+        self._tx.add_scores(trial.number, trial.attempt, told)
+        return told
+
+    def _reason_to_stop(self, trial: Trial, told: Sequence[Score]) -> str | None:
+        rule = self.study.stopping
+        if rule is None or not told:
+            return None
+        rivals = self._tx.rivals(told[-1].step, _RIVALS * self.study.population)
+        return reason_to_stop(rule, trial, told[-1], rivals)
 
     def renew(self, sessions: Sequence[str]) -> None:
         for trial in self._tx.running_in(sessions):
@@ -293,7 +330,7 @@ class _Turn:
         )
         if after is before:  # told twice, or lost meanwhile: it has failed for another reason
             return
-        self._tx.add_measurements(before.number, attempt, measurements)
+        self._measured(before, measurements)
         if after.state.finished:
             self._finish(before, after)
         else:

@@ -11,13 +11,13 @@ from typing import Any
 from broodline.document import Rule, Table, duration, finite, flag, integer, list_of, nearest, one_of, shown, text
 from broodline.errors import SpaceError
 from broodline.fitness import Goal, Objective
-from broodline.model import Budget, Evolution, Limits, Retention, Study
+from broodline.model import Budget, Evolution, Limits, Retention, Stopping, Study
 from broodline.program import PLACEHOLDERS
 from broodline.space import Choice, Fixed, Float, Int, Ordered, Param, Space
 
 KEYS = (
     *("name", "trial_steps", "population", "workers", "seed"),
-    *("objective", "budget", "space", "evolution", "train", "evaluate", "checkpoints", "engine"),
+    *("objective", "budget", "space", "evolution", "stopping", "train", "evaluate", "checkpoints", "engine"),
 )
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -56,6 +56,13 @@ _CHECKPOINTS: Mapping[str, Rule] = {
     "at": list_of(integer(1), "a list of steps, such as [1000, 5000]"),
     "checksums": flag,
 }
+_RULE = one_of("median")
+_STOPPING: Mapping[str, Rule] = {
+    "rule": _RULE,
+    "margin": finite(at_least=0),
+    "burn_in": integer(0),
+    "min_trials": integer(1),
+}
 # These say when trials are given up. They stand beside what they are about, among keys that the store does not keep.
 TRAIN_LIMITS: Mapping[str, Rule] = {"retries": integer(0), "max_failures": integer(1)}
 ENGINE_LIMITS: Mapping[str, Rule] = {"max_lost": integer(1), "lease": duration}
@@ -86,6 +93,7 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
         budget=Budget(**_checked(table.table("budget"), _BUDGET)),
         limits=Limits(**table.table("train").present(TRAIN_LIMITS), **table.table("engine").present(ENGINE_LIMITS)),
         checkpoints=Retention(**_checked(table.table("checkpoints"), _CHECKPOINTS)),
+        stopping=_stopping(table.table("stopping")) if "stopping" in table.values else None,
     )
     _check_together(table, study)
     return study
@@ -103,6 +111,7 @@ def dump(study: Study) -> dict[str, Any]:
         "checkpoints": _fields(study.checkpoints),
         "train": {name: limits[name] for name in TRAIN_LIMITS if name in limits},
         "engine": {name: limits[name] for name in ENGINE_LIMITS if name in limits},
+        **({} if study.stopping is None else {"stopping": _fields(study.stopping)}),
     }
 
 
@@ -126,6 +135,12 @@ def changed(old: Study, new: Study) -> list[str]:
 def _checked(table: Table, rules: Mapping[str, Rule]) -> dict[str, Any]:
     table.check_names(tuple(rules))
     return table.present(rules)
+
+
+def _stopping(table: Table) -> Stopping:
+    table.check_names(tuple(_STOPPING))
+    table.value("rule", _RULE)
+    return Stopping(**table.present(_STOPPING))
 
 
 def _filled_table(table: Table, name: str, example: str) -> Table:
@@ -226,6 +241,12 @@ def _check_together(table: Table, study: Study) -> None:
         raise table.error("evolution.factors", "must be numbers above 0 other than 1, which would change nothing")
     if study.budget.target is not None and len(study.objective.goals) > 1:
         raise table.error("budget.target", "is only for an objective of one metric; this one has several")
+    if study.stopping is not None and not (len(study.objective.goals) == 1 or study.objective.weighted):
+        raise table.error(
+            "stopping",
+            "is only for one metric, or several with weights; this objective compares several by Pareto improvement, "
+            "and they have no median",
+        )
 
 
 def _as_table(value: Any) -> Any:

@@ -46,6 +46,31 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What the fitness of a trial would be, had it ended at a step: its first value, minus infinity if it is not finite."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """How a trial stood at a step.
+
+    Args:
+        trial: Its number.
+        state: Where it stands now.
+        score: The last one at or before the step; None if there was none.
+        measured: The last step at which it has a score; None if it has none at all.
+    """
+
+    trial: int
+    state: TrialState
+    score: float | None
+    measured: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """A small chunk of training, warm-started from the checkpoint of its parent.
 
@@ -64,6 +89,7 @@ class Trial:
         failures: How often its program failed.
         fitness: One value, higher is fitter, or one an objective where they are compared by Pareto improvement.
         checkpoint: Path of the committed checkpoint, relative to the store's files; None once it is swept.
+        reason: Why it failed or was stopped; of a running trial, why it has been told to stop.
         damaged: The parent that it was to have, had that one's checkpoint not been found damaged.
         child: The number of the trial that it initiated.
         created, started, finished: Seconds since the epoch, by the store's clock.
@@ -189,6 +215,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """When a running trial is stopped early, because it can't matter any more.
+
+    Args:
+        rule: "median": below the median of the other trials at the same step.
+        margin: By how much, at least 0, in units of the fitness: of the metric, or of the weighted sum.
+        burn_in: Nothing is stopped before this step, counted from the beginning of the lineage.
+        min_trials: Nothing is stopped at a step at which fewer other trials have been measured.
+    """
+
+    rule: str = "median"
+    margin: float = 0.0
+    burn_in: int = 0
+    min_trials: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
     """Which checkpoints outlive their use in the population.
 
@@ -217,6 +260,7 @@ class Study:
         population: N, the number of members.
         workers: W, how many workers `run` starts.
         seed: All decisions follow from it and the trials' numbers.
+        stopping: When a running trial is stopped early; None: never.
     """
 
     name: str
@@ -230,6 +274,7 @@ class Study:
     budget: Budget = field(default_factory=Budget)
     limits: Limits = field(default_factory=Limits)
     checkpoints: Retention = field(default_factory=Retention)
+    stopping: Stopping | None = None
 
 
 class StudyState(StrEnum):

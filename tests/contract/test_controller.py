@@ -61,6 +61,10 @@ class Played:
         reported = [Measurement(step=step, metrics={"score": 0.5}) for step in steps]
         return self.controller.stop(self.name, trial.number, trial.attempt, reported, self.asker(worker))
 
+    def measure(self, trial: Trial, step: int, score: float) -> Signal:
+        measured = [Measurement(step=step, metrics={"score": score})]
+        return self.controller.report(self.name, trial.number, trial.attempt, measured)
+
     def report(self, trial: Trial, *steps: int) -> Signal:
         reported = [Measurement(step=step, metrics={"score": float(step)}) for step in steps]
         return self.controller.report(self.name, trial.number, trial.attempt, reported)
@@ -467,6 +471,171 @@ def test_a_stopped_trial_has_the_steps_that_it_trained_and_is_nobodys_parent(beg
     assert (stopped.state, stopped.steps, stopped.fitness, stopped.checkpoint) == (TrialState.STOPPED, 6, None, None)
     assert stopped.metrics == {"score": 0.5}
     assert (child.initiator, child.parent, child.opponent) in ((0, 1, 1), (1, 1, None))
+
+
+# Early stopping
+
+MEDIAN = {"rule": "median", "min_trials": 2}
+
+
+def four(begin: Begin, **tables: Any) -> tuple[Played, list[Trial]]:
+    """A study, and the four trials of its first generation; three of them scored 3, 4 and 5 at step 6."""
+    tables = {"population": 4, "stopping": MEDIAN, **tables}
+    study = begin(**{key: value for key, value in tables.items() if value is not None})
+    trials = [study.ask(str(worker)) for worker in range(4)]
+    sign = -1.0 if tables.get("objective") == {"score": "minimize"} else 1.0
+    for trial, score in zip(trials[1:], (3.0, 4.0, 5.0), strict=True):
+        study.measure(trial, 6, sign * score)
+    return study, trials
+
+
+def test_a_trial_below_the_median_of_the_others_at_its_step_is_told_to_stop_and_the_others_go_on(begin: Begin) -> None:
+    study, trials = four(begin)
+    assert study.measure(trials[0], 6, 3.5) is Signal.STOP
+    study.stop(trials[0])
+    stopped = study.trial(0)
+    assert (stopped.state, stopped.steps, stopped.metrics) == (TrialState.STOPPED, 6, {"score": 3.5})
+    assert stopped.reason == "stopped early: at step 6 its fitness, 3.5, is below 4, the median of 3 other trials"
+    assert [study.measure(trial, 7, score) for trial, score in zip(trials[2:], (4.0, 5.0), strict=True)] == [Signal.GO_ON] * 2
+
+
+@pytest.mark.parametrize(
+    ("tables", "score", "signal"),
+    [
+        ({"stopping": None}, 0.0, Signal.GO_ON),
+        ({}, 4.0, Signal.GO_ON),
+        ({}, float("nan"), Signal.STOP),
+        ({"stopping": {**MEDIAN, "margin": 0.5}}, 3.6, Signal.GO_ON),
+        ({"stopping": {**MEDIAN, "margin": 0.5}}, 3.4, Signal.STOP),
+        ({"stopping": {**MEDIAN, "burn_in": 6}}, 3.0, Signal.STOP),
+        ({"stopping": {**MEDIAN, "burn_in": 7}}, 3.0, Signal.GO_ON),
+        ({"stopping": {**MEDIAN, "min_trials": 4}}, 3.0, Signal.GO_ON),
+        ({"objective": {"score": "minimize"}}, -3.5, Signal.STOP),
+        ({"objective": {"score": "minimize"}}, -4.5, Signal.GO_ON),
+        ({"objective": {"score": {"goal": "maximize", "mean_of_last": 2}}}, 3.5, Signal.STOP),
+        ({"objective": {"score": {"goal": "maximize", "weight": 0.1}}}, 3.5, Signal.STOP),
+    ],
+)
+def test_the_rule_is_as_the_study_says(begin: Begin, tables: dict[str, Any], score: float, signal: Signal) -> None:
+    study, trials = four(begin, **tables)
+    assert study.measure(trials[0], 6, score) is signal
+
+
+def test_a_report_between_two_steps_of_others_is_compared_with_their_last_one_before(begin: Begin) -> None:
+    study, trials = four(begin)
+    assert study.measure(trials[0], 8, 0.0) is Signal.GO_ON  # nobody else has got as far
+    for trial in trials[1:]:
+        study.measure(trial, 9, -5.0)
+    assert study.measure(trials[0], 8, 0.0) is Signal.STOP  # at step 8 they stood as at step 6
+    study, trials = four(begin, name="other")
+    for trial in trials[1:]:
+        study.measure(trial, 8, -5.0)
+    assert study.measure(trials[0], 8, 0.0) is Signal.GO_ON
+
+
+def test_trials_of_other_generations_and_members_count_where_they_span_the_step(begin: Begin) -> None:
+    """Trial 2 overshot, so it passed through the steps that children of the others train."""
+    study = begin(population=3, stopping={**MEDIAN, "min_trials": 1}, train=PATIENT, evolution={"strategy": "none"})
+    trials = [study.ask(str(worker)) for worker in range(3)]
+    study.measure(trials[2], 13, 0.5)
+    study.measure(trials[2], 16, 0.9)
+    child = given(study.complete(trials[0], score=0.1))
+    assert (child.generation, child.start) == (1, 10)
+    assert study.measure(child, 11, 0.1) is Signal.GO_ON  # that one had not been measured yet
+    assert study.measure(child, 14, 0.6) is Signal.GO_ON
+    assert study.measure(child, 15, 0.4) is Signal.STOP
+
+
+def test_who_failed_is_not_compared_with_and_who_was_stopped_is(begin: Begin) -> None:
+    study, trials = four(begin, train=PATIENT)
+    study.fail(trials[3], "3")
+    study.stop(trials[2], 7, worker="2")
+    assert study.measure(trials[0], 6, 3.4) is Signal.STOP  # below the median of 3 and 4
+    again, trials = four(begin, name="other", train=PATIENT)
+    again.fail(trials[3], "3")
+    assert again.measure(trials[0], 6, 3.6) is Signal.GO_ON
+
+
+def test_only_the_last_attempt_at_another_trial_counts(begin: Begin) -> None:
+    study, trials = four(begin, stopping={**MEDIAN, "min_trials": 3})
+    study.lives["3"] += 1
+    again = study.ask("3")
+    assert (again.number, again.attempt) == (3, 2)
+    assert study.measure(trials[0], 6, 0.0) is Signal.GO_ON
+    study.measure(again, 6, 9.0)
+    assert study.measure(trials[0], 6, 0.0) is Signal.STOP
+
+
+def test_who_was_told_to_stop_is_told_so_again_whatever_others_do_meanwhile(begin: Begin) -> None:
+    study, trials = four(begin)
+    for _ in range(2):
+        assert study.measure(trials[0], 6, 3.5) is Signal.STOP
+    for trial in trials[1:]:
+        study.measure(trial, 6, 0.0)
+    assert study.measure(trials[0], 6, 3.5) is Signal.STOP
+    assert study.report(trials[0]) is Signal.STOP
+    study.open(population=4, name=study.name)  # without the rule
+    assert study.report(trials[0]) is Signal.STOP
+
+
+def test_another_attempt_at_a_trial_that_was_told_to_stop_is_judged_anew(begin: Begin) -> None:
+    study, trials = four(begin)
+    assert study.measure(trials[0], 6, 3.5) is Signal.STOP
+    study.controller.release(study.name, [study.asker("0").session])
+    again = study.ask("0")
+    assert (again.number, again.attempt, again.reason) == (0, 2, None)
+    assert study.measure(again, 5, 0.0) is Signal.GO_ON
+    assert study.measure(again, 6, 9.0) is Signal.GO_ON
+
+
+def test_a_trial_that_completes_although_it_was_told_to_stop_has_completed(begin: Begin) -> None:
+    study, trials = four(begin)
+    assert study.measure(trials[0], 6, 3.5) is Signal.STOP
+    study.complete(trials[0], score=9.0)
+    assert (study.trial(0).state, study.trial(0).reason) == (TrialState.COMPLETED, None)
+
+
+def test_a_crash_while_a_trial_is_told_to_stop_and_the_same_report_again_are_one(begin: Begin) -> None:
+    for moment in Moment:
+        study, trials = four(begin, name=f"crashed-{moment.name.lower().replace('_', '-')}")
+        study.crashing.crash = moment
+        with pytest.raises(Crash):
+            study.measure(trials[0], 6, 3.5)
+        assert study.measure(trials[0], 6, 3.5) is Signal.STOP
+
+
+def test_a_study_that_is_ended_calls_a_trial_back_that_was_told_to_stop(begin: Begin) -> None:
+    study, trials = four(begin)
+    assert study.measure(trials[0], 6, 3.5) is Signal.STOP
+    study.controller.end(study.name, now=True, reason="enough")
+    assert study.measure(trials[0], 6, 3.5) is Signal.RELEASE
+
+
+def test_a_rule_that_is_set_or_changed_holds_from_the_next_report_on(begin: Begin) -> None:
+    study, trials = four(begin, stopping={**MEDIAN, "min_trials": 9})
+    assert study.measure(trials[0], 6, 0.0) is Signal.GO_ON
+    study.open(population=4, stopping=MEDIAN)
+    assert study.measure(trials[0], 6, 0.0) is Signal.STOP
+
+
+@pytest.mark.parametrize("evolution", STRATEGIES.values(), ids=list(STRATEGIES))
+@pytest.mark.parametrize("seed", range(3))
+def test_a_study_that_stops_poor_trials_early_trains_fewer_steps_and_keeps_its_population(
+    begin: Begin, evolution: dict[str, Any], seed: int
+) -> None:
+    study = begin(evolution=evolution, budget={"generations": 8}, train=PATIENT, stopping=MEDIAN, seed=seed)
+    crew = study.crew(by_params, workers=3, order=seed)
+    while crew.turn():
+        for worker, start in sorted(crew.held.items()):
+            trial, step = start.trial, start.trial.start + 5
+            if study.measured(trial.number) == [] and study.measure(trial, step, trial.params["lr"]) is Signal.STOP:
+                crew.hear(worker, study.controller.stop(study.name, trial.number, trial.attempt, [], crew.asker(worker)))
+    trials = study.trials()
+    stopped = [trial for trial in trials if trial.state is TrialState.STOPPED]
+    assert len(trials) == 8 * 4
+    assert stopped
+    assert steps_trained(study) == 10 * len(trials) - 5 * len(stopped)
+    assert {trial.member for trial in trials if trial.generation == 7} == set(range(4))
 
 
 # Budgets

@@ -12,17 +12,18 @@ import sqlalchemy as sa
 from recorded import DOCUMENT
 from sqlalchemy.engine import Engine
 
-from broodline.client import Asker, Start
+from broodline.client import Asker, Signal, Start
 from broodline.controller import Controller
 from broodline.definition import parse
 from broodline.model import Measurement
 from broodline.stores.sqlite import SqliteStore
 
 ASKER = Asker(worker="0", session="a")
+STOPPING: dict[str, Any] = {"stopping": {"rule": "median", "min_trials": 1}}
 
 
-@pytest.fixture(name="plans")
-def of_every_statement(tmp_path: Path) -> Iterator[dict[str, list[str]]]:
+@pytest.fixture(name="plans", params=[{}, STOPPING], ids=["plain", "stopping"])
+def of_every_statement(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, list[str]]]:
     """The query plans of all that a worker's calls lead to, by statement."""
     path = tmp_path / "cost.db"
     store = SqliteStore(path)
@@ -33,21 +34,21 @@ def of_every_statement(tmp_path: Path) -> Iterator[dict[str, list[str]]]:
 
     sa.event.listen(Engine, "before_cursor_execute", remember)
     try:
-        play(Controller(store))
+        play(Controller(store), **request.param)
     finally:
         sa.event.remove(Engine, "before_cursor_execute", remember)
     with sqlite3.connect(path) as connection:
         yield {
             statement: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
             for statement, values in said.items()
-            if statement.startswith(("SELECT", "UPDATE")) and "trials" in statement
+            if statement.startswith(("SELECT", "UPDATE")) and ("trials" in statement or "scores" in statement)
         }
     connection.close()
     store.close()
 
 
-def play(controller: Controller) -> None:
-    controller.open(parse({**DOCUMENT, "budget": {"trials": 30}}, "test"))
+def play(controller: Controller, **tables: Any) -> None:
+    controller.open(parse({**DOCUMENT, "budget": {"trials": 30}, **tables}, "test"))
     answer = controller.ask("digits", ASKER)
     controller.ask("digits", Asker(worker="1", session="b"))
     controller.renew("digits", ["a", "b"])
@@ -70,3 +71,28 @@ def test_no_statement_of_a_turn_looks_through_a_study(plans: dict[str, list[str]
         # `(study=?)` alone is the whole study, but for an index that holds only few of its trials, or gives the first at once.
         whole = [step for step in steps if step.endswith("PRIMARY KEY (study=?)")]
         assert not whole, statement
+
+
+def test_a_report_to_a_study_that_stops_trials_asks_two_statements_more_and_to_any_other_none(tmp_path: Path) -> None:
+    counted: dict[str, list[str]] = {}
+    for name, tables in (("plain", {}), ("stopping", STOPPING)):
+        store = SqliteStore(tmp_path / f"{name}.db")
+        controller = Controller(store)
+        play(controller, **tables)
+        controller.open(parse({**DOCUMENT, "budget": {"trials": 31}, **tables}, "test"))
+        answer = controller.ask("digits", ASKER)
+        assert isinstance(answer, Start)
+        measured = [Measurement(step=answer.trial.start + 5, metrics={"accuracy": 9.0})]
+        counted[name] = []
+
+        def remember(*event: Any, of: str = name) -> None:
+            counted[of].append(event[2])
+
+        sa.event.listen(Engine, "before_cursor_execute", remember)
+        try:
+            assert controller.report("digits", answer.trial.number, answer.trial.attempt, measured) is Signal.GO_ON
+        finally:
+            sa.event.remove(Engine, "before_cursor_execute", remember)
+            store.close()
+    assert [statement for statement in counted["plain"] if "scores" in statement] == []
+    assert len(counted["stopping"]) == len(counted["plain"]) + 2 <= 20

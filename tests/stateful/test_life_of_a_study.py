@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 from hypothesis import settings
@@ -15,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from broodline.client import Answer, Asker, Done, Signal, Start, Wait
 from broodline.controller import Controller
 from broodline.errors import LeaseLost
-from broodline.model import Measurement, Study, Trial, TrialState
+from broodline.model import Measurement, Stopping, Study, Trial, TrialState
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.testing import Crash, CrashingStore, FakeClock, Moment, check_invariants, checkpoint_of, study_from_tables
@@ -23,13 +26,18 @@ from broodline.testing import Crash, CrashingStore, FakeClock, Moment, check_inv
 LEASE, MAX_LOST = 10.0, 3
 WORKERS = st.integers(min_value=0, max_value=4)
 SCORES = st.one_of(st.integers(min_value=0, max_value=3).map(float), st.just(float("nan")))
+RULE = st.builds(
+    Stopping, margin=st.sampled_from([0.0, 0.0, 1.0]), burn_in=st.sampled_from([0, 0, 4, 13]), min_trials=st.integers(1, 2)
+)
+RULES = st.one_of(RULE, RULE, st.none())
 SETTINGS = settings(max_examples=60, stateful_step_count=60, deadline=None)
 
 Call = Callable[[], Answer]
 
 
-def study_of(*, strategy: str, population: int, trials: int, retries: int = 0) -> Study:
+def study_of(*, strategy: str, population: int, trials: int, retries: int = 0, stopping: Stopping | None = None) -> Study:
     return study_from_tables(
+        **({} if stopping is None else {"stopping": asdict(stopping)}),
         name="life",
         population=population,
         evolution={"strategy": strategy, "crossover": 0.2} | ({"parents": 1} if strategy == "generational" else {}),
@@ -37,6 +45,10 @@ def study_of(*, strategy: str, population: int, trials: int, retries: int = 0) -
         engine={"lease": LEASE, "max_lost": MAX_LOST},
         train={"max_failures": 10**6, "retries": retries},
     )
+
+
+def worst_if_nan(score: float) -> float:
+    return -math.inf if math.isnan(score) else score
 
 
 class LifeOfAStudy(RuleBasedStateMachine):
@@ -62,10 +74,11 @@ class LifeOfAStudy(RuleBasedStateMachine):
         population=st.integers(min_value=2, max_value=5),
         trials=st.integers(min_value=1, max_value=40),
         retries=st.integers(min_value=0, max_value=1),
+        stopping=RULES,
     )
-    def begin(self, strategy: str, population: int, trials: int, retries: int) -> None:
+    def begin(self, strategy: str, population: int, trials: int, retries: int, stopping: Stopping | None) -> None:
         self.store = self.open_store()
-        self.study = study_of(strategy=strategy, population=population, trials=trials, retries=retries)
+        self.study = study_of(strategy=strategy, population=population, trials=trials, retries=retries, stopping=stopping)
         self.controller.open(self.study)
 
     @property
@@ -203,20 +216,65 @@ class LifeOfAStudy(RuleBasedStateMachine):
             assert self.held[worker].number == held.number, "told twice, and answered with another trial"
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def report(self, data: st.DataObject) -> None:
-        worker = data.draw(st.sampled_from(sorted(self.held)))
+    @rule(data=st.data(), step=st.integers(min_value=1, max_value=12), score=SCORES, obeys=st.booleans())
+    def report(self, data: st.DataObject, step: int, score: float, obeys: bool) -> None:
+        self._report(data.draw(st.sampled_from(sorted(self.held))), step, score, obeys)
+
+    @rule(step=st.integers(min_value=1, max_value=12), scores=st.lists(SCORES, min_size=5, max_size=5), obeys=st.booleans())
+    def all_ask_and_report(self, step: int, scores: list[float], obeys: bool) -> None:
+        for worker in range(5):
+            self.ask(worker, twice=False)
+        for worker in sorted(self.held):
+            if worker in self.held:
+                self._report(worker, step, scores[worker], obeys)
+
+    def _report(self, worker: int, step: int, score: float, obeys: bool) -> None:
         trial = self.held[worker]
         now = self._trials()[trial.number]
-        measured = [Measurement(step=trial.start + 1, metrics={"score": 0.0})]
+        measured = [Measurement(step=trial.start + step, metrics={"score": score})]
         try:
             signal = self.controller.report("life", trial.number, trial.attempt, measured)
         except LeaseLost:
             assert now.attempt != trial.attempt or now.state.finished
             self.held.pop(worker)
-        else:
-            assert (signal is Signal.RELEASE) == self.ended
-            assert now.attempt == trial.attempt
+            return
+        assert (signal is Signal.RELEASE) == self.ended
+        assert now.attempt == trial.attempt
+        if now.state is TrialState.RUNNING and not self.ended:
+            told_before = now.reason is not None
+            assert (signal is Signal.STOP) == (told_before or self._is_hopeless(now, measured[0]))
+        if signal is Signal.STOP:
+            assert self.controller.report("life", trial.number, trial.attempt, measured) is Signal.STOP
+            if obeys:
+                self._stop(worker, trial)
+
+    def _is_hopeless(self, trial: Trial, measured: Measurement) -> bool:
+        """What the rule says, from a look at all that was ever measured."""
+        rule, step = self.study.stopping, measured.step
+        if rule is None or not max(trial.start + 1, rule.burn_in) <= step < trial.start + self.study.trial_steps:
+            return False
+        started = sorted((other.start, number) for number, other in self._trials().items() if other.start < step)
+        near = [self._trials()[number] for _, number in started[-2 * self.study.population :]]
+        others = [score for other in near if (score := self._score_at(other, trial, step)) is not None]
+        own = worst_if_nan(measured.metrics["score"])
+        return len(others) >= rule.min_trials and own < median(others) - rule.margin
+
+    def _score_at(self, other: Trial, trial: Trial, step: int) -> float | None:
+        if other.number == trial.number or other.state is TrialState.FAILED:
+            return None
+        with self.store.snapshot("life") as records:
+            measured = sorted(records.measurements(other.number, other.attempt), key=lambda each: each.step)
+        before = [worst_if_nan(each.metrics["score"]) for each in measured if each.step <= step and "score" in each.metrics]
+        return before[-1] if before and measured[-1].step >= step else None
+
+    def _stop(self, worker: int, trial: Trial) -> None:
+        def call() -> Answer:
+            return self.controller.stop("life", trial.number, trial.attempt, [], self.asker(worker))
+
+        answer = call()
+        self.told[worker] = call
+        assert self._trials()[trial.number].state is TrialState.STOPPED
+        self.take(worker, answer)
 
     @rule(worker=WORKERS)
     def say_goodbye(self, worker: int) -> None:
@@ -290,6 +348,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
             population=self.study.population,
             trials=trials,
             retries=self.study.limits.retries,
+            stopping=self.study.stopping,
         )
         self.controller.open(self.study)
         self.ended = False
@@ -298,6 +357,13 @@ class LifeOfAStudy(RuleBasedStateMachine):
     def end(self) -> None:
         self.controller.end("life", now=True, reason="enough")
         self.ended = True
+
+    @rule(stopping=RULES)
+    def change_the_rule(self, stopping: Stopping | None) -> None:
+        if stopping is None or self.study.stopping is not None:  # scores that nobody asked for were not kept
+            self.study = replace(self.study, stopping=stopping)
+            self.controller.open(self.study)
+            self.ended = False
 
     @precondition(lambda self: self.ended)
     @rule()

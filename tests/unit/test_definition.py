@@ -14,7 +14,7 @@ from broodline.definition import changed, dump, parse
 from broodline.document import Unfit, duration
 from broodline.errors import StudyFileError
 from broodline.fitness import Goal, Objective
-from broodline.model import Budget, Evolution, Limits, Retention, Study
+from broodline.model import Budget, Evolution, Limits, Retention, Stopping, Study
 from broodline.space import Choice, Fixed, Float, Int, Ordered, Param, Space
 
 DOCUMENT: dict[str, Any] = {
@@ -65,6 +65,7 @@ studies = st.builds(
     ),
     budget=st.builds(Budget, time=st.none() | st.floats(0.1, 1e6), trials=several, target=st.none() | st.floats(-1, 1)),
     limits=st.builds(Limits, retries=st.integers(0, 3), max_failures=several, lease=st.floats(0.1, 60)),
+    stopping=st.none() | st.builds(Stopping, margin=st.floats(0, 9), burn_in=st.integers(0, 99), min_trials=st.integers(1, 9)),
     checkpoints=st.builds(Retention, keep_every=several, at=st.lists(st.integers(1, 99)).map(tuple), keep_all=flags),
 )
 
@@ -74,6 +75,14 @@ def test_a_study_survives_the_store(study: Study) -> None:
     again = parse(json.loads(json.dumps(dump(study), allow_nan=False)), "store")
     assert again == study
     assert changed(study, again) == []
+
+
+@pytest.mark.parametrize("weights", [(), (1.0,), (1.0, 2.0)])
+def test_trials_are_stopped_early_by_one_metric_or_a_weighted_sum(weights: tuple[float, ...]) -> None:
+    goals = {f"m{place}": {"goal": "maximize", "weight": weight} for place, weight in enumerate(weights)}
+    study = parse(DOCUMENT | {"objective": goals or {"m": "minimize"}, "stopping": {"rule": "median"}}, "study.toml")
+    assert study.stopping == Stopping(rule="median", margin=0.0, burn_in=0, min_trials=3)
+    assert parse(DOCUMENT, "study.toml").stopping is None
 
 
 def test_the_store_keeps_the_defaults_too() -> None:
@@ -92,9 +101,10 @@ def test_pythons_arguments_make_the_same_study() -> None:
         "budget": Budget(time="1h"),  # type: ignore[arg-type]
         "evolution": Evolution(),
         "checkpoints": Retention(at=(5,)),
+        "stopping": Stopping(margin=0.1),
     }
     study = parse(document, "Study(...)")
-    assert study == replace(STUDY, budget=Budget(time=3600), checkpoints=Retention(at=(5,)))
+    assert study == replace(STUDY, budget=Budget(time=3600), checkpoints=Retention(at=(5,)), stopping=Stopping(margin=0.1))
     assert parse(DOCUMENT | {"space": study.space, "objective": study.objective}, "Study(...)") == STUDY
 
 
@@ -111,6 +121,7 @@ def test_a_mistake_in_pythons_arguments_is_told_as_one_in_a_file() -> None:
         {"checkpoints": {"keep_best": 4, "keep_all": True}},
         {"train": {"retries": 3, "max_failures": 2}},
         {"engine": {"max_lost": 1, "lease": 5}},
+        {"stopping": {"rule": "median", "burn_in": 100}},
         {"space": DOCUMENT["space"] | {"lr": {"float": [1e-6, 2.0], "log": True}}},
         {"space": DOCUMENT["space"] | {"optimizer": {"choice": ["lion", "sgd", "adam"]}}},
         {"space": dict(reversed(DOCUMENT["space"].items()))},

@@ -17,7 +17,7 @@ ROWS = (
     ("model", "errors"),
     (
         *("document", "parameters", "space", "fitness", "lifecycle", "evolve", "strategies"),
-        *("retention", "definition", "program", "lineage", "schedule", "notation", "comparison"),
+        *("retention", "definition", "program", "lineage", "schedule", "notation", "comparison", "stopping"),
     ),
     ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile", "schedulefile"),
     ("client", "controller"),

@@ -34,7 +34,32 @@ def raw(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-# What is refused
+# What is refused, and what is brought up to date
+
+
+def test_a_store_of_an_older_version_is_given_what_it_lacks_and_keeps_what_it_has(path: Path) -> None:
+    with closing(SqliteStore(path)) as store:
+        before = study_from_tables(budget={"trials": 9})
+        Controller(store).open(before)
+        Crew(client=Controller(store), study=before.name, train=lambda trial: {"score": trial.params["lr"]}).run()
+        with store.snapshot(before.name) as records:
+            trials = list(records.trials())
+    with raw(path) as connection:
+        connection.executescript("DROP TABLE scores; DROP INDEX trials_by_start; UPDATE broodline SET version = 1")
+    after = study_from_tables(budget={"trials": 20}, stopping={"rule": "median", "min_trials": 1})
+    for _ in range(2):
+        with closing(SqliteStore(path)) as store:
+            Controller(store).open(after)
+            with store.snapshot(after.name) as records:
+                assert list(records.trials())[:8] == trials[:8]
+    with closing(SqliteStore(path)) as store:
+        Crew(client=Controller(store), study=after.name, train=lambda trial: {"score": trial.params["lr"]}).run()
+        check_invariants(store, after.name)
+        with store.snapshot(after.name) as records:
+            assert records.progress().completed == 20
+            assert [rival.trial for rival in records.rivals(2**40, 5) if rival.score is not None]
+    with raw(path) as connection:
+        assert connection.execute("SELECT version FROM broodline").fetchall() == [(schema.VERSION,)]
 
 
 def newer(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from broodline.errors import StoreError
-from broodline.model import Checkpoint, Measurement, Population, Progress, Trial
+from broodline.model import Checkpoint, Measurement, Population, Progress, Rival, Score, Trial
 
 
 class Transaction(Population, Protocol):
@@ -65,6 +65,12 @@ class Transaction(Population, Protocol):
 
     def measurements(self, number: int, attempt: int | None = None) -> tuple[Measurement, ...]:
         """What an attempt at a trial (None: the last that reported anything) reported, in order."""
+
+    def add_scores(self, number: int, attempt: int, scores: Sequence[Score]) -> None:
+        """Remembers what an attempt at a trial scored at these steps; of a step that is told again, the last score counts."""
+
+    def rivals(self, step: int, count: int) -> tuple[Rival, ...]:
+        """How those `count` trials that start last, but before `step`, stood there; the last attempt at each counts."""
 
 
 class Store(Protocol):

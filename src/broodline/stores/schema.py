@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-# Raised with every change that older code can't read or write; a store of a newer version is refused.
-VERSION = 1
+# Raised with every change that older code can't read or write; a store of a newer version is refused. What a version adds, so far
+# tables and indexes only, is added to a store of an older one when it is opened. 2: scores.
+VERSION = 2
 
 # These conditions stand in the indexes and, word for word, in the queries: that is how SQLite knows which index to take.
 UNFINISHED = sa.text("state IN ('pending', 'running')")
@@ -84,7 +85,7 @@ trials = sa.Table(
 )
 
 
-def _index(name: str, *columns: str, where: sa.TextClause) -> None:
+def _index(name: str, *columns: str, where: sa.TextClause | None = None) -> None:
     terms = [sa.text(column) if " " in column else trials.c[column] for column in columns]
     sa.Index(name, *terms, _table=trials, sqlite_where=where, postgresql_where=where)
 
@@ -99,6 +100,7 @@ _index("fittest_trials", "study", "score DESC", "number", where=COMPLETED)
 _index("initiators", "study", "generation", "number", where=NOT_INITIATED)
 _index("initiators_by_worker", "study", "worker", "finished DESC", where=NOT_INITIATED)
 _index("sweepable_checkpoints", "study", "member", where=SWEEPABLE)
+_index("trials_by_start", "study", "start", "number")
 
 measurements = sa.Table(
     "measurements",
@@ -111,4 +113,18 @@ measurements = sa.Table(
     sa.Column("metrics", sa.Text, nullable=False),
     sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
     sa.Index("measurements_of_trials", "study", "trial"),
+)
+
+# Written only for studies that stop trials early: a study without a rule pays nothing for them.
+scores = sa.Table(
+    "scores",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study", sa.Integer, nullable=False),
+    sa.Column("trial", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("step", sa.BigInteger, nullable=False),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
+    sa.Index("scores_of_trials", "study", "trial", "attempt", "step", "id"),
 )

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from broodline.errors import StudyNotFound
-from broodline.model import Checkpoint, Measurement, Progress, Trial
+from broodline.model import Checkpoint, Measurement, Progress, Rival, Score, Trial, TrialState
 from broodline.stores import schema
 from broodline.stores.rows import (
     FIELDS,
@@ -19,7 +19,7 @@ from broodline.stores.rows import (
     rows_of_measurements,
     trial_of_row,
 )
-from broodline.stores.schema import measurements, studies, trials
+from broodline.stores.schema import measurements, scores, studies, trials
 
 _study = trials.c.study == sa.bindparam("of_study")
 _trials = sa.select(*(trials.c[name] for name in FIELDS)).where(_study)
@@ -83,6 +83,27 @@ MEASUREMENTS = (
     .where(measurements.c.study == sa.bindparam("of_study"), measurements.c.trial == sa.bindparam("of_trial"))
     .order_by(measurements.c.id)
 )
+_scores = (
+    sa.select(scores.c.score)
+    .where(scores.c.study == trials.c.study, scores.c.trial == trials.c.number, scores.c.attempt == trials.c.attempt)
+    .with_hint(scores, "INDEXED BY scores_of_trials", "sqlite")
+    .order_by(scores.c.step.desc(), scores.c.id.desc())
+    .limit(1)
+    .correlate(trials)
+)
+RIVALS = _by(
+    "trials_by_start",
+    sa.select(
+        trials.c.number,
+        trials.c.state,
+        _scores.where(scores.c.step <= sa.bindparam("step")).scalar_subquery(),
+        _scores.with_only_columns(scores.c.step).scalar_subquery(),
+    )
+    .where(_study, trials.c.start < sa.bindparam("step"))
+    .order_by(trials.c.start.desc(), trials.c.number.desc())
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+)
+INSERT_SCORE = sa.insert(scores)
 INSERT_TRIAL = sa.insert(trials)
 INSERT_MEASUREMENT = sa.insert(measurements)
 SAVE_PROGRESS = sa.update(studies).where(studies.c.id == sa.bindparam("of_study"))
@@ -198,6 +219,15 @@ class SqlTransaction:
         rows = self._connection.execute(MEASUREMENTS, {"of_study": self._study, "of_trial": number}).all()
         whose = rows[-1].attempt if rows and attempt is None else attempt
         return tuple(Measurement(step=row.step, metrics=json.loads(row.metrics)) for row in rows if row.attempt == whose)
+
+    def add_scores(self, number: int, attempt: int, scores_: Sequence[Score]) -> None:
+        key = {"study": self._study, "trial": number, "attempt": attempt}
+        if rows := [{**key, "step": score.step, "score": score.value} for score in scores_]:
+            self._connection.execute(INSERT_SCORE, rows)
+
+    def rivals(self, step: int, count: int) -> tuple[Rival, ...]:
+        rows = self._connection.execute(RIVALS, {"of_study": self._study, "step": step, "count": count})
+        return tuple(Rival(trial=t, state=TrialState(state), score=score, measured=last) for t, state, score, last in rows)
 
     def _one(self, query: sa.Select[Any], **values: Any) -> Trial | None:
         row = self._connection.execute(query, {"of_study": self._study, **values}).first()

@@ -216,21 +216,30 @@ def _executed(raw: sqlite3.Connection, statement: str, *, give_up: bool) -> bool
 
 
 def _check_version(engine: sa.Engine, path: Path | None) -> None:
-    """Makes the tables in a new database, and refuses one whose schema this code does not know."""
+    """Makes the tables in a new database, adds to an older one what is new, and refuses one that this code does not know."""
     with _reading(engine) as connection:
         found = _version_in(connection)
-    if found is None:
+    if found is None or found < schema.VERSION:
         with _writing(engine) as connection:
-            found = _version_in(connection)  # another process may have made them meanwhile
-            if found is None:
-                schema.metadata.create_all(connection)
-                connection.execute(sa.insert(schema.version), {"version": schema.VERSION})
-                found = schema.VERSION
+            found = _version_in(connection)  # another process may have been faster
+            if found is None or found < schema.VERSION:
+                found = _brought_up_to_date(connection, found)
     if found > schema.VERSION:
         raise StoreError(
             f"{path}: this store was written by a newer broodline (schema {found}; this one knows {schema.VERSION}): "
             "upgrade broodline, or use another --store"
         )
+
+
+def _brought_up_to_date(connection: sa.Connection, found: int | None) -> int:
+    """Makes what is missing of the tables and indexes, and returns their version."""
+    schema.metadata.create_all(connection)
+    for table in schema.metadata.sorted_tables:
+        for index in table.indexes:
+            connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+    note = sa.insert(schema.version) if found is None else sa.update(schema.version)
+    connection.execute(note, {"version": schema.VERSION})
+    return schema.VERSION
 
 
 def _version_in(connection: sa.Connection) -> int | None:

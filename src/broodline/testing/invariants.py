@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 from broodline.definition import parse
 from broodline.evolve import program_seed
-from broodline.model import Change, Progress, Study, Trial, TrialState
+from broodline.model import Change, Measurement, Progress, Study, Trial, TrialState
 from broodline.stores import Store
 
 
@@ -20,6 +20,7 @@ class _Records:
     study: Study
     progress: Progress
     trials: tuple[Trial, ...]
+    measured: Mapping[int, tuple[Measurement, ...]]
     best: tuple[Trial, ...]
     damaged: frozenset[int]
 
@@ -50,11 +51,14 @@ def check_invariants(store: Store, study: str, *, damaged: Collection[int] = ())
         defined = parse(json.loads(snapshot.definition()), "store")
         trials, progress = tuple(snapshot.trials()), snapshot.progress()
         best = snapshot.best(defined.checkpoints.keep_best)
+        stopped = [trial for trial in trials if trial.state is TrialState.STOPPED]
+        measured = {trial.number: snapshot.measurements(trial.number, trial.attempt) for trial in stopped}
     known = frozenset(damaged) | {trial.damaged for trial in trials if trial.damaged is not None}
-    records = _Records(study=defined, progress=progress, trials=trials, best=best, damaged=known)
+    records = _Records(study=defined, progress=progress, trials=trials, measured=measured, best=best, damaged=known)
     _check_numbers(records)
     for trial in records.trials:
         _check_state(records, trial)
+        _check_stop(records, trial)
         _check_birth(records, trial)
         _check_params(records, trial)
     _check_workers(records)
@@ -90,6 +94,14 @@ def _check_state(records: _Records, trial: Trial) -> None:
     assert trial.lost < limits.max_lost or trial.state.finished, f"{name} lost {trial.lost} workers"
     assert trial.lost <= limits.max_lost, f"{name} lost {trial.lost} workers"
     assert trial.failures <= limits.retries + 1, f"{name} failed {trial.failures} times"
+
+
+def _check_stop(records: _Records, trial: Trial) -> None:
+    """Who was stopped has trained the steps that it measured, and no more."""
+    if trial.state is TrialState.STOPPED:
+        last = max([trial.start, *(each.step for each in records.measured[trial.number][-1:])])
+        assert trial.reason, f"trial {trial.number} was stopped for no reason"
+        assert trial.steps == last - trial.start, f"trial {trial.number} was stopped at step {last}, after {trial.steps} steps"
 
 
 def _check_birth(records: _Records, trial: Trial) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broodline.errors import StudyNotFound
-from broodline.model import Change, Checkpoint, Measurement, Progress, StudyState, Trial, TrialState
+from broodline.model import Change, Checkpoint, Measurement, Progress, Rival, Score, StudyState, Trial, TrialState
 from broodline.stores import Store, Transaction
 from broodline.testing.playing import FakeClock, checkpoint_of
 
@@ -209,6 +209,37 @@ class StoreContract(ABC):
             transaction.add_measurements(0, 1, [Measurement(step=1, metrics={"score": float("nan"), "high": float("inf")})])
         with store.snapshot("s") as records:
             assert str(records.measurements(0)[0].metrics) == "{'score': nan, 'high': inf}"
+
+    def test_a_score_of_a_trial_at_a_step_is_its_last_one_up_to_there(self, store: Store) -> None:
+        """Of the last attempt, and of a step that was told twice, what was told last; minus infinity is a score."""
+        self.fill(store, row(0, attempt=2), row(1, attempt=1), row(2, attempt=1))
+        with store.transaction("s") as transaction:
+            transaction.add_scores(0, 1, [Score(step=4, value=9.0)])
+            transaction.add_scores(0, 2, [Score(step=step, value=step / 10) for step in (2, 5, 8)])
+            transaction.add_scores(0, 2, [Score(step=5, value=-float("inf"))])
+            transaction.add_scores(1, 1, [Score(step=7, value=1.0)])
+            transaction.add_scores(2, 1, [])
+        with store.snapshot("s") as records:
+            stood = {step: [(rival.score, rival.measured) for rival in records.rivals(step, 9)] for step in (1, 5, 6, 7, 9)}
+        worst = -float("inf")
+        assert stood == {
+            1: [(None, None), (None, 7), (None, 8)],
+            5: [(None, None), (None, 7), (worst, 8)],
+            6: [(None, None), (None, 7), (worst, 8)],
+            7: [(None, None), (1.0, 7), (worst, 8)],
+            9: [(None, None), (1.0, 7), (0.8, 8)],
+        }
+
+    def test_those_that_start_last_before_a_step_are_looked_at_and_not_more_than_asked_for(self, store: Store) -> None:
+        starts = [0, 0, 0, 10, 10, 20, 30]
+        self.fill(store, *(row(number, start=start, state=TrialState.STOPPED) for number, start in enumerate(starts)))
+        store.create("other", "{}")
+        self.fill(store, row(7), study="other")
+        with store.snapshot("s") as records:
+            assert [rival.trial for rival in records.rivals(11, 4)] == [4, 3, 2, 1]
+            assert [rival.trial for rival in records.rivals(10, 9)] == [2, 1, 0]
+            assert records.rivals(21, 1) == (Rival(trial=5, state=TrialState.STOPPED, score=None, measured=None),)
+            assert records.rivals(0, 9) == ()
 
     def test_the_own_last_trial_initiates_before_lower_numbers_but_not_before_lower_generations(self, store: Store) -> None:
         def ended(number: int, worker: str, when: float, generation: int = 0) -> Trial:
