@@ -58,10 +58,7 @@ def reason_to_stop(rule: Stopping, trial: Trial, own: Score, rivals: Iterable[Ri
     if own.value >= middle - rule.margin:
         return None
     by = f", by more than {rule.margin:g}" if rule.margin else ""
-    return (
-        f"stopped early: at step {own.step} its fitness, {own.value:.6g}, is below {middle:.6g}{by}, "
-        f"the median of {len(values)} other trials"
-    )
+    return f"at step {own.step} its fitness, {own.value:.6g}, is below {middle:.6g}{by}, the median of {len(values)} others"
 
 
 def _counts(rival: Rival, step: int) -> bool:

@@ -495,7 +495,7 @@ def test_a_trial_below_the_median_of_the_others_at_its_step_is_told_to_stop_and_
     study.stop(trials[0])
     stopped = study.trial(0)
     assert (stopped.state, stopped.steps, stopped.metrics) == (TrialState.STOPPED, 6, {"score": 3.5})
-    assert stopped.reason == "stopped early: at step 6 its fitness, 3.5, is below 4, the median of 3 other trials"
+    assert stopped.reason == "at step 6 its fitness, 3.5, is below 4, the median of 3 others"
     assert [study.measure(trial, 7, score) for trial, score in zip(trials[2:], (4.0, 5.0), strict=True)] == [Signal.GO_ON] * 2
 
 

@@ -79,7 +79,7 @@ def test_a_study_survives_the_store(study: Study) -> None:
 
 @pytest.mark.parametrize("weights", [(), (1.0,), (1.0, 2.0)])
 def test_trials_are_stopped_early_by_one_metric_or_a_weighted_sum(weights: tuple[float, ...]) -> None:
-    goals = {f"m{place}": {"goal": "maximize", "weight": weight} for place, weight in enumerate(weights)}
+    goals: dict[str, Any] = {f"m{place}": {"goal": "maximize", "weight": weight} for place, weight in enumerate(weights)}
     study = parse(DOCUMENT | {"objective": goals or {"m": "minimize"}, "stopping": {"rule": "median"}}, "study.toml")
     assert study.stopping == Stopping(rule="median", margin=0.0, burn_in=0, min_trials=3)
     assert parse(DOCUMENT, "study.toml").stopping is None

@@ -107,7 +107,7 @@ def test_neither_itself_nor_a_failed_trial_nor_one_that_has_not_got_as_far_is_co
 def test_the_reason_tells_the_step_the_value_and_the_median() -> None:
     rule = Stopping(margin=0.1, min_trials=1)
     told = reason_to_stop(rule, TRIAL, Score(step=15, value=0.25), [rival(0.5), rival(0.75, 1)])
-    assert told == ("stopped early: at step 15 its fitness, 0.25, is below 0.625, by more than 0.1, the median of 2 other trials")
+    assert told == ("at step 15 its fitness, 0.25, is below 0.625, by more than 0.1, the median of 2 others")
 
 
 def measured(*values: Any) -> list[Measurement]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import Recorded, recorded
+from recorded import Recorded, asker, recorded
 from rich.console import Console
 
 from broodline.checkpoints import StudyFiles
 from broodline.errors import StoreUnavailable
-from broodline.model import Change, Trial, TrialState
+from broodline.model import Change, Measurement, Trial, TrialState
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.views import panels, tables, wording
@@ -190,6 +190,23 @@ def test_failures_are_shown_with_their_reason_the_last_first(store: Store, clock
     assert [trial.reason for trial in view.unsuccessful] == ["no checkpoint", "exit status 1"]
     assert view.unsuccessful_count == 2
     assert "trial 2 failed: no checkpoint" in shown(panels.overview(view))
+
+
+def test_a_trial_that_is_told_to_stop_and_one_that_was_stopped_are_shown_with_why(store: Store) -> None:
+    study = recorded(store, stopping={"rule": "median", "min_trials": 1})
+    for accuracy in (0.5, 0.25):
+        trial = study.held("0")
+        measured = [Measurement(step=4, metrics={"accuracy": accuracy})]
+        study.controller.report(study.name, trial.number, trial.attempt, measured)
+        if trial.number == 0:
+            study.complete({"accuracy": 0.5})
+    why = "at step 4 its fitness, 0.25, is below 0.5, the median of 1 others"
+    assert f"! trial 1 has been told to stop: {why}" in shown(panels.overview(overview(study)))
+    study.controller.stop(study.name, 1, 1, [], asker("0"))
+    assert f"trial 1 stopped: {why}" in shown(panels.overview(overview(study)))
+    with study.store.snapshot(study.name) as records:
+        (_, stopped, *_) = records.trials()
+    assert why in shown(tables.trials(overview(study).study, [stopped]), width=300)
 
 
 def test_failures_are_looked_for_again_only_when_there_are_more(store: Store) -> None:

@@ -213,7 +213,9 @@ def _attention(study: Study, unfinished: Sequence[Trial], now: float) -> list[st
                 f"trial {trial.number} has lost its worker {wording.counted(trial.lost, 'time')} "
                 f"(it fails at {study.limits.max_lost})"
             )
-        if trial.failures:
+        if trial.state is TrialState.RUNNING and trial.reason:
+            lines.append(f"trial {trial.number} has been told to stop: {trial.reason.splitlines()[0]}")
+        elif trial.failures:
             lines.append(f"trial {trial.number} is tried again: {(trial.reason or 'its program failed').splitlines()[0]}")
         if trial.state is TrialState.RUNNING and not _is_leased(trial, now):
             lines.append(

@@ -12,7 +12,7 @@ from rich.text import Text
 from broodline.model import Trial
 from broodline.views import wording
 from broodline.views.overview import Overview, Spending, Standing
-from broodline.views.tables import table
+from broodline.views.tables import STATE_STYLES, table
 
 STYLES: Mapping[Standing, str] = {
     Standing.NEW: "cyan",
@@ -102,9 +102,9 @@ def workers(running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
 
 
 def remarks(view: Overview) -> list[Text]:
-    """The last failures, and what needs attention, a line each."""
-    failures = [wording.outcome(trial) for trial in view.unsuccessful[:_SHOWN_FAILURES]]
-    lines = [Text(line, "red", overflow="ellipsis", no_wrap=True) for line in failures]
+    """The last trials that failed or were stopped, and what needs attention, a line each."""
+    failures = [(wording.outcome(trial), STATE_STYLES[trial.state]) for trial in view.unsuccessful[:_SHOWN_FAILURES]]
+    lines = [Text(line, style, overflow="ellipsis", no_wrap=True) for line, style in failures]
     return lines + [Text(f"! {line}", "yellow") for line in view.attention]
 
 
