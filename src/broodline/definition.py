@@ -35,7 +35,7 @@ _GOAL: Mapping[str, Rule] = {
     "mean_of_last": integer(1),
 }
 _EVOLUTION: Mapping[str, Rule] = {
-    "strategy": text("the name of a strategy: initiator, generational or none"),
+    "strategy": text("the name of a strategy: initiator, generational, none or alone"),
     "mutate": _PROBABILITY,
     "resample": _PROBABILITY,
     "crossover": _PROBABILITY,

@@ -181,7 +181,7 @@ class Evolution:
     """How children are made.
 
     Args:
-        strategy: The name of a strategy: `initiator`, `generational` or `none`.
+        strategy: The name of a strategy: `initiator`, `generational`, `none` or `alone`.
         mutate: The probability that a parameter mutates at all, drawn for each.
         resample: The probability that one which mutates is drawn again from its range instead.
         crossover: The probability that a parameter is taken from the other contestant.

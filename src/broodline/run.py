@@ -49,8 +49,19 @@ def run(
     options: EngineOptions,
     watch_of: Callable[[Store], AbstractContextManager[Watch]],
     grace: float = GRACE_SECONDS,
+    begin: Callable[[Store, StudyFiles], None] | None = None,
 ) -> None:
     """Creates a study or goes on with it, and returns when it is done.
+
+    Args:
+        study: The study.
+        place: Where it lives.
+        make_trainer: Makes, in each worker, what trains.
+        workers: W, how many there are.
+        options: How they run.
+        watch_of: Makes what shows people how it goes.
+        grace: Seconds that workers are given to end.
+        begin: What the study is to begin with, if it is new: called when it exists, before anything is trained.
 
     Raises:
         StoreError: Its place can't be used.
@@ -66,6 +77,8 @@ def run(
         controller = Controller(store)
         controller.open(study)
         files.prepare()
+        if begin is not None:
+            begin(store, files)
         put_in_order(store, study.name, files)
         with watch_of(store) as watch:
             engine = LocalEngine(

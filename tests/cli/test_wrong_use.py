@@ -9,7 +9,7 @@ from commands import call, write_study
 
 from broodline.cli import COMMANDS
 
-NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+NAMES = [command.__name__.rpartition(".")[2].rstrip("_") for command in COMMANDS]
 TRAINING = ["check", "run", "worker"]
 READING = [name for name in NAMES if name not in TRAINING]
 STORED = [name for name in NAMES if name != "check"]

@@ -28,3 +28,11 @@ class TestNone(StrategyContract):
 
     def tables(self) -> dict[str, Any]:
         return {"evolution": {"strategy": "none"}}
+
+
+class TestAlone(StrategyContract):
+    def strategy(self) -> Strategy:
+        return load_strategy("alone")
+
+    def tables(self) -> dict[str, Any]:
+        return {"evolution": {"strategy": "alone"}}

@@ -54,7 +54,7 @@ def test_study_files_can_be_read(page: Path, tmp_path: Path) -> None:
 @by_page
 def test_commands_exist(page: Path) -> None:
     named = re.findall(r"(?<![\w/.-])broodline ([a-z]+) (?:[\w./-]+\.toml|--)", page.read_text(encoding="utf-8"))
-    assert set(named) <= {command.__name__.rpartition(".")[2] for command in COMMANDS}
+    assert set(named) <= {command.__name__.rpartition(".")[2].rstrip("_") for command in COMMANDS}
 
 
 @by_page

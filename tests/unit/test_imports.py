@@ -24,7 +24,7 @@ ROWS = (
     ("trainers", "running", "resident", "worker", "loop"),
     ("engines",),
     ("views", "results", "adapters"),
-    ("housekeeping", "run", "api", "check", "cli", "testing", "__main__", "__init__"),
+    ("housekeeping", "continuation", "run", "api", "check", "cli", "testing", "__main__", "__init__"),
 )
 PURE = {*ROWS[0], *ROWS[1]}
 IMPURE = {
@@ -35,7 +35,7 @@ IMPURE = {
 IMPLEMENTATIONS = (
     *("stores.sqlite", "stores.sql", "stores.schema", "stores.rows"),
     *("engines.local", "trainers.command", "trainers.function", "trainers.resident"),
-    *("strategies.initiator", "strategies.generational", "strategies.none"),
+    *("strategies.initiator", "strategies.generational", "strategies.none", "strategies.alone"),
 )
 WIRING = ("run", "api", "check", "cli", "plugins", "testing")
 HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras")

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from broodline import __version__
-from broodline.cli import best, check, compare, export, lineage, run, schedule, status, stop, trials, worker
+from broodline.cli import best, check, compare, continue_, export, lineage, run, schedule, status, stop, trials, worker
 from broodline.errors import BroodlineError, StoreError, UsageError
 
-COMMANDS = (check, run, worker, status, trials, best, lineage, schedule, compare, stop, export)
+COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, compare, stop, export)
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         one = commands.add_parser(
-            command.__name__.rpartition(".")[2],
+            command.__name__.rpartition(".")[2].rstrip("_"),
             help=command.PURPOSE,
             description=command.PURPOSE,
             epilog=f"example:\n  {command.EXAMPLE}",

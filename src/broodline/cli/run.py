@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from broodline.cli.target import Target, add_target, file_of, target_of
-from broodline.cli.training import grace_of, overview_of, tell_end, trainer_of
+from broodline.cli.training import finished_before, grace_of, tell_end, trainer_of
 from broodline.cli.values import at_least_one
-from broodline.errors import StoreError, StoreUnavailable, StudyFailed, StudyNotFound, WorkerError
+from broodline.errors import StudyFailed, WorkerError
 
 if TYPE_CHECKING:
     from broodline.studyfile import StudyFile
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
     target = target_of(arguments)
     file = file_of(target)
     workers = arguments.workers or file.study.workers
-    before = _finished_before(target)
+    before = finished_before(target)
     _warn_of_spares(file, workers)
     try:
         _run(target, file, workers=workers, json=arguments.json)
@@ -52,13 +52,6 @@ def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
         watch_of=quiet if json else watching(target.name, workers=workers),
         grace=grace_of(file),
     )
-
-
-def _finished_before(target: Target) -> int | None:
-    try:
-        return overview_of(target).progress.finished
-    except (StoreError, StoreUnavailable, StudyNotFound):  # new; what is wrong with the store is told when it is run
-        return None
 
 
 def _warn_of_spares(file: StudyFile, workers: int) -> None:

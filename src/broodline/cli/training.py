@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from broodline.cli.target import Target
-from broodline.errors import UsageError
+from broodline.errors import StoreError, StoreUnavailable, StudyNotFound, UsageError
 
 if TYPE_CHECKING:
     from broodline.studyfile import StudyFile
@@ -47,13 +47,22 @@ def overview_of(target: Target) -> Overview:
         return read(records)
 
 
-def tell_end(target: Target, *, json: bool, before: int | None = None) -> None:
+def finished_before(target: Target) -> int | None:
+    """How many of its trials have finished; None if it is new."""
+    try:
+        return overview_of(target).progress.finished
+    except (StoreError, StoreUnavailable, StudyNotFound):  # what is wrong with the store is told when it is run
+        return None
+
+
+def tell_end(target: Target, *, json: bool, before: int | None = None, again: str | None = None) -> None:
     """Prints how a run ended.
 
     Args:
         target: The study.
         json: As one line of JSON.
         before: How many trials had finished before this run.
+        again: The command that goes on with it, where that is not `run`.
     """
     from broodline.views import panels
     from broodline.views.overview import Standing
@@ -69,11 +78,12 @@ def tell_end(target: Target, *, json: bool, before: int | None = None) -> None:
     if view.best is not None and view.best.checkpoint is not None:
         printer.print(f"checkpoint  {target.files.path(view.best.checkpoint)}", soft_wrap=True)
     if view.standing is Standing.DONE:
-        printer.print(_next_steps(target, nothing_done=before == view.progress.finished), soft_wrap=True)
+        printer.print(_next_steps(target, nothing_done=before == view.progress.finished, again=again), soft_wrap=True)
     elif view.standing in (Standing.RESTING, Standing.STOPPED, Standing.STOPPING):
-        printer.print(f"\n{target.command('run')}   goes on with it", soft_wrap=True)
+        printer.print(f"\n{again or target.command('run')}   goes on with it", soft_wrap=True)
 
 
-def _next_steps(target: Target, *, nothing_done: bool) -> str:
+def _next_steps(target: Target, *, nothing_done: bool, again: str | None) -> str:
     spent = "There was nothing left to do. To go on" if nothing_done else "To go on"
-    return f"\n{target.command('schedule')}   shows how the best came to be\n{spent}, raise the [budget] and run the study again."
+    how = "raise the [budget] and run the study again." if again is None else "give the same command more --steps."
+    return f"\n{target.command('schedule')}   shows how the best came to be\n{spent}, {how}"

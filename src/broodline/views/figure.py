@@ -44,7 +44,9 @@ _STYLE: dict[Any, Any] = {
 }
 _PANEL = (4.6, 3.1)  # inches
 _MOST_COLUMNS = 3
+_FEWEST_TICKS, _MOST_TICKS = 3, 7
 _STEP = "step, from the beginning of a lineage"
+_NARROW = 20  # a ratio
 _DECADES = 1.3  # a metric that improves by more is drawn on a logarithmic axis
 
 
@@ -182,7 +184,7 @@ def _scale(axes: Axes, param: Param) -> None:
     if isinstance(param, Float | Int) and param.log:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
-        if high / low < 20:  # less than a decade or so has hardly a tick of its own
+        if high / low < _NARROW:  # where there is hardly a power of ten
             axes.yaxis.set_major_locator(FixedLocator(_round_between(low, high)))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
@@ -190,20 +192,10 @@ def _scale(axes: Axes, param: Param) -> None:
         drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()])
         low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
         axes.set_yscale("function", functions=(_from_one, _to_one))
-        nearest = [
-            0.0,
-            0.5,
-            0.7,
-            0.8,
-            0.9,
-            0.95,
-            0.97,
-            0.98,
-            *(1 - factor * 10.0**-n for n in range(2, 9) for factor in (1, 0.5, 0.2)),
-        ]
-        axes.yaxis.set_major_locator(FixedLocator([value for value in nearest if 0 <= value < 1]))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.8g}")
-        axes.set_ylim(1 - (1 - low) * 1.15, 1 - (1 - high) / 1.15)
+        low, high = 1 - (1 - low) * 1.15, 1 - (1 - high) / 1.15
+        axes.set_ylim(low, high)
+        axes.yaxis.set_major_locator(FixedLocator([1 - each for each in _round_between(1 - high, 1 - low) if each <= 1]))
     elif isinstance(param, Ordered):
         values = [float(value) for value in param.values]
         if min(values) > 0 and max(values) / min(values) >= 8:
@@ -214,8 +206,15 @@ def _scale(axes: Axes, param: Param) -> None:
 
 
 def _round_between(low: float, high: float) -> list[float]:
+    """Some round numbers, on a logarithmic axis, as coarse as gives three of them, and no more than seven."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [factor * 10.0**decade for decade in decades for factor in (1, 2, 5) if low <= factor * 10.0**decade <= high]
+    found: list[float] = []
+    for factors in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(tenth / 10 for tenth in range(10, 100, 2))):
+        all_of_them = (factor * 10.0**decade for decade in decades for factor in factors)
+        found = [each for each in all_of_them if low <= each <= high]
+        if len(found) >= _FEWEST_TICKS:
+            break
+    return found[:: math.ceil(len(found) / _MOST_TICKS) or 1]
 
 
 def _from_one(values: Any) -> Any:

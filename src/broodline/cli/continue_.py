@@ -1,0 +1,90 @@
+"""`broodline continue`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from functools import partial
+from typing import TYPE_CHECKING
+
+from broodline.cli.chosen import add_choice, chosen_lineage
+from broodline.cli.target import Target, file_of, target_of
+from broodline.cli.training import finished_before, grace_of, tell_end, trainer_of
+from broodline.cli.values import at_least_one
+from broodline.cli.worker import check_same
+from broodline.errors import StudyFailed, WorkerError
+
+if TYPE_CHECKING:
+    from broodline.model import Study, Trial
+    from broodline.studyfile import StudyFile
+
+PURPOSE = "Go on alone: train on from the best trial's checkpoint with its params, by one worker, as a study of its own."
+EXAMPLE = "broodline continue study.toml --steps 40000"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_choice(parser)
+    parser.add_argument("--steps", metavar="S", type=at_least_one, required=True, help="train S steps more")
+    parser.add_argument("--trial-steps", metavar="K", type=at_least_one, help="in trials of K steps (default: as the study)")
+    parser.add_argument("--name", help="the name of the new study (default: that of the study, with -continued)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Goes on alone, or goes on with that."""
+    from broodline.continuation import begun_at, continuation_of
+    from broodline.definition import dump, parse
+
+    source = target_of(arguments)
+    file = file_of(source)
+    trainer_of(file)
+    number = arguments.trial
+    name = arguments.name or f"{source.name}-continued" + ("" if number is None else f"-{number}")
+    begun = begun_at(source.place, name)
+    lineage = _lineage(source, file, number) if begun is None else ()
+    study = continuation_of(
+        file.study,
+        name,
+        begun_at=lineage[0].end if begun is None else begun,
+        steps=arguments.steps,
+        trial_steps=arguments.trial_steps,
+    )
+    parse(dump(study), "broodline continue")  # the name may be none
+    target = Target(name=name, place=source.place, file=None, store=source.place.url)
+    before = finished_before(target)
+    again = shlex.join(["broodline", "continue", arguments.study, "--steps", str(arguments.steps)])
+    tell = partial(tell_end, target, json=arguments.json, again=f"{again} ...")
+    try:
+        _run(source, file, study, lineage, json=arguments.json)
+    except (KeyboardInterrupt, StudyFailed, WorkerError):
+        tell()
+        raise
+    tell(before=before)
+
+
+def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial, ...]:
+    from broodline.continuation import check_has_checkpoint
+    from broodline.controller import study_from
+
+    with source.records() as records:
+        check_same(study_from(records.definition()), file.study)
+        lineage = chosen_lineage(records, source, number)
+    check_has_checkpoint(lineage[0])
+    return lineage
+
+
+def _run(source: Target, file: StudyFile, study: Study, lineage: tuple[Trial, ...], *, json: bool) -> None:
+    from broodline.continuation import copy_lineage
+    from broodline.run import run
+    from broodline.views.live import quiet, watching
+
+    run(
+        study,
+        place=source.place,
+        make_trainer=trainer_of(file),
+        workers=1,
+        options=file.engine,
+        watch_of=quiet if json else watching(study.name, workers=1),
+        grace=grace_of(file),
+        begin=partial(copy_lineage, name=study.name, lineage=lineage, source=source.files) if lineage else None,
+    )

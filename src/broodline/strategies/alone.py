@@ -1,0 +1,20 @@
+"""No evolution, and nothing drawn anew: what has been trained goes on with its params."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from broodline.model import Birth, Population, Study, Trial
+from broodline.strategies import Strategy, child_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone(Strategy):
+    """Every trial continues the last completed one of its member, unchanged; one that failed is trained again from there."""
+
+    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+        """Returns the continuation of the initiator's member; drawn anew only if none of its trials has completed."""
+        completed = (trial for trial in population.last_completed(initiator.member) if trial.can_be_parent)
+        parent = initiator if initiator.can_be_parent else next(completed, None)
+        return child_of(study, initiator=initiator, parent=parent, rng=rng, unchanged=True)
