@@ -35,6 +35,7 @@ def continuation_of(study: Study, name: str, *, begun_at: int, steps: int, trial
         workers=1,
         trial_steps=trial_steps or study.trial_steps,
         evolution=Evolution(strategy="alone"),
+        stopping=None,  # there is nobody to be compared with
         budget=Budget(total_steps=begun_at + steps),
     )
 
