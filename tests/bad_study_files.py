@@ -192,7 +192,7 @@ BAD_STUDY_FILES: list[tuple[str, str, str, list[str]]] = [
         "strategy a number",
         study_file(evolution="[evolution]\nstrategy = 1"),
         "evolution.strategy",
-        ["initiator, generational or none"],
+        ["initiator, generational, none or alone"],
     ),
     ("stopping without a rule", study_file() + "[stopping]\nburn_in = 5", "stopping.rule", ["is missing", '"median"']),
     ("stopping by an unknown rule", study_file() + "[stopping]\nrule = 'medium'", "stopping.rule", ["did you mean 'median'?"]),
