@@ -40,6 +40,8 @@ def _work(target: Target, file: StudyFile, *, json: bool) -> None:
     name = f"{socket.gethostname()}-{os.getpid()}"
     with closing(target.place.open(create=False)) as store, interruptible():
         check_same(store, file.study)
+        with store.transaction(target.name):
+            pass  # a worker writes: where it can't, that is told before a process is started
         with (quiet if json else watching(target.name))(store) as watch:
             engine = LocalEngine(
                 job=job_for(file.study, target.place, make_trainer),
