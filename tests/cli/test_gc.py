@@ -225,6 +225,25 @@ def test_beside_a_running_study_only_what_nothing_needs_goes_and_the_study_takes
     assert len(on_disk(tmp_path)) <= 2 * 2 + 1
 
 
+def test_however_often_it_is_told_beside_workers_nothing_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    path = write_study(tmp_path, population=3, workers=3, budget="trials = 30", more=ALL)
+    times, place = 0, Place(url=f"sqlite:///{tmp_path / 'broodline.db'}")
+    files = place.files("digits")
+    with running("run", path, cwd=tmp_path) as run, closing(place.open()) as store:
+        wait_for(lambda: begun(tmp_path))
+        while run.popen.poll() is None:
+            clear(store, "digits", files, Wish(retention=Retention()))
+            times += 1
+        assert run.end() == 0, run.said
+        records = json.loads(output("export", path))["trials"]
+        assert [(trial["state"], trial["attempt"], trial["damaged"]) for trial in records] == [("completed", 1, None)] * 30
+        clear(store, "digits", files, Wish())
+        check_invariants(store, "digits")
+    assert times > 1
+    wait_for(lambda: on_disk(tmp_path) == named(tmp_path))
+
+
 def test_a_study_file_of_another_study_is_refused_and_nothing_is_removed(study: Path) -> None:
     rules(study, "")
     path = study / "study.toml"
