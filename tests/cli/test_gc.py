@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -235,6 +236,7 @@ def test_however_often_it_is_told_beside_workers_nothing_is_lost(tmp_path: Path)
         while run.popen.poll() is None:
             clear(store, "digits", files, Wish(retention=Retention()))
             times += 1
+            time.sleep(0.05)  # others must get at the store, too
         assert run.end() == 0, run.said
         records = json.loads(output("export", path))["trials"]
         assert [(trial["state"], trial["attempt"], trial["damaged"]) for trial in records] == [("completed", 1, None)] * 30
