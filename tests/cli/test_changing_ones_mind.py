@@ -282,7 +282,11 @@ PERMITTED: list[tuple[str, str, str, Callable[[Path, Trials], bool]]] = [
     ("stopping.rule", *added("stopping", 'rule = "median"'), lambda at, _: in_store(at, "stopping", "rule") == "median"),
     ("stopping.margin", *added("stopping", f"{RULE}margin = 0.5"), lambda at, _: in_store(at, "stopping", "margin") == 0.5),
     ("stopping.burn_in", *added("stopping", f"{RULE}burn_in = 7"), lambda at, _: in_store(at, "stopping", "burn_in") == 7),
-    ("stopping.min_trials", *added("stopping", f"{RULE}min_trials = 9"), lambda at, _: in_store(at, "stopping", "min_trials") == 9),
+    (
+        "stopping.min_trials",
+        *added("stopping", f"{RULE}min_trials = 9"),
+        lambda at, _: in_store(at, "stopping", "min_trials") == 9,
+    ),
     ("checkpoints.keep_best", *added("checkpoints", "keep_best = 6"), lambda at, _: stay(at, lambda t: True)),
     ("checkpoints.keep_all", *added("checkpoints", "keep_all = true"), lambda at, _: stay(at, lambda t: True)),
     (
