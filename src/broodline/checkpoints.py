@@ -2,9 +2,10 @@
 
 A study's files::
 
-    <study>/staging/000012.1/       what attempt 1 at trial 12 is writing
-    <study>/checkpoints/000012.1/   what it committed: whole, or not there
-    <study>/logs/000012.1.log       what its program printed
+    <study>/staging/000012.1/           what attempt 1 at trial 12 is writing
+    <study>/checkpoints/000012.1/       what it committed: whole, or not there
+    <study>/staging/000012.1.removed/   the same on its way out, since nothing needs it any more
+    <study>/logs/000012.1.log           what its program printed
 
 The name holds the attempt, so nothing that a superseded attempt still does can reach what another one committed.
 """
@@ -17,14 +18,18 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from broodline.errors import CheckpointError
 from broodline.model import Trial
 
-_NAME = re.compile(r"(\d+)\.(\d+)")
+_REMOVED = ".removed"
+_NAME = re.compile(rf"(\d+)\.(\d+)(?:{re.escape(_REMOVED)})?")
+_LOG = re.compile(r"(\d+)\.(\d+)\.log")
 MANIFEST = ".broodline.json"
 _CHUNK = 1 << 20
 _THREADS = 8
@@ -36,7 +41,8 @@ class Leftover:
 
     Args:
         number, attempt: Whose it is.
-        checkpoint: The name under which it is, or would be, recorded; empty where another directory has that name.
+        checkpoint: The name under which it is, or would be, recorded; empty where another directory has that name, or
+            where it was on its way out.
         path: Where it is.
     """
 
@@ -97,9 +103,14 @@ class StudyFiles:
         files, directories = _walk(staged)
         if not files:
             raise CheckpointError("no checkpoint: the program left nothing in the directory that it was to save in")
+        for path in files:
+            _check_kind(path, staged)
+        # Side by side, because a disk makes many flushes durable in the time of one; the checksums are computed meanwhile.
+        flushing = [self._background.submit(_flush, path) for path in files]
         self._write_manifest(staged, {path.relative_to(staged).as_posix(): path for path in files})
-        # Side by side, because a disk makes many flushes durable in the time of one.
-        list(self._background.map(_flush, [*files, staged / MANIFEST, *directories, self.staging]))
+        flushing += [self._background.submit(_flush, path) for path in (staged / MANIFEST, *directories, self.staging)]
+        for each in flushing:
+            each.result()
         os.rename(staged, committed)
         self._background.submit(_flush, self.checkpoints)
         return committed.relative_to(self.root).as_posix()
@@ -140,8 +151,15 @@ class StudyFiles:
         return path
 
     def remove(self, checkpoint: str) -> None:
-        """Removes a committed checkpoint that nothing needs any more, while the caller goes on."""
-        self._background.submit(shutil.rmtree, self.path(checkpoint), ignore_errors=True)
+        """Removes a committed checkpoint that nothing needs any more: at once by name, its bytes while the caller goes on.
+
+        So a committed checkpoint is whole also while it is removed, whenever that is interrupted.
+        """
+        committed = self.path(checkpoint)
+        leaving = self.staging / (committed.name + _REMOVED)
+        with suppress(OSError):
+            os.rename(committed, leaving)
+        self._background.submit(shutil.rmtree, leaving, ignore_errors=True)
 
     def leftovers(self) -> list[Leftover]:
         """All directories of attempts that there are, staged and committed."""
@@ -154,7 +172,17 @@ class StudyFiles:
 
     def _recorded_as(self, path: Path) -> str:
         committed = self.checkpoints / path.name
-        return "" if path != committed and committed.exists() else committed.relative_to(self.root).as_posix()
+        taken = path != committed and committed.exists()
+        return "" if taken or path.name.endswith(_REMOVED) else committed.relative_to(self.root).as_posix()
+
+    def logs_of_attempts(self) -> Iterator[tuple[int, Path]]:
+        """The logs that there are, each with the number of its trial."""
+        return ((int(name[1]), path) for path in self.logs.glob("*.log") if (name := _LOG.fullmatch(path.name)))
+
+    def unknown(self) -> list[Path]:
+        """What lies among the directories of attempts, and was not put there by broodline."""
+        found = (path for directory in (self.staging, self.checkpoints) for path in directory.glob("*"))
+        return sorted(path for path in found if not _NAME.fullmatch(path.name))
 
     def remove_leftover(self, leftover: Leftover) -> None:
         """Removes the directory of an attempt."""
@@ -171,14 +199,24 @@ class StudyFiles:
 
     def _write_manifest(self, staged: Path, files: dict[str, Path]) -> None:
         manifest: dict[str, object] = {"files": {name: path.lstat().st_size for name, path in files.items()}}
-        for path in files.values():
-            _check_kind(path, staged)
         if self._checksums:
             manifest["sha256"] = {name: _sha256(path) for name, path in files.items() if path.is_file()}
         # A checkpoint that was copied by links holds the manifest of the parent: to write into it would damage that.
         (staged / MANIFEST).unlink(missing_ok=True)
         with (staged / MANIFEST).open("x", encoding="utf-8") as file:
             json.dump(manifest, file)
+
+
+def size_of(path: Path) -> int:
+    """The bytes of all files in a directory, or of one file; 0 where nothing is, or while it is being removed."""
+    files = _walk(path)[0] if path.is_dir() else [path]
+    return sum(_bytes_of(each) for each in files)
+
+
+def _bytes_of(path: Path) -> int:
+    with suppress(OSError):
+        return path.lstat().st_size
+    return 0
 
 
 def is_disk_full(error: BaseException | None) -> bool:

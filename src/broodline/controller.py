@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ from broodline.model import (
     Pause,
     Progress,
     Resume,
+    Retention,
     Score,
     Study,
     StudyState,
@@ -124,6 +125,16 @@ class Controller:
 def study_from(text: str) -> Study:
     """The study that a definition in the store describes. Remembered, because every call needs it and few differ."""
     return definition.parse(json.loads(text), "store")
+
+
+def check_same(records: Transaction, study: Study) -> None:
+    """Refuses to take another study for the one of that name.
+
+    Raises:
+        StudyChanged: The study in the store was defined otherwise.
+    """
+    if differences := definition.changed(study_from(records.definition()), study):
+        raise StudyChanged(f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences))
 
 
 class _Turn:
@@ -262,9 +273,18 @@ class _Turn:
     def redefine(self, study: Study, text: str) -> None:
         if text != self._tx.definition():
             self._tx.redefine(text)
+        if study.checkpoints != self.study.checkpoints:
+            self._keep_what_is_there(study.checkpoints)
         self._progress = self._progress.evolve(state=StudyState.ACTIVE, reason=None, failures=0)
         if not self._tx.any_running():  # it was resting, for however short a time
             self._progress = self._progress.evolve(elapsed=self._saved.elapsed)
+
+    def _keep_what_is_there(self, retention: Retention) -> None:
+        """Keeps for good, from now on, what new rules keep; what older ones kept stays until `broodline gc` is asked to look."""
+        for checkpoint in self._tx.checkpoints():
+            trial = self._trial(checkpoint.trial)
+            if keeps_for_good(retention, trial):
+                self._tx.update(trial.evolve(kept=True))
 
     def end(self, state: StudyState, reason: str) -> None:
         self._progress = self._progress.evolve(state=state, reason=reason)
@@ -377,7 +397,7 @@ class _Turn:
         return trial
 
 
-def sweep(transaction: Transaction, checkpoints: Iterable[Checkpoint], best: Iterable[Trial]) -> list[str]:
+def sweep(transaction: Transaction, checkpoints: Collection[Checkpoint], best: Iterable[Trial]) -> list[str]:
     """Takes the checkpoints that are not needed out of the store, and returns their paths for removal from the disk.
 
     In this order: a checkpoint that is removed too late costs space, one that is removed too early costs a lineage.

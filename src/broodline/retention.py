@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from enum import StrEnum
 
 from broodline.model import Checkpoint, Retention, Trial
 
 _LAST = 2  # an opponent is drawn from the last two completed trials of a member
+
+
+class Need(StrEnum):
+    """What a checkpoint is needed for."""
+
+    IN_USE = "in use"  # a pending or running trial starts from it
+    RECENT = "recent"  # its trial is an opponent, or an initiator, to come
+    BEST = "best"  # its trial is one of the fittest
+    KEPT = "kept"  # the user asked for it to outlive its use
 
 
 def keeps_for_good(retention: Retention, trial: Trial) -> bool:
@@ -16,18 +26,36 @@ def keeps_for_good(retention: Retention, trial: Trial) -> bool:
     return retention.keep_all or on_the_grid or passes_a_mark
 
 
-def unneeded(checkpoints: Iterable[Checkpoint], best: Collection[int]) -> list[Checkpoint]:
-    """Returns the checkpoints that nothing can read any more.
+def needs(
+    checkpoints: Iterable[Checkpoint], *, best: Collection[int], kept: Collection[int] = (), goes_on: bool = True
+) -> dict[int, tuple[Need, ...]]:
+    """Returns what each checkpoint is needed for, by the number of its trial; nothing where nobody can read it any more.
 
     Args:
         checkpoints: All of the members concerned.
         best: Numbers of the fittest trials, as many as the user keeps.
+        kept: Numbers of those that the user keeps for good.
+        goes_on: The study may yet make children: without them nobody needs the last two of a member.
     """
-    by_member: dict[int, list[Checkpoint]] = {}
-    for checkpoint in sorted(checkpoints, key=lambda each: each.generation):
-        by_member.setdefault(checkpoint.member, []).append(checkpoint)
-    older = [checkpoint for own in by_member.values() for checkpoint in own[:-_LAST]]
-    return [checkpoint for checkpoint in older if not checkpoint.in_use and checkpoint.trial not in best]
+    ordered = sorted(checkpoints, key=lambda each: each.generation)
+    by_member: dict[int, list[int]] = {}
+    for checkpoint in ordered:
+        by_member.setdefault(checkpoint.member, []).append(checkpoint.trial)
+    recent = {trial for own in by_member.values() for trial in own[-_LAST:]} if goes_on else set()
+    used = {checkpoint.trial for checkpoint in ordered if checkpoint.in_use}
+    reasons = {Need.IN_USE: used, Need.RECENT: recent, Need.BEST: best, Need.KEPT: kept}
+    return {each.trial: tuple(need for need, numbers in reasons.items() if each.trial in numbers) for each in ordered}
+
+
+def unneeded(checkpoints: Collection[Checkpoint], best: Collection[int]) -> list[Checkpoint]:
+    """Returns the checkpoints that nothing can read any more.
+
+    Args:
+        checkpoints: All of the members concerned that are not kept for good.
+        best: Numbers of the fittest trials, as many as the user keeps.
+    """
+    needed = needs(checkpoints, best=best)
+    return [checkpoint for checkpoint in checkpoints if not needed[checkpoint.trial]]
 
 
 def is_orphan(trial: Trial | None, attempt: int, checkpoint: str) -> bool:

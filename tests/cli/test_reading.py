@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from contextlib import closing
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from commands import ENVIRONMENT, call, lines_of_json, output, write_study
-from recorded import DOCUMENT, recorded_at
+from recorded import DOCUMENT, Recorded, recorded_at
 
 from broodline import load_schedule
+from broodline.cli import main
+from broodline.model import Measurement
 from broodline.places import Place
 
 ACCURACIES = (0.5, 0.8, 0.6, 0.9, 0.7, 0.7)
@@ -189,3 +192,41 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 141
+
+
+ODD = {"accuracy": 0.5, "loss": math.nan, "norms": {"first": math.inf, "others": [1.0, -math.inf, {"last": math.nan}]}}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status", "trials", "best", "lineage", "schedule", "export", "gc", "run", "stop", "export to a file"],
+)
+def test_what_is_printed_as_json_is_json_whatever_a_program_measured(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(tmp_path, trials=3)
+    place = recorded_at(tmp_path, population=2, workers=1, space=SPACE, budget={"trials": 3})
+    with closing(place.open()) as store:
+        study = Recorded(store)
+        for _ in range(2):
+            trial = study.held("0")
+            measured = [Measurement(step=trial.start + 1, metrics=ODD)]
+            study.controller.report("digits", trial.number, trial.attempt, measured)
+            study.complete(ODD)
+        study.fail("no metric", reported=[Measurement(step=30, metrics={"accuracy": math.nan, "nested": [math.inf]})])
+    to_file = command.partition(" to ")[2] != ""
+    assert main([command.partition(" ")[0], str(path), "--json", *(["-o", str(tmp_path / "out")] if to_file else [])]) == 0
+    printed = (tmp_path / "out").read_text() if to_file else capsys.readouterr().out
+    documents = [printed] if command.startswith("export") else printed.splitlines()
+    read = [json.loads(document, parse_constant=refused) for document in documents]
+    assert read
+    if command in ("trials", "best", "lineage"):
+        assert read[0]["metrics"] == {
+            "accuracy": 0.5,
+            "loss": None,
+            "norms": {"first": None, "others": [1.0, None, {"last": None}]},
+        }
+
+
+def refused(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")

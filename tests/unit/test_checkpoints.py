@@ -8,13 +8,15 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
 
-from broodline.checkpoints import MANIFEST, StudyFiles, is_disk_full
+from broodline.checkpoints import MANIFEST, StudyFiles, is_disk_full, size_of
 from broodline.errors import CheckpointError
-from broodline.model import Trial
+from broodline.model import Trial, TrialState
+from broodline.retention import is_orphan
 
 
 @pytest.fixture
@@ -289,6 +291,48 @@ def test_what_is_removed_is_gone_and_to_remove_it_twice_is_no_error(files: Study
     files._background.shutdown(wait=True)
     assert [path.name for path in files.checkpoints.iterdir()] == ["000013.1"]
     StudyFiles(files.root).verified(other)
+
+
+def test_a_checkpoint_that_is_removed_is_no_longer_a_committed_one_before_its_first_file_goes(files: StudyFiles) -> None:
+    class Dead(Executor):
+        """Takes work, as a process does that dies then."""
+
+        def submit(self, fn: Callable[..., object], /, *_: object, **__: object) -> Future[object]:  # type: ignore[override]
+            return Future()
+
+    checkpoint = saved(files)
+    files._background = Dead()  # type: ignore[assignment]
+    files.remove(checkpoint)
+    assert list(files.checkpoints.iterdir()) == []
+    (left,) = files.leftovers()
+    assert (left.number, left.attempt, left.checkpoint) == (12, 1, "")
+    assert is_orphan(trial().evolve(state=TrialState.COMPLETED), left.attempt, left.checkpoint)
+    files.remove_leftover(left)
+    assert files.leftovers() == []
+    with pytest.raises(CheckpointError):
+        files.verified(checkpoint)
+
+
+def test_what_is_no_directory_of_an_attempt_is_unknown(files: StudyFiles) -> None:
+    saved(files)
+    files.begin(trial(13))
+    (files.checkpoints / "000012.1.mine").mkdir()
+    (files.staging / "notes").write_text("")
+    assert [path.name for path in files.unknown()] == ["000012.1.mine", "notes"]
+
+
+def test_the_size_is_that_of_all_files_below(files: StudyFiles) -> None:
+    path = files.path(saved(files, weights="12345", optimizer__state="678"))
+    assert size_of(path) == 8
+    assert size_of(path / "weights") == 5
+    assert size_of(path / "missing") == 0
+
+
+def test_logs_are_found_with_the_numbers_of_their_trials(files: StudyFiles) -> None:
+    for of in (trial(1), trial(1, 2), trial(12)):
+        files.log(of).write_text("")
+    (files.logs / "notes.log").write_text("")
+    assert sorted(number for number, _ in files.logs_of_attempts()) == [1, 1, 12]
 
 
 def test_leftovers_are_the_directories_of_attempts_and_nothing_else(files: StudyFiles) -> None:

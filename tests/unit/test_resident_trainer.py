@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -319,3 +322,21 @@ def test_importing_the_programs_side_loads_no_database() -> None:
     code = "import sys, broodline.resident; print(*sys.modules)"
     done = subprocess.run([PYTHON, "-c", code], env=SEES_US, check=True, stdout=subprocess.PIPE, text=True)
     assert not {"sqlalchemy", "rich", "subprocess", "asyncio"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_shell_answers_as_the_page_says_also_on_a_descriptor_of_two_digits(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    page = (Path(__file__).parents[2] / "docs" / "programs.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```sh\n(#!/bin/sh\nwhile .*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "train.sh").write_text(text)
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(10)]
+    try:
+        trainer = ResidentTrainer(Train(command=(shell, "train.sh"), resident=True), None, cwd=tmp_path)
+        with closing(trainer):
+            for number in range(2):
+                assert [dict(m.metrics) for m in trained(trainer, tmp_path, number)] == [{"score": 1}]
+    finally:
+        for descriptor in held:
+            os.close(descriptor)

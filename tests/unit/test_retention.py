@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broodline.model import Checkpoint, Retention, Trial, TrialState
-from broodline.retention import is_orphan, keeps_for_good, unneeded
+from broodline.retention import Need, is_orphan, keeps_for_good, needs, unneeded
 
 
 def checkpoint(trial: int, member: int = 0, *, in_use: bool = False) -> Checkpoint:
@@ -51,6 +51,23 @@ def test_as_many_stay_as_are_needed_and_no_more(members: list[int], used: set[in
     left = set(left_after(checkpoints, *best))
     last = {number for number, member in enumerate(members) if members[number + 1 :].count(member) < 2}
     assert left == last | (used | best) & set(range(len(members)))
+
+
+def test_what_a_checkpoint_is_needed_for_is_told_and_it_may_be_several_things() -> None:
+    checkpoints = [checkpoint(0), checkpoint(1), checkpoint(2, in_use=True), checkpoint(3), checkpoint(4)]
+    assert needs(checkpoints, best={2, 3}, kept={0, 4}) == {
+        0: (Need.KEPT,),
+        1: (),
+        2: (Need.IN_USE, Need.BEST),
+        3: (Need.RECENT, Need.BEST),
+        4: (Need.RECENT, Need.KEPT),
+    }
+
+
+def test_a_study_that_is_over_needs_no_recent_ones() -> None:
+    checkpoints = [checkpoint(0), checkpoint(1, in_use=True), checkpoint(2), checkpoint(3), checkpoint(4, 1)]
+    needed = needs(checkpoints, best={2}, kept={4}, goes_on=False)
+    assert [number for number, why in needed.items() if why] == [1, 2, 4]
 
 
 @pytest.mark.parametrize(("generation", "kept"), [(0, True), (1, False), (3, True), (4, False), (6, True)])

@@ -11,7 +11,6 @@ from broodline.cli.chosen import add_choice, chosen_lineage
 from broodline.cli.target import Target, file_of, target_of
 from broodline.cli.training import finished_before, grace_of, tell_end, trainer_of
 from broodline.cli.values import at_least_one
-from broodline.cli.worker import check_same
 from broodline.errors import StudyFailed, WorkerError
 
 if TYPE_CHECKING:
@@ -64,10 +63,10 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial, ...]:
     from broodline.continuation import check_has_checkpoint
-    from broodline.controller import study_from
+    from broodline.controller import check_same
 
     with source.records() as records:
-        check_same(study_from(records.definition()), file.study)
+        check_same(records, file.study)
         lineage = chosen_lineage(records, source, number)
     check_has_checkpoint(lineage[0])
     return lineage

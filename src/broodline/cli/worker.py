@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 
 from broodline.cli.target import Target, add_target, file_of, target_of
 from broodline.cli.training import grace_of, tell_end, trainer_of
-from broodline.errors import StudyChanged
 
 if TYPE_CHECKING:
-    from broodline.model import Study
     from broodline.studyfile import StudyFile
 
 PURPOSE = "Join a study that exists with one more worker, from any process; what it runs comes from its own study file."
@@ -33,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _work(target: Target, file: StudyFile, *, json: bool) -> None:
-    from broodline.controller import Controller, study_from
+    from broodline.controller import Controller, check_same
     from broodline.engines.local import LocalEngine
     from broodline.run import attend, calls_back, interruptible, job_for, raise_if_failed
     from broodline.views.live import quiet, watching
@@ -41,8 +39,8 @@ def _work(target: Target, file: StudyFile, *, json: bool) -> None:
     make_trainer = trainer_of(file)
     name = f"{socket.gethostname()}-{os.getpid()}"
     with closing(target.place.open(create=False)) as store, interruptible():
-        with store.snapshot(file.study.name) as records:
-            check_same(study_from(records.definition()), file.study)
+        with store.transaction(target.name) as records:  # it will write: where it can't, that is told before a process is started
+            check_same(records, file.study)
         with (quiet if json else watching(target.name))(store) as watch:
             engine = LocalEngine(
                 job=job_for(file.study, target.place, make_trainer),
@@ -55,16 +53,3 @@ def _work(target: Target, file: StudyFile, *, json: bool) -> None:
             )
             attend(engine, 1, watch=watch, grace=grace_of(file), called_back=calls_back(store, target.name))
         raise_if_failed(store, target.name)
-
-
-def check_same(stored: Study, study: Study) -> None:
-    """Refuses to train another study of the same name than that in the store.
-
-    Raises:
-        StudyChanged: The study in the store was defined otherwise.
-    """
-    from broodline.definition import changed
-
-    differences = changed(stored, study)
-    if differences:
-        raise StudyChanged(f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences))

@@ -8,8 +8,10 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
@@ -25,6 +27,7 @@ BUSY_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
 _WATCH_SECONDS = 0.005
 _MAGIC = b"SQLite format 3\x00"
+_LOGGED = slice(18, 20)  # in the file's head: 2 if the database is written through a log (WAL), 1 if not
 _NETWORK_FILE_SYSTEMS = frozenset(
     [
         "nfs",
@@ -67,16 +70,19 @@ class SqliteStore:
         self._watcher: sqlite3.Connection | None = None
         if path is not None:
             _check_file(path, create)
-        self._engine = _engine_for(path)
+        # Whoever may read a study may look at it, also where nothing can be written: on a medium, in another's directory.
+        self._read_only = path is not None and path.exists() and not _can_be_written(path)
+        self._engine = _engine_for(path, read_only=self._read_only)
         self._seen = 0
         try:
             with self._errors():
-                _check_version(self._engine, path)
+                _check_version(self._engine, path, read_only=self._read_only)
         except BaseException:
             self.close()
             raise
 
     def create(self, name: str, definition: str) -> bool:
+        self._check_writable()
         row = {"name": name, "definition": definition, **row_of_progress(Progress())}
         with self._errors(), _writing(self._engine) as connection:
             if connection.scalar(sa.select(schema.studies.c.id).where(schema.studies.c.name == name)) is not None:
@@ -90,6 +96,7 @@ class SqliteStore:
 
     @contextmanager
     def transaction(self, study: str) -> Iterator[SqlTransaction]:
+        self._check_writable()
         with self._errors():
             self._seen = self._version()
         with self._errors(), _writing(self._engine) as connection:
@@ -114,8 +121,12 @@ class SqliteStore:
             self._watcher.close()
         self._engine.dispose()
 
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise StoreError(f"{self._path}: can't be written, so this study can only be looked at")
+
     def _version(self) -> int:
-        if self._path is None:
+        if self._path is None or self._read_only:
             return 0
         if self._watcher is None:
             self._watcher = sqlite3.connect(self._path, check_same_thread=False)
@@ -140,15 +151,53 @@ class _Compiler(SQLiteCompiler):
         return text
 
 
-def _engine_for(path: Path | None) -> sa.Engine:
+def _engine_for(path: Path | None, *, read_only: bool) -> sa.Engine:
     options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
-    if path is None:
+    if path is not None and read_only:
+        engine = sa.create_engine("sqlite://", poolclass=StaticPool, creator=partial(_opened_for_reading, path))
+    elif path is None:
         engine = sa.create_engine("sqlite://", poolclass=StaticPool, **options)
     else:
         engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), pool_size=1, max_overflow=8, **options)
     engine.dialect.statement_compiler = _Compiler
-    sa.event.listen(engine, "connect", _configure)
+    sa.event.listen(engine, "connect", _configure_for_reading if read_only else _configure)
     return engine
+
+
+def _opened_for_reading(path: Path) -> sqlite3.Connection:
+    """Opens a database where nothing can be written; what is written elsewhere meanwhile is seen, if it can be.
+
+    SQLite reads such a database if somebody has it open. If nobody has, it would have to make its log, and can't: then all of
+    the database is in its one file, and a copy of that in memory is as good.
+    """
+    connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        return _copied(path)
+    return connection
+
+
+def _copied(path: Path) -> sqlite3.Connection:
+    log = path.with_name(f"{path.name}-wal")
+    before = path.stat().st_mtime_ns
+    content = bytearray(path.read_bytes())
+    if (log.exists() and log.stat().st_size) or path.stat().st_mtime_ns != before:
+        raise StoreError(
+            f"{path}: can't be read in a place that can't be written while there is a log, {log.name}: "
+            "copy both to a place that can be written, and look at it there with --store sqlite:///PATH"
+        )
+    content[_LOGGED] = bytes(2 * [1])  # a database in memory has no log
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    connection.deserialize(bytes(content))
+    return connection
+
+
+def _configure_for_reading(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON")
+    _check_tables(connection)
 
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
@@ -215,10 +264,13 @@ def _executed(raw: sqlite3.Connection, statement: str, *, give_up: bool) -> bool
     return True
 
 
-def _check_version(engine: sa.Engine, path: Path | None) -> None:
+def _check_version(engine: sa.Engine, path: Path | None, *, read_only: bool) -> None:
     """Makes the tables in a new database, adds to an older one what is new, and refuses one that this code does not know."""
     with _reading(engine) as connection:
         found = _version_in(connection)
+    if read_only and (found is None or found < schema.VERSION):
+        what = "is empty" if found is None else f"was written by an older broodline (schema {found}; this one: {schema.VERSION})"
+        raise StoreError(f"{path}: {what}, and can't be written; copy it to a place that can, and name that with --store")
     if found is None or found < schema.VERSION:
         with _writing(engine) as connection:
             found = _version_in(connection)  # another process may have been faster
@@ -256,9 +308,11 @@ def _check_file(path: Path, create: bool) -> None:
             raise StoreError(f"{path}: there is no directory {path.parent}")
     elif path.is_dir():
         raise StoreError(f"{path}: is a directory, not a database")
+    elif not os.access(path, os.R_OK):
+        raise StoreError(f"{path}: can't be read: permission denied")
     elif path.stat().st_size and not _starts_like_sqlite(path):
         raise StoreError(f"{path}: is not an SQLite database; name another file with --store")
-    if create and not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
+    if create and not _can_be_written(path):
         raise StoreError(f"{path}: can't be written; name a place that can with --store sqlite:///PATH")
     kind = file_system_of(path.parent)
     if kind in _NETWORK_FILE_SYSTEMS:
@@ -266,6 +320,10 @@ def _check_file(path: Path, create: bool) -> None:
             f"{path}: SQLite is not safe on a network file system ({kind}): several machines would corrupt it. "
             "Put the store on a local disk with --store sqlite:///PATH"
         )
+
+
+def _can_be_written(path: Path) -> bool:
+    return all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists())
 
 
 def _starts_like_sqlite(path: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from broodline.model import Change, Study, Trial
 
+_UNITS = ("kB", "MB", "GB", "TB", "PB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -38,6 +39,18 @@ def span(seconds: float) -> str:
     if whole < _DAY:
         return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE:02d}m"
     return f"{whole // _DAY}d {whole % _DAY // _HOUR:02d}h"
+
+
+def size(count: int) -> str:
+    """So many bytes, in powers of 1000.
+
+    >>> size(999), size(1500), size(50_000_000), size(12_345_678_901)
+    ('999 B', '1.5 kB', '50 MB', '12 GB')
+    """
+    if count < 1000:
+        return f"{count} B"
+    number, unit = next((count / 1000**power, unit) for power, unit in reversed([*enumerate(_UNITS, 1)]) if count >= 1000**power)
+    return f"{number:.1f} {unit}" if number < 9.95 and round(number, 1) % 1 else f"{number:.0f} {unit}"
 
 
 def counted(count: int, noun: str) -> str:
