@@ -17,7 +17,8 @@ import json
 import os
 import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,17 +58,21 @@ class StudyFiles:
     def __init__(self, root: Path, *, checksums: bool = False) -> None:
         self.root, self._checksums = root.absolute(), checksums
         self._background = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
+        self._renames: list[Future[None]] = []
         self.staging, self.checkpoints, self.logs = (self.root / name for name in ("staging", "checkpoints", "logs"))
         self.workers = self.root / "workers"
 
     def prepare(self) -> None:
-        """Makes the directories.
+        """Makes the directories, durably: what will be flushed in them is lost if they are.
 
         Raises:
             OSError: They can't be made or written.
         """
         for directory in (self.staging, self.checkpoints, self.logs):
             directory.mkdir(parents=True, exist_ok=True)
+        for directory in (self.root, self.root.parent, self.root.parent.parent):
+            with suppress(PermissionError):  # one that may be entered and not listed can't be flushed either
+                _flush(directory)
 
     def begin(self, trial: Trial) -> Path:
         """Returns an empty directory for this attempt to save its checkpoint in."""
@@ -98,10 +103,12 @@ class StudyFiles:
         if not files:
             raise CheckpointError("no checkpoint: the program left nothing in the directory that it was to save in")
         self._write_manifest(staged, {path.relative_to(staged).as_posix(): path for path in files})
+        # Were the names that are staged flushed before the last rename is, that checkpoint could be under neither name.
+        wait(self._renames)
         # Side by side, because a disk makes many flushes durable in the time of one.
         list(self._background.map(_flush, [*files, staged / MANIFEST, *directories, self.staging]))
         os.rename(staged, committed)
-        self._background.submit(_flush, self.checkpoints)
+        self._renames = [self._background.submit(_flush, self.checkpoints)]
         return committed.relative_to(self.root).as_posix()
 
     def discard(self, trial: Trial) -> None:
@@ -159,6 +166,10 @@ class StudyFiles:
     def remove_leftover(self, leftover: Leftover) -> None:
         """Removes the directory of an attempt."""
         shutil.rmtree(leftover.path, ignore_errors=True)
+
+    def settle(self, leftover: Leftover) -> None:
+        """Gives a recorded checkpoint its place, if power failed before its rename was durable."""
+        self._finish_rename(self.path(leftover.checkpoint))
 
     def log(self, trial: Trial) -> Path:
         """Where the output of this attempt goes."""

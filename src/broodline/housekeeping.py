@@ -21,10 +21,18 @@ def put_in_order(store: Store, study: str, files: StudyFiles) -> None:
 
 
 def sweep_orphans(store: Store, study: str, files: StudyFiles) -> int:
-    """Removes staged directories and checkpoints that no attempt and no record will ever name; returns how many."""
+    """Removes staged directories and checkpoints that no attempt and no record will ever name; returns how many.
+
+    A checkpoint that is recorded and lies under its staged name, because power failed, gets its place.
+    """
     leftovers = files.leftovers()  # before the records are read: the directories of what is begun meanwhile are no orphans
     with store.snapshot(study) as records:
-        orphans = [left for left in leftovers if is_orphan(records.trial(left.number), left.attempt, left.checkpoint)]
-    for orphan in orphans:
-        files.remove_leftover(orphan)
-    return len(orphans)
+        trials = [records.trial(left.number) for left in leftovers]
+    swept = 0
+    for left, trial in zip(leftovers, trials, strict=True):
+        if is_orphan(trial, left.attempt, left.checkpoint):
+            files.remove_leftover(left)
+            swept += 1
+        elif trial is not None and trial.checkpoint == left.checkpoint:
+            files.settle(left)
+    return swept

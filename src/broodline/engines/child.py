@@ -52,18 +52,25 @@ def main() -> None:
         path, job, asker, devices = pickle.loads(pipe.read(size))
     sys.path[:] = path
     try:
-        worker = _worker(job, asker, devices)
+        worker = worker_for(job, asker, devices)
+        signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
+        threading.Thread(target=_leave_with_parent, daemon=True).start()
+        work(worker, ready=lambda: print(READY, flush=True))
     except Exception as error:
         _give_up(error)
-    signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    print(READY, flush=True)
-    try:
-        with alive(worker.files.workers, asker.session):
-            worker.run()
-        worker.trainer.close()
-    except Exception as error:
-        _give_up(error)
+
+
+def work(worker: Worker, *, ready: Callable[[], None] = lambda: None) -> None:
+    """Works until the study is done, known to be alive meanwhile.
+
+    Args:
+        worker: Who works.
+        ready: Called once the worker has all that it needs.
+    """
+    with alive(worker.files.workers, worker.asker.session):
+        ready()
+        worker.run()
+    worker.trainer.close()
 
 
 def _give_up(error: Exception) -> NoReturn:
@@ -72,7 +79,8 @@ def _give_up(error: Exception) -> NoReturn:
     sys.exit(CANNOT_WORK)
 
 
-def _worker(job: Job, asker: Asker, devices: tuple[str, ...]) -> Worker:
+def worker_for(job: Job, asker: Asker, devices: tuple[str, ...]) -> Worker:
+    """Makes the worker that a job describes."""
     store = open_store(job.store, create=False)
     files = StudyFiles(job.files, checksums=job.checksums)
     make: Callable[[], Trainer] = pickle.loads(job.trainer)
