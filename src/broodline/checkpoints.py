@@ -77,8 +77,8 @@ class StudyFiles:
     def begin(self, trial: Trial) -> Path:
         """Returns an empty directory for this attempt to save its checkpoint in."""
         staged = self.staging / _name(trial)
-        if staged.exists():
-            shutil.rmtree(staged)
+        if os.path.lexists(staged):
+            _remove(staged)
         staged.mkdir()
         return staged
 
@@ -93,12 +93,14 @@ class StudyFiles:
             The checkpoint's path, relative to the study's directory.
 
         Raises:
-            CheckpointError: Nothing was saved, or a link leads out of the directory.
+            CheckpointError: Nothing was saved, a link leads out of the directory, or something else is in its place.
             OSError: The disk is full or broken; nothing is committed.
         """
         staged, committed = self.staging / _name(trial), self.checkpoints / _name(trial)
         if committed.exists():  # told twice: the first rename went through
             return committed.relative_to(self.root).as_posix()
+        if staged.is_symlink():
+            raise CheckpointError("no checkpoint: the program put a link in the place of the directory that it was to save in")
         files, directories = _walk(staged)
         if not files:
             raise CheckpointError("no checkpoint: the program left nothing in the directory that it was to save in")
@@ -113,7 +115,7 @@ class StudyFiles:
 
     def discard(self, trial: Trial) -> None:
         """Removes what an attempt has staged."""
-        shutil.rmtree(self.staging / _name(trial), ignore_errors=True)
+        _remove(self.staging / _name(trial))
 
     def path(self, checkpoint: str) -> Path:
         """The directory of a committed checkpoint.
@@ -165,7 +167,7 @@ class StudyFiles:
 
     def remove_leftover(self, leftover: Leftover) -> None:
         """Removes the directory of an attempt."""
-        shutil.rmtree(leftover.path, ignore_errors=True)
+        _remove(leftover.path)
 
     def settle(self, leftover: Leftover) -> None:
         """Gives a recorded checkpoint its place, if power failed before its rename was durable."""
@@ -190,6 +192,15 @@ class StudyFiles:
         (staged / MANIFEST).unlink(missing_ok=True)
         with (staged / MANIFEST).open("x", encoding="utf-8") as file:
             json.dump(manifest, file)
+
+
+def _remove(path: Path) -> None:
+    """Removes what is to be a directory of an attempt; what can't be removed is left to the next sweep."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):  # its program put something else there, or nothing
+        path.unlink()
 
 
 def is_disk_full(error: BaseException | None) -> bool:
