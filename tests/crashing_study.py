@@ -84,7 +84,7 @@ class InOneProcess:
 
 def play(directory: Path) -> None:
     """Runs the study to its end, or goes on with it."""
-    broodline.run.LocalEngine = InOneProcess  # type: ignore[misc, assignment, attr-defined]
+    broodline.run.LocalEngine = InOneProcess  # type: ignore[assignment, attr-defined]
     complete = Controller.complete
 
     def noted(self: Controller, study: str, number: int, attempt: int, *rest: Any) -> Any:
@@ -92,7 +92,7 @@ def play(directory: Path) -> None:
         note("acknowledged", number, attempt)
         return answer
 
-    Controller.complete = noted  # type: ignore[method-assign]
+    Controller.complete = noted  # type: ignore[method-assign, assignment]
     study = Study(
         name=NAME,
         space={"lr": broodline.Float(1e-4, 1.0, log=True), "width": broodline.Int(1, 512)},
@@ -164,7 +164,8 @@ class Stage:
             "point": point,
             "moment": moment,
         }
-        assert self.player.stdin and self.player.stdout
+        assert self.player.stdin is not None
+        assert self.player.stdout is not None
         print(json.dumps(order), file=self.player.stdin, flush=True)
         return int(self.player.stdout.readline())
 
@@ -231,7 +232,10 @@ def recorded(study: Path) -> list[dict[str, Any]]:
         check_invariants(store, NAME)
         with store.snapshot(NAME) as records:
             return [
-                {**{name: getattr(trial, name) for name in _FIELDS}, "metrics": [m.metrics for m in records.measurements(trial.number)]}
+                {
+                    **{name: getattr(trial, name) for name in _FIELDS},
+                    "metrics": [m.metrics for m in records.measurements(trial.number)],
+                }
                 for trial in records.trials()
             ]
 

@@ -1,7 +1,7 @@
 """A study is killed before, in the midst of, and after every call by which it changes its directory; nothing is lost.
 
-The points are traced: `crashpoints.c` stands between the process and the C library, so SQLite's own writes are among them. A spread
-sample of them is tried by default, all by `make soak`.
+The points are traced: `crashpoints.c` stands between the process and the C library, so SQLite's own writes are among them.
+A spread sample of them is tried by default, all by `make soak`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ from crashing_study import (
 )
 
 pytestmark = [
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="calls are traced by a library that is preloaded: Linux only"),
-    pytest.mark.skipif(shutil.which("gcc") is None, reason="calls are traced by a library in C, and there is no gcc to compile it"),
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="calls are traced by a library that is preloaded: Linux only"
+    ),
+    pytest.mark.skipif(
+        shutil.which("gcc") is None, reason="calls are traced by a library in C, and there is no gcc to compile it"
+    ),
 ]
 SOME, ALL = 25, None
 SAMPLES = pytest.mark.parametrize(
@@ -102,7 +106,9 @@ def assert_nothing_is_lost(theatre: Stage, study: Path, expected: list[dict[str,
     assert_tidy(study)
 
 
-def crash_everywhere(cases: Sequence[Case], crash: Callable[[Case], Path], theatre: Stage, expected: list[dict[str, Any]]) -> None:
+def crash_everywhere(
+    cases: Sequence[Case], crash: Callable[[Case], Path], theatre: Stage, expected: list[dict[str, Any]]
+) -> None:
     """Crashes at each case, and lets the study go on."""
     for case in cases:
         study = crash(case)
