@@ -19,7 +19,6 @@ from broodline.trainers.measuring import quoted
 from broodline.trainers.oneshot import FOLLOW_SECONDS, check_time
 from broodline.trainers.processes import Process, ending
 
-
 _LONGEST_ANSWER = 16 << 20  # bytes; metrics are numbers: what is longer is no answer, and would fill the memory
 
 

@@ -1,4 +1,4 @@
-"""Which processes descend from a program: those of its session, those with its token, orphans that became ours, and their children.
+"""Which processes descend from a program: those of its session or with its token, orphans that became ours, and their children.
 
 An orphan, whatever it did to hide, becomes a child of the process that started the program, if that has asked for it
 (`adopt_orphans`).
