@@ -40,7 +40,7 @@ pytestmark = [
         shutil.which("gcc") is None, reason="calls are traced by a library in C, and there is no gcc to compile it"
     ),
 ]
-SOME, ALL = 25, None
+SOME, ALL = 20, None
 SAMPLES = pytest.mark.parametrize(
     "sample", [pytest.param(SOME, id="some", marks=pytest.mark.timeout(900)), pytest.param(ALL, id="all", marks=pytest.mark.soak)]
 )
