@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,23 +63,27 @@ class StudyFiles:
     def __init__(self, root: Path, *, checksums: bool = False) -> None:
         self.root, self._checksums = root.absolute(), checksums
         self._background = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
+        self._renames: list[Future[None]] = []
         self.staging, self.checkpoints, self.logs = (self.root / name for name in ("staging", "checkpoints", "logs"))
         self.workers = self.root / "workers"
 
     def prepare(self) -> None:
-        """Makes the directories.
+        """Makes the directories, durably: what will be flushed in them is lost if they are.
 
         Raises:
             OSError: They can't be made or written.
         """
         for directory in (self.staging, self.checkpoints, self.logs):
             directory.mkdir(parents=True, exist_ok=True)
+        for directory in (self.root, self.root.parent, self.root.parent.parent):
+            with suppress(PermissionError):  # one that may be entered and not listed can't be flushed either
+                _flush(directory)
 
     def begin(self, trial: Trial) -> Path:
         """Returns an empty directory for this attempt to save its checkpoint in."""
         staged = self.staging / _name(trial)
-        if staged.exists():
-            shutil.rmtree(staged)
+        if os.path.lexists(staged):
+            _remove(staged)
         staged.mkdir()
         return staged
 
@@ -94,12 +98,14 @@ class StudyFiles:
             The checkpoint's path, relative to the study's directory.
 
         Raises:
-            CheckpointError: Nothing was saved, or a link leads out of the directory.
+            CheckpointError: Nothing was saved, a link leads out of the directory, or something else is in its place.
             OSError: The disk is full or broken; nothing is committed.
         """
         staged, committed = self.staging / _name(trial), self.checkpoints / _name(trial)
         if committed.exists():  # told twice: the first rename went through
             return committed.relative_to(self.root).as_posix()
+        if staged.is_symlink():
+            raise CheckpointError("no checkpoint: the program put a link in the place of the directory that it was to save in")
         files, directories = _walk(staged)
         if not files:
             raise CheckpointError("no checkpoint: the program left nothing in the directory that it was to save in")
@@ -108,16 +114,18 @@ class StudyFiles:
         # Side by side, because a disk makes many flushes durable in the time of one; the checksums are computed meanwhile.
         flushing = [self._background.submit(_flush, path) for path in files]
         self._write_manifest(staged, {path.relative_to(staged).as_posix(): path for path in files})
+        # Were the names that are staged flushed before the last rename is, that checkpoint could be under neither name.
+        wait(self._renames)
         flushing += [self._background.submit(_flush, path) for path in (staged / MANIFEST, *directories, self.staging)]
         for each in flushing:
             each.result()
         os.rename(staged, committed)
-        self._background.submit(_flush, self.checkpoints)
+        self._renames = [self._background.submit(_flush, self.checkpoints)]
         return committed.relative_to(self.root).as_posix()
 
     def discard(self, trial: Trial) -> None:
         """Removes what an attempt has staged."""
-        shutil.rmtree(self.staging / _name(trial), ignore_errors=True)
+        _remove(self.staging / _name(trial))
 
     def path(self, checkpoint: str) -> Path:
         """The directory of a committed checkpoint.
@@ -159,7 +167,7 @@ class StudyFiles:
         leaving = self.staging / (committed.name + _REMOVED)
         with suppress(OSError):
             os.rename(committed, leaving)
-        self._background.submit(shutil.rmtree, leaving, ignore_errors=True)
+        self._background.submit(_remove, leaving)
 
     def leftovers(self) -> list[Leftover]:
         """All directories of attempts that there are, staged and committed."""
@@ -186,7 +194,11 @@ class StudyFiles:
 
     def remove_leftover(self, leftover: Leftover) -> None:
         """Removes the directory of an attempt."""
-        shutil.rmtree(leftover.path, ignore_errors=True)
+        _remove(leftover.path)
+
+    def settle(self, leftover: Leftover) -> None:
+        """Gives a recorded checkpoint its place, if power failed before its rename was durable."""
+        self._finish_rename(self.path(leftover.checkpoint))
 
     def log(self, trial: Trial) -> Path:
         """Where the output of this attempt goes."""
@@ -217,6 +229,15 @@ def _bytes_of(path: Path) -> int:
     with suppress(OSError):
         return path.lstat().st_size
     return 0
+
+
+def _remove(path: Path) -> None:
+    """Removes what is to be a directory of an attempt; what can't be removed is left to the next sweep."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):  # its program put something else there, or nothing
+        path.unlink()
 
 
 def is_disk_full(error: BaseException | None) -> bool:

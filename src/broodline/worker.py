@@ -75,6 +75,11 @@ class Worker:
         """Makes the worker go as soon as it can: its trial is given back."""
         self._leaving = True
 
+    @property
+    def leaving(self) -> bool:
+        """True once it was told to leave."""
+        return self._leaving
+
     def interrupt(self) -> None:
         """The same, from a signal handler of the thread that works: training is interrupted."""
         already = self._leaving

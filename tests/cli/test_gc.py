@@ -18,7 +18,7 @@ from commands import call, lines_of_json, output
 from living import begun, running, trials_of, wait_for, write_study
 from recorded import Recorded, recorded
 
-from broodline.housekeeping import Wish, clear
+from broodline.clearing import Wish, clear
 from broodline.model import Measurement, Retention
 from broodline.places import Place
 from broodline.stores import Store, Transaction

@@ -70,3 +70,12 @@ def test_a_trial_that_another_worker_begins_meanwhile_keeps_its_directory(store:
     files.prepare()
     assert sweep_orphans(store, STUDY.name, files) == 0
     assert (files.staging / "000000.1" / "weights").exists()
+
+
+def test_a_recorded_checkpoint_whose_rename_power_undid_gets_its_place(store: Store, tmp_path: Path) -> None:
+    files = files_in(tmp_path)
+    complete(store, files, begin_trial(store, files))
+    (files.checkpoints / "000000.1").rename(files.staging / "000000.1")
+    assert sweep_orphans(store, STUDY.name, files) == 0
+    assert (files.verified("checkpoints/000000.1") / "weights").read_text() == "1"
+    assert list(files.staging.iterdir()) == []

@@ -89,6 +89,24 @@ def test_a_trial_that_kills_every_worker_has_failed_and_the_study_goes_on(tmp_pa
     assert [told[number][0] for number in (0, 3, 4, 5, 6, 7)] == ["completed"] * 6
 
 
+def test_workers_that_die_again_and_again_with_nothing_done_are_replaced_ever_more_slowly(tmp_path: Path) -> None:
+    study = write_study(tmp_path, workers=2, budget="trials = 1")
+    locks = tmp_path / "broodline.files" / "digits" / "workers"
+    with running("run", study, cwd=tmp_path) as run:
+        wait_for(lambda: len(begun(tmp_path)) == 1)
+        for kills, told in enumerate(
+            ("", "that is 2 in a row: the next starts in 0.25 s", "3 in a row: the next starts in 0.5 s")
+        ):
+            wait_for(lambda before=kills: len(os.listdir(locks)) == 2 + before, "another worker")  # type: ignore[misc]
+            (idle,) = [worker for worker in run.workers if not worker.children()]
+            idle.kill()
+            wait_for(lambda before=kills: run.said.count("before it had trained anything") == before + 1)  # type: ignore[misc]
+            assert told in run.said
+        (tmp_path / "go").touch()
+        assert run.end() == 0
+    assert attempts(study) == [("completed", 1)]
+
+
 def test_workers_whose_run_was_killed_leave_and_the_next_run_goes_on(tmp_path: Path) -> None:
     study = write_study(tmp_path, workers=2, budget="trials = 8")
     with running("run", study, cwd=tmp_path, FREE="3") as run:

@@ -34,12 +34,14 @@ def content(directory: Path) -> dict[str, bytes | None]:
 
 
 @contextmanager
-def mounted(directory: Path, size: int = 64 * MIB) -> Iterator[Path]:
-    """A file system of its own at a directory."""
+def mounted(directory: Path, size: int = 64 * MIB, files: int = 1000) -> Iterator[Path]:
+    """A file system of its own at a directory, for so many bytes and files."""
     directory.mkdir(parents=True, exist_ok=True)
     if os.geteuid() or shutil.which("mount") is None:
         pytest.skip("only root can mount a file system")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", directory], capture_output=True, text=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},nr_inodes={files}", "tmpfs", directory], capture_output=True, text=True
+    )
     if done.returncode:
         pytest.skip(f"a file system can't be mounted here: {done.stderr.strip()}")
     try:
@@ -324,6 +326,34 @@ def test_a_study_that_can_not_even_begin_on_a_full_disk_says_so(tmp_path: Path) 
         assert_refused(done.stderr, "full")
         (disk / "filler").unlink()
         assert call("run", study).returncode == 0
+
+
+def test_a_worker_that_can_not_even_take_its_lock_on_a_full_disk_waits_for_room(tmp_path: Path) -> None:
+    study = write_study(tmp_path, trainer=TRAINER, budget="trials = 2")
+    with mounted(tmp_path / "broodline.files", files=100) as disk:
+        assert call("run", study).returncode == 0
+        write_study(tmp_path, trainer=TRAINER, budget="trials = 4")
+        fillers = take_all_files(disk)
+        with running("run", study, cwd=tmp_path) as run:
+            wait_for(lambda: "the disk is full; work begins when there is room" in run.said)
+            assert run.popen.poll() is None
+            for filler in fillers:
+                filler.unlink()
+            assert run.end() == 0, run.said
+            assert "died" not in run.said
+    assert [(trial["state"], trial["attempt"]) for trial in trials_of(study)] == [("completed", 1)] * 4
+
+
+def take_all_files(directory: Path) -> list[Path]:
+    """Makes files until a file system has no more to give; returns them."""
+    made = []
+    with suppress(OSError):
+        for number in range(100_000):
+            (directory / f"filler-{number}").touch()
+            made.append(directory / f"filler-{number}")
+    with pytest.raises(OSError, match="No space left"):
+        (directory / "one more").touch()
+    return made
 
 
 # Stores that are in use, newer, or something else

@@ -372,3 +372,44 @@ def test_directories_are_made_once_and_belong_to_the_user(files: StudyFiles) -> 
     files.prepare()
     assert all(stat.S_ISDIR(path.stat().st_mode) for path in (files.staging, files.checkpoints, files.logs))
     assert files.log(trial(3, 2)) == files.logs / "000003.2.log"
+
+
+# What stands where a directory was
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a link elsewhere", "a link to nowhere"])
+def test_a_link_in_the_place_of_the_staging_directory_is_refused_and_swept(
+    files: StudyFiles, tmp_path: Path, there: bool
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    if there:
+        elsewhere.mkdir()
+        (elsewhere / "weights").write_text("mine")
+    files.begin(trial()).rmdir()
+    staged = files.staging / "000012.1"
+    staged.symlink_to(elsewhere)
+    with pytest.raises(CheckpointError, match="no checkpoint: the program put a link in the place"):
+        files.commit(trial())
+    files.discard(trial())
+    assert not os.path.lexists(staged)
+    assert not there or os.listdir(elsewhere) == ["weights"]
+
+
+def test_an_attempt_that_begins_again_finds_its_directory_empty_whatever_stood_there(files: StudyFiles) -> None:
+    files.begin(trial()).rmdir()
+    (files.staging / "000012.1").symlink_to("nowhere")
+    assert list(files.begin(trial()).iterdir()) == []
+    assert not (files.staging / "000012.1").is_symlink()
+
+
+def test_the_directories_of_a_study_are_flushed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    StudyFiles(tmp_path / "files" / "study").prepare()
+    assert flushed == [str(tmp_path / "files" / "study"), str(tmp_path / "files"), str(tmp_path)]

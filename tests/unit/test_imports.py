@@ -24,7 +24,7 @@ ROWS = (
     ("trainers", "running", "resident", "worker", "loop"),
     ("engines",),
     ("views", "results", "adapters"),
-    ("housekeeping", "continuation", "run", "api", "check", "cli", "testing", "__main__", "__init__"),
+    ("housekeeping", "clearing", "continuation", "run", "api", "check", "cli", "testing", "__main__", "__init__"),
 )
 PURE = {*ROWS[0], *ROWS[1]}
 IMPURE = {

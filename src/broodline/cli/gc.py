@@ -12,7 +12,7 @@ from broodline.cli.values import at_least_one
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from broodline.housekeeping import Stock
+    from broodline.clearing import Stock
     from broodline.model import Retention
     from broodline.stores import Store
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Clears away what nothing needs."""
-    from broodline.housekeeping import Wish, clear
+    from broodline.clearing import Wish, clear
     from broodline.views.records import to_json
     from broodline.views.tables import console
 

@@ -7,23 +7,26 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from broodline.checkpoints import StudyFiles
+from broodline.checkpoints import StudyFiles, is_disk_full
 from broodline.client import Asker
 from broodline.controller import Controller
 from broodline.errors import BroodlineError
 from broodline.lifelines import alive
+from broodline.model import Measurement
 from broodline.stores import open_store
-from broodline.trainers import Trainer
-from broodline.worker import Worker
+from broodline.trainers import Assignment, Trainer
+from broodline.worker import FIRST_WAIT, LONGEST_WAIT, Worker
 
 CANNOT_WORK = 70  # EX_SOFTWARE of sysexits.h: an error of ours, not of a trial; another worker would not fare better
 READY = "broodline: ready"
+AT_WORK = "broodline: at work"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,40 +54,76 @@ def main() -> None:
     with os.fdopen(os.dup(0), "rb") as pipe:
         path, job, asker, devices = pickle.loads(pipe.read(size))
     sys.path[:] = path
+    say = _voice()
     try:
-        worker = _worker(job, asker, devices)
+        worker = worker_for(job, asker, devices, say)
+        signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
+        threading.Thread(target=_leave_with_parent, daemon=True).start()
+        say(READY)
+        work(worker)
     except Exception as error:
-        _give_up(error)
-    signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    print(READY, flush=True)
-    try:
-        with alive(worker.files.workers, asker.session):
-            worker.run()
-        worker.trainer.close()
-    except Exception as error:
-        _give_up(error)
+        say(str(error) if isinstance(error, BroodlineError) else "".join(traceback.format_exception(error)))
+        sys.exit(CANNOT_WORK)
 
 
-def _give_up(error: Exception) -> NoReturn:
-    told = str(error) if isinstance(error, BroodlineError) else "".join(traceback.format_exception(error))
-    print(told, flush=True)
-    sys.exit(CANNOT_WORK)
-
-
-def _worker(job: Job, asker: Asker, devices: tuple[str, ...]) -> Worker:
+def worker_for(job: Job, asker: Asker, devices: tuple[str, ...], say: Callable[[str], None] = print) -> Worker:
+    """Makes the worker that a job describes."""
     store = open_store(job.store, create=False)
     files = StudyFiles(job.files, checksums=job.checksums)
     make: Callable[[], Trainer] = pickle.loads(job.trainer)
-    return Worker(
-        client=Controller(store),
-        study=job.study,
-        asker=asker,
-        files=files,
-        trainer=make(),
-        devices=devices,
-        say=lambda line: print(line, flush=True),
-    )
+    trainer = _Announcing(make(), say)
+    return Worker(client=Controller(store), study=job.study, asker=asker, files=files, trainer=trainer, devices=devices, say=say)
+
+
+def work(worker: Worker) -> None:
+    """Works until the study is done, known to be alive meanwhile."""
+    with ExitStack() as life:
+        seconds = FIRST_WAIT
+        while not worker.leaving:
+            try:
+                life.enter_context(alive(worker.files.workers, worker.asker.session))
+                break
+            except OSError as error:
+                if not is_disk_full(error):
+                    raise
+            if seconds == FIRST_WAIT:
+                worker.say(f"{worker.files.workers}: the disk is full; work begins when there is room")
+            time.sleep(seconds)
+            seconds = min(2 * seconds, LONGEST_WAIT)
+        worker.run()
+    worker.trainer.close()
+
+
+class _Announcing:
+    """A trainer that tells the engine of its first trial: its worker works.
+
+    Args:
+        trainer: Trains.
+        say: Tells.
+    """
+
+    def __init__(self, trainer: Trainer, say: Callable[[str], None]) -> None:
+        self._trainer, self._say, self._at_work = trainer, say, False
+        self.close = trainer.close
+
+    def train(self, assignment: Assignment) -> list[Measurement]:
+        if not self._at_work:
+            self._at_work = True
+            self._say(AT_WORK)
+        return self._trainer.train(assignment)
+
+
+def _voice() -> Callable[[str], None]:
+    """What tells the engine something, whatever a function does to its standard output."""
+    out = os.dup(1)
+
+    def say(line: str) -> None:
+        told = f"{line}\n".encode(errors="replace")
+        with suppress(BrokenPipeError):  # the engine is gone, and this process is about to be
+            while told:
+                told = told[os.write(out, told) :]
+
+    return say
 
 
 def _leave_with_parent() -> None:

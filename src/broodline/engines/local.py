@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broodline.client import Asker, Client
-from broodline.engines.child import CANNOT_WORK, READY, Job
+from broodline.engines.child import AT_WORK, CANNOT_WORK, READY, Job
 from broodline.errors import StoreUnavailable, WorkerError
 from broodline.trainers.family import kill_all_of
 from broodline.trainers.processes import ending
@@ -33,6 +33,7 @@ _HOME = str(Path(__file__).resolve().parents[2])
 _START = f"import sys; sys.path.append({_HOME!r}); from broodline.engines.child import main; main()"
 _RENEWALS = 3  # a lease: one that is missed does no harm
 _FALSE_STARTS = 3
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # seconds before a worker is replaced that died without having trained anything
 _REMEMBERED = 40  # lines that a worker said, for the error that it may end with
 
 
@@ -44,6 +45,7 @@ class _Process:
     asker: Asker
     popen: subprocess.Popen[bytes]
     ready: bool = False
+    at_work: bool = False
     tail: bytes = b""
     heard: list[str] = field(default_factory=list)
 
@@ -72,6 +74,8 @@ class LocalEngine:
     _processes: dict[int, _Process] = field(default_factory=dict, init=False)
     _workers: int = field(default=0, init=False)
     _false_starts: int = field(default=0, init=False)
+    _idle_deaths: int = field(default=0, init=False)
+    _due: dict[int, float] = field(default_factory=dict, init=False)
     _renewed: float = field(default=0.0, init=False)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector, init=False)
 
@@ -82,17 +86,21 @@ class LocalEngine:
             self._spawn(place)
 
     def alive(self) -> int:
-        return len(self._processes)
+        return len(self._processes) + len(self._due)
 
     def attend(self, seconds: float) -> None:
         self._listen(seconds)
         for process in list(self._processes.values()):
             if process.popen.poll() is not None:
                 self._bury(process)
+        for place in [place for place, at in self._due.items() if at <= time.monotonic()]:
+            del self._due[place]
+            self._spawn(place)
         if time.monotonic() - self._renewed >= self.lease / _RENEWALS:
             self._renew()
 
     def stop(self, grace: float) -> None:
+        self._due.clear()
         for process in self._processes.values():
             process.popen.send_signal(signal.SIGTERM)
         until = time.monotonic() + grace
@@ -150,6 +158,9 @@ class LocalEngine:
     def _pass_on(self, process: _Process, line: str) -> None:
         if not process.ready and line == READY:
             process.ready = True
+        elif process.ready and not process.at_work and line == AT_WORK:
+            process.at_work = True
+            self._idle_deaths = 0
         elif not process.ready:
             process.heard.append(line)  # it may be on its way to an error: that is told once, whole
         elif line:
@@ -170,13 +181,24 @@ class LocalEngine:
         kill_all_of(process.asker.session)  # what it had started would go on without it
         if status == CANNOT_WORK:
             raise WorkerError("workers can't work:\n" + "\n".join(process.heard))
-        self.say(f"worker {process.asker.worker} died ({ending(status)}); its trial is given out again")
         self._false_starts = 0 if process.ready else self._false_starts + 1
         if self._false_starts >= _FALSE_STARTS:
             told = "\n".join([ending(status), *process.heard[-20:]])
             raise WorkerError(f"{_FALSE_STARTS} workers in a row died while they started: {told}")
         self._give_up(process)
-        self._spawn(process.place)
+        self._replace(process, ending(status))
+
+    def _replace(self, process: _Process, death: str) -> None:
+        """Starts another worker in a place: at once, or after a pause if workers die again and again with nothing done."""
+        if process.at_work:
+            self.say(f"worker {process.asker.worker} died ({death}); its trial is given out again")
+            self._spawn(process.place)
+            return
+        self._idle_deaths += 1
+        pause = 0.0 if self._idle_deaths == 1 else min(_FIRST_PAUSE * 2 ** (self._idle_deaths - 2), _LONGEST_PAUSE)
+        times = "" if self._idle_deaths == 1 else f"; that is {self._idle_deaths} in a row: the next starts in {pause:g} s"
+        self.say(f"worker {process.asker.worker} died ({death}) before it had trained anything{times}")
+        self._due[process.place] = time.monotonic() + pause
 
     def _give_up(self, process: _Process) -> None:
         # Should the store not answer, its successor asks under the same name: that tells as much.

@@ -19,6 +19,8 @@ from broodline.trainers.measuring import quoted
 from broodline.trainers.oneshot import FOLLOW_SECONDS, check_time
 from broodline.trainers.processes import Process, ending
 
+_LONGEST_ANSWER = 16 << 20  # bytes; metrics are numbers: what is longer is no answer, and would fill the memory
+
 
 class Unheard(Exception):
     """The program had ended before it heard the request: by its own decision after its last answer, or by an accident."""
@@ -67,6 +69,7 @@ class Conversation:
     def idle(self) -> bool:
         """True while the program waits for a request, and has said nothing that it was not asked."""
         self._process.drain()
+        self._process.reap()
         return not (self._process.ended or self._heard or self._closed_by_it)
 
     def ask(self, request: Mapping[str, Any], log: BinaryIO, attend: Callable[[], None]) -> str:
@@ -147,6 +150,9 @@ class Conversation:
     def _hear(self, data: bytes) -> None:
         self._heard += data
         self._closed_by_it = not data
+        if len(self._heard) > _LONGEST_ANSWER:
+            self._heard = b""
+            raise TrialFailed(f"answered with more than {_LONGEST_ANSWER >> 20} MiB")
 
     def _release(self) -> None:
         if self._answers is not None:

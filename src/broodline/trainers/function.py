@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
@@ -53,7 +54,7 @@ class FunctionTrainer:
 
     def _call(self, trial: RunningTrial, assignment: Assignment) -> Mapping[str, Any] | None:
         try:
-            with captured(assignment.log) if self._capture else nullcontext():
+            with captured(assignment.log) if self._capture else nullcontext(), _in_its_place():
                 returned = self._function(trial)
         except (Stopped, LeaseLost, Preempted, KeyboardInterrupt):
             raise
@@ -75,3 +76,14 @@ class FunctionTrainer:
         own = error.__traceback__.tb_next if error.__traceback__ else None  # the first frame is ours
         trace = "".join(traceback.format_exception(type(error), error, own)).rstrip()
         return TrialFailed(told(error), "\n".join(filter(None, (printed, trace))))
+
+
+@contextmanager
+def _in_its_place() -> Iterator[None]:
+    """Comes back to the folder that this process works in, wherever a function goes: the next trial begins there too."""
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)

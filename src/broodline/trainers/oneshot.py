@@ -141,7 +141,7 @@ def evaluated(program: OneShot, assignment: Assignment, told: Facts, log: Binary
     Raises:
         TrialFailed: There is no checkpoint to measure, or the program failed.
     """
-    if not any(assignment.save.iterdir()):
+    if not (assignment.save.is_dir() and any(assignment.save.iterdir())):
         raise TrialFailed("no checkpoint: the program left nothing in the directory that it was to save in")
     try:
         facts = for_evaluation(told, checkpoint=assignment.save, step=step)

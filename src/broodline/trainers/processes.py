@@ -20,12 +20,13 @@ from types import TracebackType
 from typing import IO, Self
 
 from broodline.errors import TrialFailed
-from broodline.trainers.family import TOKEN, Family, family, kill
+from broodline.trainers.family import TOKEN, Family, adopt_orphans, birth, family, kill, reap_orphans
 
 _CHUNK = 65536
 _HANGING = 5.0  # seconds after which what SIGKILL did not end hangs in the kernel
 _LOOK = 0.02  # seconds between two looks where the end of a process can't be waited for
 _PAUSES = (0.001, 0.05)
+_STARTED: set[int] = set()  # the programs of this process that have not been let go
 
 
 class Process:
@@ -35,11 +36,14 @@ class Process:
 
     Args:
         grace: Seconds between asking the program to end and killing it.
-        owner: Begins the token by which its descendants are known, so that those of one owner can be found.
+        owner: Begins the token by which its descendants are known, so that those of one owner can be found. A program with an
+            owner has its orphans adopted by this process, so that none can hide.
     """
 
     def __init__(self, *, grace: float, owner: str | None = None) -> None:
         self._grace, self._token = grace, f"{owner or ''}.{secrets.token_hex(8)}"
+        self._adopts = owner is not None and adopt_orphans()
+        self._born: int | None = None
         self._popen: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
         self._started = 0.0
@@ -87,6 +91,9 @@ class Process:
             )
         except (OSError, ValueError) as error:
             raise TrialFailed(_why_not_started(command[0], cwd, error)) from error
+        _STARTED.add(self._popen.pid)
+        if self._adopts:
+            self._born = birth(self._popen.pid)
         self._watch_end(self._popen.pid)
 
     @property
@@ -208,10 +215,18 @@ class Process:
         self._wait_until(until)
         if self.ended and self._popen is not None:
             self._popen.wait()
+            _STARTED.discard(self._popen.pid)
+        self.reap()
+
+    def reap(self) -> None:
+        """Lets orphans of programs go that have ended by themselves."""
+        if self._adopts:
+            reap_orphans(_STARTED)
 
     def _family(self) -> Family:
         root = self._popen.pid if self._popen else None
-        self._known = family(root, self._token, started=self._started, known=self._known)
+        others = _STARTED - {root}
+        self._known = family(root, self._token, started=self._started, known=self._known, born=self._born, others=others)
         return self._known
 
     def _groups(self) -> set[int]:

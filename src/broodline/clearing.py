@@ -1,0 +1,214 @@
+"""Clearing the disk when somebody asks for room: what a study has there, what for, and what goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from broodline import definition
+from broodline.checkpoints import Leftover, StudyFiles, size_of
+from broodline.controller import study_from
+from broodline.errors import UsageError
+from broodline.model import Checkpoint, Retention, Study, Trial, TrialState
+from broodline.retention import Need, is_orphan, keeps_for_good, needs
+from broodline.stores import Store, Transaction
+from broodline.views.overview import Standing, read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What somebody who asks for room wants.
+
+    Args:
+        retention: Which checkpoints outlive their use, from now on; None: as the store says.
+        only_best: The study will not go on: keep the checkpoints of so many of the fittest trials, and those kept for good.
+        logs: Remove the logs of the trials that completed or were stopped.
+        dry: Remove nothing, only look.
+    """
+
+    retention: Retention | None = None
+    only_best: int | None = None
+    logs: bool = False
+    dry: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A checkpoint that the records name.
+
+    Args:
+        trial: The number of its trial.
+        checkpoint: Its path, relative to the study's files.
+        bytes: How large it is; None where it is missing on the disk.
+        needs: What it is needed for; nothing: it goes.
+    """
+
+    trial: int
+    checkpoint: str
+    bytes: int | None
+    needs: tuple[Need, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pile:
+    """Other files of one kind.
+
+    Args:
+        kind: What they are.
+        count, bytes: How many, and how large in all.
+        goes: Whether they are removed.
+    """
+
+    kind: str
+    count: int
+    bytes: int
+    goes: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """What a study had on the disk before it was cleared, and what of it goes.
+
+    Args:
+        retention: The rules that it was judged by.
+        held: The checkpoints, by number.
+        piles: Everything else.
+    """
+
+    retention: Retention
+    held: tuple[Held, ...]
+    piles: tuple[Pile, ...]
+
+    @property
+    def freed(self) -> int:
+        """The bytes of what goes."""
+        return sum(each.bytes or 0 for each in self.held if not each.needs) + sum(each.bytes for each in self.piles if each.goes)
+
+
+def clear(store: Store, study: str, files: StudyFiles, wish: Wish) -> Stock:
+    """Removes what nothing needs; workers may be at work meanwhile.
+
+    Raises:
+        UsageError: Only the best are to stay, and the study may go on.
+    """
+    leftovers = files.leftovers()  # before the records are read: the directories of what is begun meanwhile are no orphans
+    logs = list(files.logs_of_attempts())
+    with store.snapshot(study) as records:  # the one look at all trials is not taken in the way of the workers
+        held, done = _looked_through(records)
+    opened: AbstractContextManager[Transaction] = store.snapshot(study) if wish.dry else store.transaction(study)
+    with opened as records:
+        defined = study_from(records.definition())
+        if wish.only_best is not None:
+            _check_over(records, defined)
+        retention = wish.retention or defined.checkpoints
+        judged = _judged(records, held, retention, wish.only_best)
+        orphans = _orphans(records, leftovers)  # before anything is taken out of the records
+        if not wish.dry:
+            _record(records, replace(defined, checkpoints=retention), judged)
+    spent = [path for number, path in logs if wish.logs and number in done]
+    stock = Stock(
+        retention=retention,
+        held=tuple(_held(files, trial, why) for trial, why in judged),
+        piles=_piles(files, leftovers, orphans, {trial.checkpoint for trial, _ in judged}, logs, spent),
+    )
+    if not wish.dry:
+        _remove(files, stock, orphans, spent)
+    return stock
+
+
+def _looked_through(records: Transaction) -> tuple[set[int], set[int]]:
+    """The trials that have a checkpoint, and those whose logs nobody will ask for."""
+    held, done = set(), set()
+    for trial in records.trials():
+        if trial.checkpoint is not None:
+            held.add(trial.number)
+        if trial.state in (TrialState.COMPLETED, TrialState.STOPPED):
+            done.add(trial.number)
+    return held, done
+
+
+def _check_over(records: Transaction, study: Study) -> None:
+    standing = read(records).standing
+    if standing not in (Standing.DONE, Standing.STOPPED, Standing.FAILED) or records.any_running():
+        raise UsageError(
+            f"study '{study.name}' is {standing}, and what it would go on from must stay: `broodline stop` ends it, "
+            "or let it spend its budget; without --keep-best only what nothing needs is removed"
+        )
+
+
+def _judged(
+    records: Transaction, numbers: Collection[int], retention: Retention, only_best: int | None
+) -> list[tuple[Trial, tuple[Need, ...]]]:
+    """The trials that have a checkpoint now, by number, and what each is needed for."""
+    recent = {checkpoint.trial for checkpoint in records.checkpoints()}
+    found = [trial for number in sorted({*numbers, *recent}) if (trial := records.trial(number)) and trial.checkpoint]
+    parents = {trial.parent for trial in records.unfinished()}
+    why = needs(
+        [_checkpoint(trial, in_use=trial.number in parents) for trial in found],
+        best={trial.number for trial in records.best(only_best or retention.keep_best)},
+        kept={trial.number for trial in found if keeps_for_good(retention, trial)},
+        goes_on=only_best is None,
+    )
+    return [(trial, why[trial.number]) for trial in found]
+
+
+def _checkpoint(trial: Trial, *, in_use: bool) -> Checkpoint:
+    assert trial.checkpoint is not None
+    return Checkpoint(trial=trial.number, member=trial.member, generation=trial.generation, path=trial.checkpoint, in_use=in_use)
+
+
+def _record(records: Transaction, study: Study, judged: Iterable[tuple[Trial, tuple[Need, ...]]]) -> None:
+    """Takes what goes out of the store; it goes off the disk later: one removed too late costs space, too early a lineage."""
+    if (text := json.dumps(definition.dump(study))) != records.definition():
+        records.redefine(text)
+    for trial, why in judged:
+        if not why:
+            records.update(trial.evolve(checkpoint=None, kept=False))
+        elif trial.kept is not (Need.KEPT in why):
+            records.update(trial.evolve(kept=Need.KEPT in why))
+
+
+def _orphans(records: Transaction, leftovers: Iterable[Leftover]) -> list[Leftover]:
+    return [left for left in leftovers if is_orphan(records.trial(left.number), left.attempt, left.checkpoint)]
+
+
+def _held(files: StudyFiles, trial: Trial, why: tuple[Need, ...]) -> Held:
+    assert trial.checkpoint is not None
+    path = files.path(trial.checkpoint)
+    return Held(trial=trial.number, checkpoint=trial.checkpoint, bytes=size_of(path) if path.is_dir() else None, needs=why)
+
+
+def _piles(
+    files: StudyFiles,
+    leftovers: Sequence[Leftover],
+    orphans: Sequence[Leftover],
+    recorded: Collection[str | None],
+    logs: Sequence[tuple[int, Path]],
+    spent: Sequence[Path],
+) -> tuple[Pile, ...]:
+    making = [left.path for left in leftovers if left not in orphans and left.checkpoint not in recorded]
+    kept = [path for _, path in logs if path not in set(spent)]
+    return (
+        _pile("left by crashes and by attempts that were superseded", [left.path for left in orphans], goes=True),
+        _pile("of attempts that may yet complete", making),
+        _pile("not from broodline", files.unknown()),
+        _pile("logs", kept),
+        _pile("logs of trials that completed or were stopped", spent, goes=True),
+    )
+
+
+def _pile(kind: str, paths: Collection[Path], *, goes: bool = False) -> Pile:
+    return Pile(kind=kind, count=len(paths), bytes=sum(map(size_of, paths)), goes=goes)
+
+
+def _remove(files: StudyFiles, stock: Stock, orphans: Iterable[Leftover], logs: Iterable[Path]) -> None:
+    for held in stock.held:
+        if not held.needs:
+            files.remove(held.checkpoint)
+    for orphan in orphans:
+        files.remove_leftover(orphan)
+    for path in logs:
+        path.unlink(missing_ok=True)

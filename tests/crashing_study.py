@@ -1,0 +1,325 @@
+"""A small study, played in processes of its own that die where they are told; what is true of it then, and in the end.
+
+As a program, with `crashpoints.c` preloaded, it reads orders as lines of JSON, plays a study in a fork for each, and answers with
+the fork's exit status. Everything of a run is in that one process: what `broodline run` does, and the worker.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import broodline.run
+from broodline.api import Study
+from broodline.client import Asker
+from broodline.controller import Controller
+from broodline.engines import child
+from broodline.model import Budget, Trial
+from broodline.places import Place
+from broodline.stores import Store
+from broodline.testing import check_invariants
+
+NAME, TRIALS, FAILS = "small", 6, 3
+BEFORE, WITHIN, AFTER = 1, 2, 3
+DIARY = "TEST_DIARY"  # the variable that names the trainer's own log, which lies outside of the study
+SOURCE = Path(broodline.__file__).parents[1]
+_FIELDS = (
+    *("number", "member", "generation", "state", "start", "steps", "seed", "params", "changes"),
+    *("parent", "opponent", "initiator", "child", "fitness", "reason", "failures"),
+)
+
+
+def note(*words: object) -> None:
+    """Writes a line of the diary, which a process that dies can't take back."""
+    descriptor = os.open(os.environ[DIARY], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(descriptor, (" ".join(map(str, words)) + "\n").encode())
+    os.close(descriptor)
+
+
+def train(trial: Any) -> dict[str, float]:
+    """The weights are the sum of all learning rates of the lineage."""
+    note("begins", trial.number, trial.attempt)
+    print("training")
+    if trial.number == FAILS:
+        raise ValueError("this one never works")
+    weights = float((trial.restore_from / "deep" / "weights").read_text()) if trial.restore_from else 0.0
+    weights += trial.params["lr"]
+    (trial.save_to / "deep").mkdir()
+    (trial.save_to / "deep" / "weights").write_text(repr(weights))
+    (trial.save_to / "optimizer").write_bytes(bytes(5000))
+    return {"accuracy": weights}
+
+
+class InOneProcess:
+    """An engine whose only worker is the process itself."""
+
+    def __init__(self, *, job: child.Job, **_: object) -> None:
+        self._job = job
+
+    def start(self, _workers: int) -> None:
+        asker = Asker(worker="0", session=uuid.uuid4().hex)
+        worker = child.worker_for(self._job, asker, ())
+        child.work(worker)
+        worker.files._background.shutdown()  # as a worker's process does when it ends
+
+    def alive(self) -> int:
+        return 0
+
+    def attend(self, seconds: float) -> None: ...
+
+    def stop(self, grace: float) -> None: ...
+
+
+def play(directory: Path) -> None:
+    """Runs the study to its end, or goes on with it."""
+    broodline.run.LocalEngine = InOneProcess  # type: ignore[assignment, attr-defined]
+    complete = Controller.complete
+
+    def noted(self: Controller, study: str, number: int, attempt: int, *rest: Any) -> Any:
+        answer = complete(self, study, number, attempt, *rest)
+        note("acknowledged", number, attempt)
+        return answer
+
+    Controller.complete = noted  # type: ignore[method-assign, assignment]
+    study = Study(
+        name=NAME,
+        space={"lr": broodline.Float(1e-4, 1.0, log=True), "width": broodline.Int(1, 512)},
+        objective={"accuracy": "maximize"},
+        trial_steps=10,
+        population=2,
+        store=f"sqlite:///{directory / 'broodline.db'}",
+    )
+    study.run(train, budget=Budget(trials=TRIALS), show=False)
+
+
+def obey() -> None:
+    """Plays as it is ordered, order by order."""
+    library = ctypes.CDLL(None)
+    library.crash_arm.argtypes = [*[ctypes.c_char_p] * 4, ctypes.c_int]
+    while line := sys.stdin.readline():
+        order = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            os.dup2(2, 1)  # answers are the parent's
+            os.environ[DIARY] = order["diary"]
+            texts = [value and value.encode() for value in (order["study"], order["trace"], order["flushed"], order["point"])]
+            library.crash_arm(*texts, order["moment"])
+            play(Path(order["study"]))
+            return
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+# The side of the tests
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """Where studies are played, and crash.
+
+    Args:
+        directory: For their files.
+        player: The program above.
+    """
+
+    directory: Path
+    player: subprocess.Popen[str]
+    _places: int = 0
+
+    def place(self) -> Path:
+        """A directory for a study, which is not there yet, in one of its own."""
+        self._places += 1
+        beside = self.directory / f"{self._places:05}"
+        beside.mkdir()
+        return beside / "study"
+
+    def copy(self, study: Path) -> Path:
+        """The same study elsewhere, with what the trainer has written down."""
+        other = self.place()
+        shutil.copytree(study, other)
+        shutil.copy(diary_of(study), diary_of(other))
+        return other
+
+    def play(self, study: Path, *, trace: bool = False, flushed: bool = False, point: str | None = None, moment: int = 0) -> int:
+        """Plays a study, in a process of its own; returns the exit status of that."""
+        study.mkdir(exist_ok=True)
+        copies = study.parent / "flushed"
+        copies.mkdir(exist_ok=True)
+        order = {
+            "study": str(study),
+            "diary": str(diary_of(study)),
+            "trace": str(study.parent / "trace") if trace else None,
+            "flushed": str(copies) if flushed else None,
+            "point": point,
+            "moment": moment,
+        }
+        assert self.player.stdin is not None
+        assert self.player.stdout is not None
+        print(json.dumps(order), file=self.player.stdin, flush=True)
+        return int(self.player.stdout.readline())
+
+    def traced(self, study: Path) -> list[str]:
+        """The points of a study that is played to its end."""
+        assert self.play(study, trace=True) == 0, self.said
+        return (study.parent / "trace").read_text().splitlines()
+
+    @property
+    def said(self) -> str:
+        """What the players said."""
+        return (self.directory / "said").read_text()
+
+
+@contextmanager
+def stage(directory: Path, compiler: str) -> Iterator[Stage]:
+    """Has a player ready.
+
+    Args:
+        directory: For everything.
+        compiler: Of C.
+    """
+    library, here = directory / "crashpoints.so", Path(__file__)
+    options = ("-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", str(library))
+    subprocess.run([compiler, *options, str(here.with_name("crashpoints.c")), "-ldl", "-lpthread"], check=True)
+    environ = os.environ | {"LD_PRELOAD": str(library), "PYTHONPATH": str(SOURCE)}
+    with (
+        (directory / "said").open("w") as said,
+        subprocess.Popen(
+            [sys.executable, str(here)], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
+        ) as player,
+    ):
+        yield Stage(directory=directory, player=player)
+
+
+def diary_of(study: Path) -> Path:
+    """What the trainer of a study wrote down."""
+    return study.parent / "diary"
+
+
+def noted(study: Path, what: str) -> list[int]:
+    """The numbers of the trials of which the trainer wrote that down."""
+    lines = [line.split() for line in diary_of(study).read_text().splitlines()] if diary_of(study).exists() else []
+    return [int(words[1]) for words in lines if words[0] == what]
+
+
+@contextmanager
+def opened(study: Path) -> Iterator[Store]:
+    """The store of a study, as it is on the disk: a copy is opened, because opening one mends it."""
+    copy = study.parent / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for path in study.glob("broodline.db*"):
+        shutil.copy(path, copy)
+    with closing(Place(url=f"sqlite:///{copy / 'broodline.db'}").open()) as store:
+        yield store
+
+
+def recorded(study: Path) -> list[dict[str, Any]]:
+    """What is recorded of each trial, but when it was, in which attempt, and where its checkpoint is."""
+    with opened(study) as store:
+        if NAME not in store.studies():
+            return []
+        check_invariants(store, NAME)
+        with store.snapshot(NAME) as records:
+            return [
+                {
+                    **{name: getattr(trial, name) for name in _FIELDS},
+                    "metrics": [m.metrics for m in records.measurements(trial.number)],
+                }
+                for trial in records.trials()
+            ]
+
+
+def completed(trials: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Those that are completed, by number; who was born of them may come later."""
+    return {trial["number"]: {**trial, "child": None} for trial in trials if trial["state"] == "completed"}
+
+
+def assert_tidy(study: Path) -> None:
+    """The disk holds the checkpoints that are recorded, whole, and nothing else."""
+    files = Place(url=f"sqlite:///{study / 'broodline.db'}").files(NAME)
+    with opened(study) as store, store.snapshot(NAME) as records:
+        checkpoints = {trial.checkpoint: trial for trial in records.trials() if trial.checkpoint is not None}
+    assert {f"checkpoints/{path.name}" for path in files.checkpoints.iterdir()} == set(checkpoints)
+    for checkpoint, trial in checkpoints.items():
+        assert (files.verified(checkpoint) / "deep" / "weights").read_text() == repr(_accuracy(trial))
+    assert os.listdir(files.staging) == []
+    assert os.listdir(files.workers) == []
+    assert {path.name for path in files.root.iterdir()} == {"checkpoints", "staging", "logs", "workers", "run.lock"}
+    logs = [path.name for path in files.logs.iterdir()]
+    assert all(re.fullmatch(r"\d{6}\.\d\.log", name) for name in logs)
+
+
+def _accuracy(trial: Trial) -> float:
+    assert trial.fitness is not None
+    return trial.fitness[0]
+
+
+# Power failures
+
+
+@dataclass(frozen=True, slots=True)
+class _Disk:
+    """What was flushed, by the keys of files and directories.
+
+    Args:
+        copies: One file for each; of a directory, its names.
+    """
+
+    copies: Path
+
+    def content(self, key: str) -> bytes:
+        path = self.copies / key
+        return path.read_bytes() if path.exists() else b""
+
+    def rebuild(self, key: str, into: Path) -> None:
+        """Makes a directory as it was when it was flushed last; what was not flushed is empty."""
+        into.mkdir()
+        for line in self.content(key).decode().splitlines():
+            kind, inner, name = line.split(" ", 2)
+            if kind == "d":
+                self.rebuild(inner, into / name)
+            else:
+                (into / name).write_bytes(self.content(inner))
+
+
+def lose_power(study: Path, *, names_too: bool) -> None:
+    """Takes from a study's directory what was never flushed.
+
+    Args:
+        study: The directory.
+        names_too: Also names: what was made, renamed or removed since its directory was flushed was not. A file system with a
+            journal keeps the order of names, so it is stricter than most.
+    """
+    disk, after = _Disk(study.parent / "flushed"), study.parent / "after"
+    keys = partial(key_of, library=ctypes.CDLL(str(study.parents[1] / "crashpoints.so")))
+    if names_too:
+        disk.rebuild(keys(study), after)
+    else:
+        shutil.copytree(study, after)
+        for path in study.rglob("*"):
+            if path.is_file():
+                (after / path.relative_to(study)).write_bytes(disk.content(keys(path)))
+    shutil.rmtree(study)
+    after.rename(study)
+
+
+def key_of(path: Path, *, library: ctypes.CDLL) -> str:
+    """The key of a file or directory."""
+    key = ctypes.create_string_buffer(96)
+    assert library.crash_key(str(path).encode(), key, 96) == 0
+    return key.value.decode()
+
+
+if __name__ == "__main__":
+    obey()

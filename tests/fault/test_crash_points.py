@@ -1,0 +1,203 @@
+"""A study is killed before, in the midst of, and after every call by which it changes its directory; nothing is lost.
+
+The points are traced: `crashpoints.c` stands between the process and the C library, so SQLite's own writes are among them.
+A spread sample of them is tried by default, all by `make soak`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crashing_study import (
+    AFTER,
+    BEFORE,
+    FAILS,
+    TRIALS,
+    WITHIN,
+    Stage,
+    assert_tidy,
+    completed,
+    diary_of,
+    lose_power,
+    noted,
+    recorded,
+    stage,
+)
+
+pytestmark = [
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="calls are traced by a library that is preloaded: Linux only"
+    ),
+    pytest.mark.skipif(
+        shutil.which("gcc") is None, reason="calls are traced by a library in C, and there is no gcc to compile it"
+    ),
+]
+SOME, ALL = 20, None
+SAMPLES = pytest.mark.parametrize(
+    "sample", [pytest.param(SOME, id="some", marks=pytest.mark.timeout(900)), pytest.param(ALL, id="all", marks=pytest.mark.soak)]
+)
+MOMENTS = {BEFORE: "before", WITHIN: "within", AFTER: "after"}
+KINDS = {"open", "write", "fsync", "truncate", "rename", "unlink", "mkdir", "rmdir", "flock"}
+Case = tuple[str, int]
+
+
+@pytest.fixture(scope="module")
+def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(tmp_path_factory.mktemp("plays"), "gcc") as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def whole(theatre: Stage) -> tuple[list[str], list[dict[str, Any]]]:
+    """The points of a study that nothing befalls, and what comes out of it."""
+    study = theatre.place()
+    points = theatre.traced(study)
+    trials = recorded(study)
+    states = ["failed" if trial["number"] == FAILS else "completed" for trial in trials]
+    assert [trial["state"] for trial in trials] == states
+    assert len(trials) == TRIALS
+    assert_tidy(study)
+    assert {point.split()[0] for point in points} == KINDS
+    return points, trials
+
+
+def kind_of(point: str) -> str:
+    """The call, and what it is about, whichever trial that belongs to."""
+    return re.sub(r"\d+", "", point)
+
+
+def spread(cases: Sequence[Case], most: int | None) -> list[Case]:
+    """All cases, or a sample in which each kind of point has its share."""
+    if most is None or len(cases) <= most:
+        return list(cases)
+    chance = random.Random(0)
+    by_kind: dict[str, list[Case]] = {}
+    for case in cases:
+        by_kind.setdefault(kind_of(case[0]), []).append(case)
+    one_each = [chance.choice(each) for each in by_kind.values()]
+    rest = chance.sample(sorted(set(cases) - set(one_each)), most)
+    return [*chance.sample(one_each, min(len(one_each), most // 2)), *rest][:most]
+
+
+def cases_of(points: Sequence[str], moments: Sequence[int] = (BEFORE, WITHIN, AFTER)) -> list[Case]:
+    """Each point, before and after; a write also torn in two."""
+    return [(point, moment) for point in points for moment in moments if moment != WITHIN or point.startswith("write ")]
+
+
+def assert_nothing_is_lost(theatre: Stage, study: Path, expected: list[dict[str, Any]]) -> None:
+    """A study that crashed goes on; what was acknowledged is as it was, and is not trained again."""
+    acknowledged, begun = set(noted(study, "acknowledged")), len(noted(study, "begins"))
+    before = completed(recorded(study))
+    assert acknowledged <= before.keys(), "what was acknowledged is not recorded"
+    assert theatre.play(study) == 0, theatre.said
+    trials = recorded(study)
+    after = completed(trials)
+    assert {number: after.get(number) for number in before} == before, "what was completed has changed"
+    assert not before.keys() & set(noted(study, "begins")[begun:]), "what was completed is trained again"
+    assert trials == expected, "the study went on otherwise than without a crash"
+    assert_tidy(study)
+
+
+def crash_everywhere(
+    cases: Sequence[Case], crash: Callable[[Case], Path], theatre: Stage, expected: list[dict[str, Any]]
+) -> None:
+    """Crashes at each case, and lets the study go on."""
+    for case in cases:
+        study = crash(case)
+        try:
+            assert_nothing_is_lost(theatre, study, expected)
+        except BaseException as error:
+            error.add_note(f"killed {MOMENTS[case[1]]} {case[0]}, in {study}")
+            raise
+        shutil.rmtree(study.parent)
+
+
+def tell(request: pytest.FixtureRequest, what: str, points: Sequence[str], cases: Sequence[Case], tried: Sequence[Case]) -> None:
+    kinds = ", ".join(f"{sum(point.startswith(kind + ' ') for point in points)} {kind}" for kind in sorted(KINDS))
+    line = f"{what}: {len(points)} points ({kinds}), {len(cases)} cases, {len(tried)} tried"
+    request.node.user_properties.append(("told", line))
+
+
+@SAMPLES
+def test_a_study_that_is_killed_at_any_point_goes_on_as_if_nothing_had_happened(
+    sample: int | None, theatre: Stage, whole: tuple[list[str], list[dict[str, Any]]], request: pytest.FixtureRequest
+) -> None:
+    points, expected = whole
+    cases = cases_of(points)
+
+    def crash(case: Case) -> Path:
+        study = theatre.place()
+        assert theatre.play(study, point=case[0], moment=case[1]) == -signal.SIGKILL, "the point did not come"
+        return study
+
+    tried = spread(cases, sample)
+    crash_everywhere(tried, crash, theatre, expected)
+    tell(request, "killed", points, cases, tried)
+
+
+@SAMPLES
+def test_a_study_that_is_killed_again_while_it_goes_on_after_a_crash_loses_nothing_either(
+    sample: int | None, theatre: Stage, whole: tuple[list[str], list[dict[str, Any]]], request: pytest.FixtureRequest
+) -> None:
+    """What is played is a study with a dead worker, a staged checkpoint, one that was being removed, and a log of SQLite's."""
+    _, expected = whole
+    crashed = theatre.place()
+    point = next(point for point in whole[0] if re.search(r"unlink .*/checkpoints/\d+\.1/optimizer", point))
+    assert theatre.play(crashed, point=point, moment=BEFORE) == -signal.SIGKILL
+    points = theatre.traced(theatre.copy(crashed))
+    cases = cases_of(points)
+
+    def crash(case: Case) -> Path:
+        study = theatre.copy(crashed)
+        assert theatre.play(study, point=case[0], moment=case[1]) == -signal.SIGKILL, "the point did not come"
+        return study
+
+    tried = spread(cases, sample)
+    crash_everywhere(tried, crash, theatre, expected)
+    tell(request, "killed again while going on", points, cases, tried)
+
+
+@SAMPLES
+@pytest.mark.parametrize("names_too", [False, True], ids=["contents", "contents and names"])
+def test_what_was_never_flushed_may_be_gone_after_a_power_failure(
+    names_too: bool,
+    sample: int | None,
+    theatre: Stage,
+    whole: tuple[list[str], list[dict[str, Any]]],
+    request: pytest.FixtureRequest,
+) -> None:
+    points, expected = whole
+    cases = cases_of(points, moments=[AFTER])
+
+    def crash(case: Case) -> Path:
+        study = theatre.place()
+        assert theatre.play(study, flushed=True, point=case[0], moment=case[1]) == -signal.SIGKILL, "the point did not come"
+        lose_power(study, names_too=names_too)
+        return study
+
+    tried = spread(cases, sample)
+    crash_everywhere(tried, crash, theatre, expected)
+    tell(request, f"power lost, with {'contents and names' if names_too else 'contents'} not flushed", points, cases, tried)
+
+
+def test_a_power_failure_takes_what_was_not_flushed(theatre: Stage) -> None:
+    """The test's own instrument: had the worker not flushed, its checkpoints would be empty."""
+    study = theatre.place()
+    assert theatre.play(study, flushed=True) == 0
+    (study / "careless").write_text("never flushed")
+    files = {path.relative_to(study): path.read_bytes() for path in study.rglob("weights")}
+    assert files
+    lose_power(study, names_too=False)
+    assert (study / "careless").read_bytes() == b""
+    assert {path.relative_to(study): path.read_bytes() for path in study.rglob("weights")} == files
+    assert diary_of(study).exists()
+    lose_power(study, names_too=True)
+    assert not (study / "careless").exists()
