@@ -1,4 +1,4 @@
-"""Which workers of this machine are dead: each holds a lock on a file of its own for as long as it lives.
+"""Which workers of this machine are dead, or stand still: each holds a lock on a file of its own for as long as it lives.
 
 A lock goes with its process, however that ends. A process number would not do: it may be another process's by now.
 """
@@ -20,6 +20,18 @@ def alive(directory: Path, session: str) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
         path.unlink(missing_ok=True)
+
+
+def is_frozen(process: int) -> bool:
+    """True while a process of that number is stopped, by SIGSTOP, Ctrl-Z or a debugger: it lives, and does not get on.
+
+    Linux only, where /proc tells; elsewhere nothing is known of it, and it is taken for one that gets on.
+    """
+    try:
+        told = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return False
+    return told.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])  # its name stands before, and may hold anything
 
 
 def bury_the_dead(directory: Path) -> list[str]:

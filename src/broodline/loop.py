@@ -12,10 +12,10 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 
-from broodline.errors import LeaseLost, Preempted, Stopped, StoreUnavailable, TrialFailed, UsageError
+from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed, UsageError
 from broodline.model import Measurement
 from broodline.running import RunningTrial, told
 from broodline.trainers import Assignment
@@ -58,6 +58,8 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     """Works on a study in a thread that hands its trials to the caller's."""
     from broodline.client import Asker
     from broodline.controller import Controller, study_from
+    from broodline.keeper import Keeper
+    from broodline.lifelines import alive
     from broodline.places import Place
     from broodline.worker import Worker
 
@@ -69,7 +71,10 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
         files.prepare()
         worker = Worker(client=client, study=study, asker=Asker(worker=name, session=session), files=files, trainer=handover)
         thread = threading.Thread(target=handover.run, args=(worker.run,), name="broodline worker", daemon=True)
-        with _renewed(lambda: client.renew(study, [session]), lease / RENEWALS):
+        keeper = Keeper(
+            store=place.url, study=study, session=session, seconds=lease / RENEWALS, called_back=handover.called_back.set
+        )
+        with alive(files.workers, session), keeper:
             thread.start()
             try:
                 yield from handover.trials()
@@ -79,31 +84,13 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
                 thread.join()
 
 
-@contextmanager
-def _renewed(renew: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Renews a lease from a thread of its own, so that a trial that reports nothing keeps it."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(seconds):
-            with suppress(StoreUnavailable):
-                renew()
-
-    thread = threading.Thread(target=beat, name="broodline lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
 @dataclass(kw_only=True)
 class _Handover:
     """A trainer that hands each assignment to another thread, and waits until that one is done with it."""
 
     _given: queue.Queue[Assignment | BaseException | None] = field(default_factory=queue.Queue)
     _ended: queue.Queue[list[Measurement] | BaseException] = field(default_factory=queue.Queue)
+    called_back: threading.Event = field(default_factory=threading.Event)
 
     def run(self, work: Callable[[], str]) -> None:
         """Runs in the worker's thread; what it raises is raised in the caller's."""
@@ -141,8 +128,12 @@ class _Handover:
     def _running(self, assignment: Assignment) -> RunningTrial:
         measurements: list[Measurement] = []
 
+        self.called_back.clear()
+
         def tell(measurement: Measurement) -> None:
             measurements.append(measurement)
+            if self.called_back.is_set():
+                raise Preempted
             assignment.report(measurement)
 
         def leave(_trial: RunningTrial, error: BaseException | None) -> bool:

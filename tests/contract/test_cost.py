@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,33 @@ def test_a_report_to_a_study_that_stops_trials_asks_two_statements_more_and_to_a
             store.close()
     assert [statement for statement in counted["plain"] if "scores" in statement] == []
     assert len(counted["stopping"]) == len(counted["plain"]) + 2 <= 20
+
+
+def test_a_report_late_in_a_study_that_stops_trials_reads_no_more_than_an_early_one() -> None:
+    steps = 0
+
+    def add() -> None:
+        nonlocal steps
+        steps += 1
+
+    def watch(connection: Any, _: object) -> None:
+        connection.set_progress_handler(add, 10)  # each tenth step of SQLite's own machine
+
+    sa.event.listen(sa.Pool, "connect", watch)
+    try:
+        with closing(SqliteStore(None)) as store:
+            controller, cost = Controller(store), []
+            controller.open(parse({**DOCUMENT, "population": 5, **STOPPING}, "test"))
+            answer = controller.ask("digits", ASKER)
+            for _ in range(400):
+                assert isinstance(answer, Start)
+                trial = answer.trial
+                measured = [Measurement(step=trial.start + step, metrics={"accuracy": 1.0}) for step in (5, 10)]
+                before = steps
+                controller.report("digits", trial.number, trial.attempt, measured[:1])
+                cost.append(steps - before)
+                path = f"checkpoints/{trial.number:06d}.1"
+                answer = controller.complete("digits", trial.number, trial.attempt, measured[1:], path, ASKER)
+    finally:
+        sa.event.remove(sa.Pool, "connect", watch)
+    assert max(cost[-100:]) < 1.2 * max(cost[20:120])

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from commands import ENVIRONMENT, TRAINER, call, lines_of_json
-from living import PATIENT, begun, ended, interrupted, lives, logged, running, script, trials_of, wait_for, write_study
+from living import PATIENT, Run, begun, ended, interrupted, lives, logged, running, script, trials_of, wait_for, write_study
+
+from broodline.controller import Controller
+from broodline.places import beside
+from broodline.studyfile import read
 
 KEPT = ("number", "member", "generation", "state", "parent", "params", "metrics", "attempt", "worker", "finished")
 
@@ -62,6 +67,35 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_is_given_out_again(tm
     assert attempts(study) == [("completed", attempt) for attempt in again]
     assert sorted(ended(tmp_path)) == list(enumerate(again))
     assert_nothing_half_made(tmp_path)
+
+
+def assert_taken_over(tmp_path: Path, *runs: Run) -> None:
+    """The worker that trains is stopped (SIGSTOP): another takes its trial, and what the first one brings late is refused."""
+    wait_for(lambda: begun(tmp_path) == [(0, 1)])
+    (stopped,) = [worker for run in runs for worker in run.workers if worker.children()]
+    stopped.suspend()
+    wait_for(lambda: (0, 2) in begun(tmp_path), "another attempt")
+    (tmp_path / "go").touch()
+    wait_for(lambda: attempts(tmp_path / "study.toml") == [("completed", 2)])
+    stopped.resume()
+    assert [run.end() for run in runs] == [0] * len(runs)
+    assert "trial 0: attempt 1 has been superseded by attempt 2" in "".join(run.said for run in runs)
+    assert_nothing_half_made(tmp_path)
+
+
+def test_a_worker_that_is_stopped_loses_its_trial_to_another_of_the_run(tmp_path: Path) -> None:
+    study = write_study(tmp_path, workers=2, budget="trials = 1", more="[engine]\nlease = 4\n")
+    with running("run", study, cwd=tmp_path) as run:
+        assert_taken_over(tmp_path, run)
+
+
+def test_a_worker_that_is_stopped_loses_its_trial_to_one_of_another_command(tmp_path: Path) -> None:
+    study = write_study(tmp_path, budget="trials = 1", more="[engine]\nlease = 4\n")
+    with closing(beside(study).open()) as store:
+        Controller(store).open(read(study).study)
+    beside(study).files("digits").prepare()
+    with running("worker", study, cwd=tmp_path) as one, running("worker", study, cwd=tmp_path) as other:
+        assert_taken_over(tmp_path, one, other)
 
 
 POISON = """\

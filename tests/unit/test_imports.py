@@ -21,7 +21,7 @@ ROWS = (
     ),
     ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile", "schedulefile"),
     ("client", "controller"),
-    ("trainers", "running", "resident", "worker", "loop"),
+    ("trainers", "running", "resident", "worker", "keeper", "loop"),
     ("engines",),
     ("views", "results", "adapters"),
     ("housekeeping", "clearing", "continuation", "run", "api", "check", "cli", "testing", "__main__", "__init__"),

@@ -18,6 +18,7 @@ from pathlib import Path
 from broodline.client import Asker, Client
 from broodline.engines.child import AT_WORK, CANNOT_WORK, READY, Job
 from broodline.errors import StoreUnavailable, WorkerError
+from broodline.lifelines import is_frozen
 from broodline.trainers.family import kill_all_of
 from broodline.trainers.processes import ending
 
@@ -216,7 +217,9 @@ class LocalEngine:
     def _renew(self) -> None:
         self._renewed = time.monotonic()
         try:
-            self.client.renew(self.job.study, [process.asker.session for process in self._processes.values()])
+            # A worker that is stopped (SIGSTOP) lives, and would keep its trial for ever: its lease is left to run out.
+            moving = [process for process in self._processes.values() if not is_frozen(process.popen.pid)]
+            self.client.renew(self.job.study, [process.asker.session for process in moving])
         except StoreUnavailable as error:
             self.say(f"the store does not answer: {error}")
 
