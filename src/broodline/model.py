@@ -181,12 +181,14 @@ class Evolution:
     """How children are made.
 
     Args:
-        strategy: The name of a strategy: `initiator`, `generational`, `none` or `alone`.
+        strategy: The name of a strategy: `initiator`, `generational`, `none`, `alone`, `optuna` or `grid`.
         mutate: The probability that a parameter mutates at all, drawn for each.
         resample: The probability that one which mutates is drawn again from its range instead.
         crossover: The probability that a parameter is taken from the other contestant.
         factors: What a number is multiplied by when it mutates; one is drawn.
         parents: M, how many of a generation are kept as parents (`generational` only).
+        sampler: Which of Optuna's samplers suggests what members begin with (`optuna` only).
+        points: Into how many values the grid divides each range (`grid` only).
     """
 
     strategy: str = "initiator"
@@ -195,6 +197,8 @@ class Evolution:
     crossover: float = 0.0
     factors: tuple[float, ...] = (0.8, 1.2)
     parents: int | None = None
+    sampler: str | None = None
+    points: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +334,12 @@ class Population(Protocol):
     def first_initiator(self, worker: str) -> Trial | None:
         """Of the finished trials that have not initiated, of the lowest generation: the worker's last, or the lowest number."""
 
+    def begun(self) -> int:
+        """How many members have begun: the number of the next one."""
+
+    def tips(self, before: int | None = None) -> tuple[Trial, ...]:
+        """The finished trials that have not initiated, of generations below `before`, by generation and number."""
+
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         """The last two completed trials of a member, the latest first."""
 
@@ -345,7 +355,12 @@ class Population(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Birth:
-    """A decision: make this trial. What it starts from and with; its number is the one that was decided for."""
+    """A decision: make this trial. What it starts from and with; its number is the one that was decided for.
+
+    Args:
+        steps: Steps to train; None: the study's `trial_steps`.
+        seed: For the program; None: the one that follows from the study's seed and the number.
+    """
 
     member: int
     generation: int
@@ -355,6 +370,8 @@ class Birth:
     parent: int | None = None
     initiator: int | None = None
     opponent: int | None = None
+    steps: int | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

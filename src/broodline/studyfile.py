@@ -16,7 +16,7 @@ from broodline.errors import StudyFileError
 from broodline.model import Study
 from broodline.program import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
 
-STRATEGIES = ("initiator", "generational", "none", "alone")
+STRATEGIES = ("initiator", "generational", "none", "alone", "optuna", "grid")
 
 
 def _device(value: Any) -> str:

@@ -36,9 +36,10 @@ IMPLEMENTATIONS = (
     *("stores.sqlite", "stores.sql", "stores.schema", "stores.rows"),
     *("engines.local", "trainers.command", "trainers.function", "trainers.resident"),
     *("strategies.initiator", "strategies.generational", "strategies.none", "strategies.alone"),
+    *("strategies.optuna", "strategies.grid", "strategies.replay"),
 )
 WIRING = ("run", "api", "check", "cli", "plugins", "testing")
-HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras")
+HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna")
 
 HOME = Path(broodline.__file__).parent
 MODULES = {path: ".".join(path.relative_to(HOME).with_suffix("").parts) for path in sorted(HOME.rglob("*.py"))}
