@@ -242,7 +242,9 @@ class _Turn:
             self._tx.update(self._trial(parent).evolve(checkpoint=None, kept=False))
             separate = self.strategy.separate
             other = self._in_place_of(parent, separate=separate)
-            self._tx.update(rerooted(self.study, trial, other, separate=separate))
+            again = rerooted(self.study, trial, other, separate=separate)
+            self._tx.update(again)
+            self._progress = self._progress.evolve(steps=self._progress.steps + again.steps - trial.steps)
         return self.answer(asker, held=self._trial(number))
 
     def complete(self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str) -> None:

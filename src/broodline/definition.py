@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from itertools import islice
 from typing import Any
 
 from broodline.document import Rule, Table, duration, finite, flag, integer, list_of, nearest, one_of, shown, text
 from broodline.errors import SpaceError
 from broodline.fitness import Goal, Objective
-from broodline.model import Budget, Evolution, Limits, Retention, Stopping, Study
+from broodline.model import Budget, Evolution, Leg, Limits, Replay, Retention, Stopping, Study
 from broodline.program import PLACEHOLDERS
 from broodline.space import Choice, Fixed, Float, Int, Ordered, Param, Space
 
@@ -91,7 +91,8 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
         StudyFileError: The first mistake.
     """
     table = Table({name: _as_table(value) for name, value in document.items()}, source)
-    table.check_names(KEYS)
+    stored_only = {"replay"} & table.values.keys()
+    table.check_names((*KEYS, *stored_only))
     study = Study(
         **{name: table.value(name, rule) for name, rule in _REQUIRED.items()},
         **table.present(_OPTIONAL),
@@ -102,6 +103,7 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
         limits=Limits(**table.table("train").present(TRAIN_LIMITS), **table.table("engine").present(ENGINE_LIMITS)),
         checkpoints=Retention(**_checked(table.table("checkpoints"), _CHECKPOINTS)),
         stopping=_stopping(table.table("stopping")) if "stopping" in table.values else None,
+        replay=_replay(table.values["replay"]) if stored_only else None,
     )
     _check_together(table, study)
     return study
@@ -110,7 +112,9 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
 def dump(study: Study) -> dict[str, Any]:
     """The document that the store keeps: `parse` makes the same study of it, also in a version with other defaults."""
     limits = _fields(study.limits)
+    replay = {} if study.replay is None else {"replay": asdict(study.replay)}
     return {
+        **replay,
         **{name: getattr(study, name) for name in (*_REQUIRED, *_OPTIONAL)},
         "objective": _dump_objective(study.objective),
         "space": {name: _dump_param(param) for name, param in study.space.params.items()},
@@ -137,6 +141,8 @@ def changed(old: Study, new: Study) -> list[str]:
         knob, turned = getattr(old.evolution, name), getattr(new.evolution, name)
         if knob != turned:
             lines.append(f"evolution.{name}: {knob!r} -> {turned!r}")
+    if old.replay != new.replay:
+        lines.append("replay: of another lineage, or with other changes")
     return lines + [f"space.{line}" for line in old.space.widened_by(new.space)]
 
 
@@ -186,6 +192,17 @@ def _space(table: Table) -> Space:
         return Space(params)
     except SpaceError as error:
         raise table.error(error.key, error.problem) from None
+
+
+def _replay(document: Mapping[str, Any]) -> Replay:
+    only = document["only"]
+    return Replay(
+        **{
+            **document,
+            "legs": tuple(Leg(**leg) for leg in document["legs"]),
+            "only": None if only is None else tuple(only),
+        }
+    )
 
 
 def _param(table: Table, name: str) -> Param:
@@ -241,7 +258,7 @@ def _check_together(table: Table, study: Study) -> None:
     evolution, most = study.evolution, study.population - 1
     if evolution.strategy == "generational" and evolution.parents is None:
         raise table.error("evolution.parents", "is missing; strategy generational needs it: how many of a generation are kept")
-    if evolution.parents is not None and evolution.strategy in ("initiator", "none", "optuna", "grid"):
+    if evolution.parents is not None and evolution.strategy in ("initiator", "none", "alone", "optuna", "grid"):
         raise table.error("evolution.parents", f"is only for strategy generational, not {evolution.strategy}")
     if evolution.parents is not None and evolution.parents > most:
         raise table.error("evolution.parents", f"must be an integer from 1 to population - 1 = {most}, not {evolution.parents}")

@@ -67,7 +67,9 @@ def rerooted(study: Study, trial: Trial, parent: Trial | None, *, separate: bool
         parent: The new parent; None if there is none.
         separate: Lineages never mix: one that starts from nothing again does so with its own params.
     """
-    if parent is None and separate:
+    if study.replay is not None:
+        again = _replayed(study, trial, parent)
+    elif parent is None and separate:
         again = trial.evolve(parent=None, start=0, changes=study.space.chosen(trial.params))
     elif parent is not None:
         kept = dict.fromkeys(parent.params, Change.KEPT)
@@ -76,6 +78,22 @@ def rerooted(study: Study, trial: Trial, parent: Trial | None, *, separate: bool
         birth = newborn(study, member=trial.member, rng=rng_for(study.seed, trial.number))
         again = trial.evolve(parent=None, start=0, params=birth.params, changes=birth.changes)
     return again.evolve(damaged=trial.damaged if trial.damaged is not None else trial.parent)
+
+
+def _replayed(study: Study, trial: Trial, parent: Trial | None) -> Trial:
+    """A trial of a replay that trains, in the place of its own leg, the one that comes after its new parent."""
+    assert study.replay is not None
+    leg = study.replay.legs[0] if parent is None else study.replay.leg_after(parent)
+    assert leg is not None
+    seed = study.replay.seed_of(trial.member, leg)
+    return trial.evolve(
+        parent=None if parent is None else parent.number,
+        start=0 if parent is None else parent.end,
+        steps=leg.steps,
+        params=leg.params,
+        changes=study.space.chosen(leg.params) if parent is None else study.space.followed(parent.params, leg.params),
+        seed=trial.seed if seed is None else seed,
+    )
 
 
 def _birth(

@@ -255,6 +255,64 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One trial of a lineage that is trained again: as much of its record as that takes.
+
+    Args:
+        trial: Its number in the source.
+        start, steps: Where it started, and what it trained.
+        params: Those of the replay: what is to be changed has been changed.
+        seed: The one that its program was given.
+        metrics: What it measured, to compare with.
+    """
+
+    trial: int
+    start: int
+    steps: int
+    params: Mapping[str, Any]
+    seed: int
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What a study trains again: all of it, so that it needs its source no more.
+
+    Args:
+        study: The name of the source.
+        trial: Whose lineage it is.
+        legs: The lineage, from its beginning.
+        seeds: "recorded": the first copy is given the seeds of the source; "fresh": none is.
+        only: The parameters that follow the lineage; None: all. The others stay as they were at its beginning.
+        fixed: Parameters that have these values instead.
+    """
+
+    study: str
+    trial: int
+    legs: tuple[Leg, ...]
+    seeds: str = "recorded"
+    only: tuple[str, ...] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def place_of(self, trial: Trial) -> int:
+        """Which leg a completed trial of the replay trained.
+
+        Its generation tells, unless its copy had to go back to an older checkpoint: then the step does.
+        """
+        ends = {leg.start + leg.steps: place for place, leg in enumerate(self.legs)}
+        return ends.get(trial.end, trial.generation) if trial.steps else trial.generation
+
+    def leg_after(self, trial: Trial) -> Leg | None:
+        """The leg with which a completed trial of the replay is continued; None: it has come to the end."""
+        place = self.place_of(trial) + 1
+        return self.legs[place] if place < len(self.legs) else None
+
+    def seed_of(self, member: int, leg: Leg) -> int | None:
+        """The seed that a copy is given for a leg; None: a fresh one."""
+        return leg.seed if self.seeds == "recorded" and member == 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """One optimisation: a search space, an objective, a population and a budget.
 
@@ -265,6 +323,7 @@ class Study:
         workers: W, how many workers `run` starts.
         seed: All decisions follow from it and the trials' numbers.
         stopping: When a running trial is stopped early; None: never.
+        replay: The lineage that it trains again, if it is a replay.
     """
 
     name: str
@@ -279,6 +338,7 @@ class Study:
     limits: Limits = field(default_factory=Limits)
     checkpoints: Retention = field(default_factory=Retention)
     stopping: Stopping | None = None
+    replay: Replay | None = None
 
 
 class StudyState(StrEnum):

@@ -9,7 +9,7 @@ from typing import Any
 
 from broodline.errors import SpaceError
 from broodline.model import Change
-from broodline.parameters import Choice, Condition, Fixed, Float, Int, Ordered, Param, among
+from broodline.parameters import Choice, Condition, Fixed, Float, Int, Ordered, Param, among, same
 
 __all__ = ["Choice", "Fixed", "Float", "Int", "Ordered", "Param", "Space"]
 
@@ -48,6 +48,13 @@ class Space:
     def chosen(self, params: Mapping[str, Any]) -> dict[str, Change]:
         """What happened to params that a trial starts from nothing with: `drawn`, or `kept` if they are fixed."""
         return {name: Change.KEPT if isinstance(self.params[name], Fixed) else Change.DRAWN for name in params}
+
+    def followed(self, parent: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Change]:
+        """What happened to a child's params that were given, not made: `kept` as its parent's, else `mutated`, or `drawn` if new."""
+        return {
+            name: Change.DRAWN if name not in parent else Change.KEPT if same(parent[name], value) else Change.MUTATED
+            for name, value in params.items()
+        }
 
     def suggested(self, suggest: Callable[[str, Param], Any]) -> dict[str, Any]:
         """The params of a trial that starts from nothing, one value after the other, each once its condition is known to hold.

@@ -17,14 +17,14 @@ ROWS = (
     ("model", "errors"),
     (
         *("document", "parameters", "space", "fitness", "lifecycle", "evolve", "strategies"),
-        *("retention", "definition", "program", "lineage", "schedule", "notation", "comparison", "stopping"),
+        *("retention", "definition", "program", "lineage", "schedule", "replay", "notation", "comparison", "stopping"),
     ),
     ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile", "schedulefile"),
     ("client", "controller"),
     ("trainers", "running", "resident", "worker", "loop"),
     ("engines",),
     ("views", "results", "adapters"),
-    ("housekeeping", "continuation", "run", "api", "check", "cli", "testing", "__main__", "__init__"),
+    ("housekeeping", "continuation", "run", "replaying", "api", "check", "cli", "testing", "__main__", "__init__"),
 )
 PURE = {*ROWS[0], *ROWS[1]}
 IMPURE = {
@@ -38,7 +38,7 @@ IMPLEMENTATIONS = (
     *("strategies.initiator", "strategies.generational", "strategies.none", "strategies.alone"),
     *("strategies.optuna", "strategies.grid", "strategies.replay"),
 )
-WIRING = ("run", "api", "check", "cli", "plugins", "testing")
+WIRING = ("run", "replaying", "api", "check", "cli", "plugins", "testing")
 HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna")
 
 HOME = Path(broodline.__file__).parent

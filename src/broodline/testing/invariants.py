@@ -109,7 +109,8 @@ _MIXING = ("initiator", "generational", "none", "alone")
 
 def _check_birth(records: _Records, trial: Trial) -> None:
     name, trials, population = f"trial {trial.number}", records.trials, records.study.population
-    assert trial.seed == program_seed(records.study.seed, trial.number), f"{name} has the seed {trial.seed}"
+    given = () if records.study.replay is None else tuple(leg.seed for leg in records.study.replay.legs)
+    assert trial.seed in (program_seed(records.study.seed, trial.number), *given), f"{name} has the seed {trial.seed}"
     parent = None if trial.parent is None else trials[trial.parent]
     assert trial.start == (0 if parent is None else parent.end), f"{name} starts at {trial.start}"
     assert parent is None or parent.state is TrialState.COMPLETED, f"{name} has the parent {trial.parent}"

@@ -102,6 +102,7 @@ class Overview:
             "failed_or_stopped": self.unsuccessful_count,
             "running": [_running_record(trial) for trial in self.running],
             "pending": [trial.number for trial in self.pending],
+            **_replay(self.study),
             "steps": progress.steps,
             "elapsed": self.elapsed,
             "trials_per_second": self.rate,
@@ -138,6 +139,14 @@ def read(records: Transaction, *, former: Overview | None = None) -> Overview:
         attention=tuple(_attention(study, unfinished, records.now)),
         now=records.now,
     )
+
+
+def _replay(study: Study) -> dict[str, Any]:
+    replay = study.replay
+    if replay is None:
+        return {}
+    changed = {"only": None if replay.only is None else list(replay.only), "set": dict(replay.fixed), "seeds": replay.seeds}
+    return {"replay": {"study": replay.study, "trial": replay.trial, "copies": study.population, **changed}}
 
 
 def _looked_at(study: Study) -> Strategy:
