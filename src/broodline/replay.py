@@ -37,7 +37,7 @@ def replay_of(
         copies: How often, each for itself.
         only: The parameters that follow the lineage; the others stay as they were at its beginning. None: all follow it.
         fixed: Parameters that have these values instead, in range or not.
-        seeds: "recorded": the first copy is given the seeds of the lineage, the others fresh ones; "fresh": all are given fresh ones.
+        seeds: "recorded": the first copy has the seeds of the lineage, the others have fresh ones; "fresh": all have fresh ones.
         seed: Fresh seeds follow from it; None: from the source's seed and the name.
 
     Raises:

@@ -50,7 +50,7 @@ class Space:
         return {name: Change.KEPT if isinstance(self.params[name], Fixed) else Change.DRAWN for name in params}
 
     def followed(self, parent: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Change]:
-        """What happened to a child's params that were given, not made: `kept` as its parent's, else `mutated`, or `drawn` if new."""
+        """What happened to a child's params that were given: `kept` as its parent's, else `mutated`, or `drawn` if new."""
         return {
             name: Change.DRAWN if name not in parent else Change.KEPT if same(parent[name], value) else Change.MUTATED
             for name, value in params.items()

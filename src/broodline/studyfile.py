@@ -82,8 +82,8 @@ def read_programs(path: Path, study: Path) -> StudyFile:
     """Reads a study file whose programs, and what goes with them, come from another file.
 
     Args:
-        path: The other file: [train] and, if there are any, [evaluate], [checkpoints] and [engine]. Its other tables are not looked
-            at, so it may be a study file itself.
+        path: The other file: [train] and, if there are any, [evaluate], [checkpoints] and [engine]. Its other tables are
+            not looked at, so it may be a study file itself.
         study: The study file.
 
     Raises:

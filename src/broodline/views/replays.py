@@ -23,7 +23,7 @@ def finals(study: Study, trials: Sequence[Trial]) -> list[Trial]:
 
 
 def comparison(study: Study, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """For each leg its trial and its end in the source, and for each metric of the objective the source's value and the copies'."""
+    """For each leg its trial and its end in the source, and for each metric of the objective what source and copies measured."""
     replay = study.replay
     assert replay is not None
     completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
