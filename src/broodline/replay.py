@@ -73,6 +73,7 @@ def replay_of(
         seed=Random(f"broodline replay {source.seed} {name}").getrandbits(31) if seed is None else seed,
         evolution=Evolution(strategy="replay"),
         budget=Budget(),
+        stopping=None,
         replay=Replay(
             study=source.name,
             trial=lineage[0].number,

@@ -96,8 +96,12 @@ def test_with_recorded_seeds_a_deterministic_trainer_gives_the_same_bytes(folder
     assert told["study"] == f"toy-replay-{best['number']}"
     assert weights(folder, told["checkpoints"][0]) == weights(folder, best["checkpoint"])
     assert told["replay"] == {
-        **{"study": "toy", "trial": best["number"], "copies": 1},
-        **{"only": None, "set": {}, "seeds": "recorded"},
+        "study": "toy",
+        "trial": best["number"],
+        "copies": 1,
+        "only": None,
+        "set": {},
+        "seeds": "recorded",
     }
     rows = [row["metrics"]["score"] for row in told["comparison"]]
     assert [row["copies"] for row in rows] == [[row["source"]] for row in rows]

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from broodline.definition import SAMPLERS
 from broodline.errors import UsageError
-from broodline.model import Birth, Measurement, Population, Study, Trial
+from broodline.model import Birth, Measurement, Population, Study, Trial, TrialState
 from broodline.strategies import Strategy, begun, child_of
 
 _NEEDED: Mapping[str, Sequence[str]] = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
@@ -72,7 +72,7 @@ def _told(study: Study, ends: Sequence[Trial]) -> list[tuple[float, ...] | None]
 
 
 def _last_fitness(study: Study, end: Trial) -> tuple[float, ...] | None:
-    """Of a trial that failed or was stopped: what it measured last may be a fitness, for it did learn something."""
-    return (
-        study.objective.fitness([Measurement(step=end.end, metrics=end.metrics or {})]) if end.reason == "stopped early" else None
-    )
+    """Of a trial that was stopped early: what it measured last may be a fitness, for it did learn something."""
+    if end.state is not TrialState.STOPPED:
+        return None
+    return study.objective.fitness([Measurement(step=end.end, metrics=end.metrics or {})])
