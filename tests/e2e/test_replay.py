@@ -217,7 +217,7 @@ def test_a_damaged_checkpoint_does_not_change_what_is_trained(folder: Path) -> N
 
 
 def test_a_copy_that_fails_ends_and_if_all_do_the_replay_has_failed(folder: Path) -> None:
-    (folder / "train.sh").write_text('[ "$BROODLINE_GENERATION" -lt 2 ]\n' + TRAINER)
+    (folder / "train.sh").write_text('[ "$BROODLINE_GENERATION" -lt 2 ] || exit 3\n' + TRAINER)
     done = call("replay", "study.toml", "--copies", "2", cwd=folder)
     assert done.returncode == 1
     assert "no copy came to the end" in done.stderr
