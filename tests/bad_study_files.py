@@ -219,6 +219,52 @@ BAD_STUDY_FILES: list[tuple[str, str, str, list[str]]] = [
         ["from 1 to population - 1 = 19", "not 20"],
     ),
     (
+        "optuna without generations",
+        study_file(evolution="[evolution]\nstrategy = 'optuna'"),
+        "budget.generations",
+        ["missing", "optuna"],
+    ),
+    (
+        "a sampler that there is not",
+        study_file(evolution="[evolution]\nstrategy = 'optuna'\nsampler = 'tpee'", budget="[budget]\ngenerations = 3"),
+        "evolution.sampler",
+        ["tpe", "cmaes"],
+    ),
+    (
+        "a sampler without use",
+        study_file(evolution="[evolution]\nsampler = 'tpe'"),
+        "evolution.sampler",
+        ["only for strategy optuna"],
+    ),
+    (
+        "cmaes with two objectives",
+        study_file(
+            evolution="[evolution]\nstrategy = 'optuna'\nsampler = 'cmaes'",
+            budget="[budget]\ngenerations = 3",
+            objective="[objective]\naccuracy = 'maximize'\nloss = 'minimize'",
+        ),
+        "evolution.sampler",
+        ["one objective"],
+    ),
+    (
+        "grid without points",
+        study_file(evolution="[evolution]\nstrategy = 'grid'", budget="[budget]\ngenerations = 3"),
+        "evolution.points",
+        ["missing"],
+    ),
+    (
+        "grid of another size",
+        study_file(evolution="[evolution]\nstrategy = 'grid'\npoints = 5", budget="[budget]\ngenerations = 3"),
+        "population",
+        ["10", "not 20"],
+    ),
+    (
+        "points without use",
+        study_file(evolution="[evolution]\npoints = 5"),
+        "evolution.points",
+        ["only for strategy grid"],
+    ),
+    (
         "parents without use",
         study_file(evolution="[evolution]\nparents = 2"),
         "evolution.parents",

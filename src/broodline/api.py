@@ -86,6 +86,61 @@ class Study:
         """What came out of the study so far."""
         return Result(self._place, self._document["name"])
 
+    def replay(
+        self,
+        train: Function,
+        *,
+        trial: int | None = None,
+        copies: int = 1,
+        only: Sequence[str] | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        seeds: str = "recorded",
+        seed: int | None = None,
+        name: str | None = None,
+        workers: int = 1,
+        devices: Sequence[str | int] = (),
+        threads: int = 1,
+        show: bool = True,
+    ) -> Result:
+        """Trains a lineage again along its schedule, as a study of its own; the same call goes on with it.
+
+        Args:
+            train: As of `run`; it may train on other data.
+            trial: Whose lineage; None: the best trial's.
+            copies: How often, each for itself: an ensemble.
+            only: The parameters that follow the lineage; the others stay as they were at its beginning. None: all follow it.
+            fixed: Parameters that have these values all along.
+            seeds: "recorded": the first copy has the seeds of the source, the others fresh ones; "fresh": all have fresh ones.
+            seed: Fresh seeds follow from it; None: from the source's seed and the name.
+            name: Of the replay; None: NAME-replay-TRIAL.
+            workers, devices, threads, show: As of `run`.
+
+        Returns:
+            What came out of the replay.
+
+        Raises:
+            UsageError: No trial has completed, or there is no such trial or parameter.
+            StudyChanged: Another study has the name, or the replay was begun otherwise.
+            StudyFailed: The function does not work.
+            StudyNotFound: The study has not been run.
+        """
+        from broodline.replaying import Wish, replay_in
+        from broodline.views.live import quiet, watching
+
+        if not callable(train):
+            raise UsageError(f"Study.replay: {train!r} is not a function")
+        wish = Wish(trial=trial, name=name, copies=copies, only=only, fixed=fixed, seeds=seeds, seed=seed)
+        study = replay_in(self._place, self._document["name"], wish)
+        run(
+            study,
+            place=self._place,
+            make_trainer=partial(FunctionTrainer, train, capture=True),
+            workers=workers,
+            options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
+            watch_of=watching(study.name, workers=workers) if show else quiet,
+        )
+        return Result(self._place, study.name)
+
     def run(
         self,
         train: Function,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from broodline import definition, lifecycle
 from broodline.client import Answer, Asker, Done, Signal, Start, Wait
 from broodline.errors import StudyChanged, StudyNotFound
-from broodline.evolve import next_trial, program_seed, rerooted
+from broodline.evolve import Begin, next_trial, program_seed, rerooted
 from broodline.model import (
     Birth,
     Checkpoint,
@@ -34,6 +36,7 @@ from broodline.strategies import Strategy
 
 StrategyOf = Callable[[str], Strategy]
 
+_TRIES = 5  # at a slow decision outside of the lock
 _ANCESTORS = 100  # how far back a whole checkpoint is looked for
 _RIVALS = 2  # trials a member, among which those are looked for that a trial is compared with at a step
 
@@ -50,8 +53,7 @@ class Controller:
         self._store, self._strategy_of = store, strategy_of
 
     def ask(self, study: str, asker: Asker) -> Answer:
-        with self._turn(study) as turn:
-            return turn.answer(asker, held=turn.held_by(asker))
+        return self._answered(study, asker, lambda _turn: None)
 
     def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         with self._turn(study) as turn:
@@ -64,21 +66,15 @@ class Controller:
     def complete(
         self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, asker: Asker
     ) -> Answer:
-        with self._turn(study) as turn:
-            turn.complete(number, attempt, measurements, checkpoint)
-            return turn.answer(asker, held=turn.held_by(asker))
+        return self._answered(study, asker, lambda turn: turn.complete(number, attempt, measurements, checkpoint))
 
     def fail(
         self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str, asker: Asker
     ) -> Answer:
-        with self._turn(study) as turn:
-            turn.fail(number, attempt, measurements, reason, output)
-            return turn.answer(asker, held=turn.held_by(asker))
+        return self._answered(study, asker, lambda turn: turn.fail(number, attempt, measurements, reason, output))
 
     def stop(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], asker: Asker) -> Answer:
-        with self._turn(study) as turn:
-            turn.stop(number, attempt, measurements)
-            return turn.answer(asker, held=turn.held_by(asker))
+        return self._answered(study, asker, lambda turn: turn.stop(number, attempt, measurements))
 
     def renew(self, study: str, sessions: Sequence[str]) -> None:
         with self._turn(study) as turn:
@@ -96,7 +92,9 @@ class Controller:
 
         Raises:
             StudyChanged: Something differs that can't change any more; nothing is changed.
+            UsageError: Its strategy can't decide for it; nothing is created.
         """
+        self._strategy_of(study.evolution.strategy).check(study)
         text = json.dumps(definition.dump(study))
         if self._store.create(study.name, text):
             return
@@ -112,6 +110,37 @@ class Controller:
         """Ends a study from elsewhere: running trials finish, or (`now`) are called back."""
         with self._turn(study) as turn:
             turn.end(StudyState.STOPPED if now else StudyState.STOPPING, reason)
+
+    def _answered(self, study: str, asker: Asker, tell: Callable[[_Turn], None]) -> Answer:
+        """Saves what a worker tells and answers its next ask, in one transaction.
+
+        Where that takes a slow decision, what was told is saved and the lock let go; what is decided outside of it is committed
+        in another transaction, unless the study has gone on meanwhile: then it is decided again, the last time in the lock.
+        """
+        with self._turn(study) as turn:
+            tell(turn)
+            held = turn.held_by(asker)
+            if not turn.strategy.slow:
+                return turn.answer(asker, held)
+            try:
+                return turn.answer(asker, held, begin=_not_now)
+            except _TakesLongError:
+                swept = turn.swept
+        for _ in range(_TRIES):
+            foreseen = self._foreseen(study, asker)
+            with self._turn(study) as turn:
+                turn.swept += swept
+                try:
+                    return turn.answer(asker, turn.held_by(asker), begin=turn.as_foreseen(foreseen))
+                except _TakesLongError:
+                    swept = turn.swept
+        with self._turn(study) as turn:
+            turn.swept += swept
+            return turn.answer(asker, turn.held_by(asker))
+
+    def _foreseen(self, study: str, asker: Asker) -> _Foreseen:
+        with self._store.snapshot(study) as records:
+            return _Turn(records, self._strategy_of).foreseen(asker)
 
     @contextmanager
     def _turn(self, study: str) -> Iterator[_Turn]:
@@ -137,15 +166,31 @@ def check_same(records: Transaction, study: Study) -> None:
         raise StudyChanged(f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences))
 
 
+class _TakesLongError(Exception):
+    """A decision takes longer than the lock may be held."""
+
+
+def _not_now(*_: Any) -> Birth:
+    raise _TakesLongError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Foreseen:
+    """How a member would begin, decided outside of the lock, and the version of the study for which that holds."""
+
+    version: tuple[Study, int, int]
+    birth: Birth | None
+
+
 class _Turn:
     """What one call does inside of its transaction."""
 
     def __init__(self, transaction: Transaction, strategy_of: StrategyOf) -> None:
         self.study = study_from(transaction.definition())
-        self._tx, self._strategy_of = transaction, strategy_of
+        self._tx, self.strategy = transaction, strategy_of(self.study.evolution.strategy)
         self._saved = transaction.progress()
         self._progress = _touched(self._saved, transaction.now, self.study.limits.lease)
-        self._sweep: list[str] = []
+        self.swept: list[str] = []
 
     def held_by(self, asker: Asker) -> Trial | None:
         """The trial that the asker holds; if it held one in another session, that life has ended, and the trial is taken back."""
@@ -155,12 +200,28 @@ class _Turn:
         self._lose(held)
         return None
 
-    def answer(self, asker: Asker, held: Trial | None) -> Answer:
+    @property
+    def _version(self) -> tuple[Study, int, int]:
+        return self.study, self._progress.trials, self._progress.finished
+
+    def foreseen(self, asker: Asker) -> _Foreseen:
+        """How a member begins, if this worker's next ask leads to that."""
+        decision = next_trial(self.study, self._progress, self._tx, strategy=self.strategy, worker=asker.worker)
+        birth = decision if isinstance(decision, Birth) and decision.initiator is None else None
+        return _Foreseen(version=self._version, birth=birth)
+
+    def as_foreseen(self, foreseen: _Foreseen) -> Begin:
+        """Begins a member as it was foreseen; where the study has gone on since then, not now."""
+        birth = foreseen.birth if foreseen.version == self._version else None
+        return _not_now if birth is None else lambda *_: birth
+
+    def answer(self, asker: Asker, held: Trial | None, *, begin: Begin | None = None) -> Answer:
         for trial in self._tx.running_until(self._tx.now):
             if held is None or trial.number != held.number:  # who asks is alive
                 self._lose(trial)
-        strategy = self._strategy_of(self.study.evolution.strategy)
-        decision = next_trial(self.study, self._progress, self._tx, strategy=strategy, worker=asker.worker, held=held)
+        decision = next_trial(
+            self.study, self._progress, self._tx, strategy=self.strategy, worker=asker.worker, held=held, begin=begin
+        )
         match decision:
             case Birth():
                 return self._start(self._born(decision, asker))
@@ -169,9 +230,9 @@ class _Turn:
             case Pause():
                 # Nothing is written for one who waits, or all who wait would wake each other.
                 self._progress = self._progress.evolve(elapsed=self._saved.elapsed, touched=self._saved.touched)
-                return Wait(sweep=tuple(self._sweep))
+                return Wait(sweep=tuple(self.swept))
             case End(reason=reason):
-                return Done(reason=reason, sweep=tuple(self._sweep))
+                return Done(reason=reason, sweep=tuple(self.swept))
 
     def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         trial = self._trial(number)
@@ -190,7 +251,11 @@ class _Turn:
         lifecycle.check_unfinished(trial, attempt)
         if trial.parent == parent:  # else it was told before
             self._tx.update(self._trial(parent).evolve(checkpoint=None, kept=False))
-            self._tx.update(rerooted(self.study, trial, self._in_place_of(parent)))
+            separate = self.strategy.separate
+            other = self._in_place_of(parent, separate=separate)
+            again = rerooted(self.study, trial, other, separate=separate)
+            self._tx.update(again)
+            self._progress = self._progress.evolve(steps=self._progress.steps + again.steps - trial.steps)
         return self.answer(asker, held=self._trial(number))
 
     def complete(self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str) -> None:
@@ -200,7 +265,7 @@ class _Turn:
         lifecycle.check_attempt(before, attempt)
         reported = self._reported(number, attempt, measurements)
         if problem := self.study.objective.problem(reported):
-            self._sweep.append(checkpoint)
+            self.swept.append(checkpoint)
             self._fail(before, attempt, measurements, problem, "")
             return
         self._measured(before, measurements)
@@ -304,10 +369,10 @@ class _Turn:
         number = self._progress.trials
         trial = Trial(
             number=number,
-            steps=self.study.trial_steps,
-            seed=program_seed(self.study.seed, number),
+            steps=self.study.trial_steps if birth.steps is None else birth.steps,
+            seed=program_seed(self.study.seed, number) if birth.seed is None else birth.seed,
             created=self._tx.now,
-            **{name: getattr(birth, name) for name in Birth.__slots__},
+            **{name: getattr(birth, name) for name in Birth.__slots__ if name not in ("steps", "seed")},
         )
         leased = self._leased(trial, asker)
         self._tx.insert(leased)
@@ -330,7 +395,7 @@ class _Turn:
 
     def _start(self, trial: Trial) -> Start:
         restore = None if trial.parent is None else self._trial(trial.parent).checkpoint
-        return Start(trial=trial, restore=restore, sweep=tuple(self._sweep))
+        return Start(trial=trial, restore=restore, sweep=tuple(self.swept))
 
     def _renew(self, trial: Trial) -> None:
         self._tx.update(lifecycle.renew(trial, now=self._tx.now, seconds=self.study.limits.lease))
@@ -361,7 +426,7 @@ class _Turn:
             return
         self._tx.update(after)
         self._progress = _counted(self.study, self._progress, before, after)
-        self._sweep += self._no_longer_needed(after)
+        self.swept += self._no_longer_needed(after)
 
     def _no_longer_needed(self, finished: Trial) -> list[str]:
         """Forgets the checkpoints that this trial's end made useless, and returns their paths.
@@ -377,8 +442,11 @@ class _Turn:
         checkpoints = [checkpoint for member in members for checkpoint in self._tx.checkpoints(member)]
         return sweep(self._tx, checkpoints, best[:keep])
 
-    def _in_place_of(self, damaged: int) -> Trial | None:
-        """Whom to start from instead: the nearest ancestor that has its checkpoint, or the fittest trial that has."""
+    def _in_place_of(self, damaged: int, *, separate: bool) -> Trial | None:
+        """Whom to start from instead: the nearest ancestor that has its checkpoint, or the fittest trial that has.
+
+        Where lineages are separate, nobody but an ancestor will do.
+        """
         ancestor = self._trial(damaged)
         for _ in range(_ANCESTORS):
             if ancestor.parent is None:
@@ -386,6 +454,8 @@ class _Turn:
             ancestor = self._trial(ancestor.parent)
             if ancestor.can_be_parent:
                 return ancestor
+        if separate:
+            return None
         held = [self._trial(checkpoint.trial) for checkpoint in self._tx.checkpoints()]
         whole = [trial for trial in (*self._tx.best(1), *held) if trial.can_be_parent]
         return min(whole, key=lambda trial: (tuple(-value for value in trial.fitness or ()), trial.number), default=None)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
+from itertools import islice
 from typing import Any
 
 from broodline.document import Rule, Table, duration, finite, flag, integer, list_of, nearest, one_of, shown, text
 from broodline.errors import SpaceError
 from broodline.fitness import Goal, Objective
-from broodline.model import Budget, Evolution, Limits, Retention, Stopping, Study
+from broodline.model import Budget, Evolution, Leg, Limits, Replay, Retention, Stopping, Study
 from broodline.program import PLACEHOLDERS
 from broodline.space import Choice, Fixed, Float, Int, Ordered, Param, Space
 
@@ -21,6 +22,8 @@ KEYS = (
 )
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
+# Of Optuna, by the names under which `[evolution] sampler` knows them; the first is the default.
+SAMPLERS = ("tpe", "gp", "cmaes", "qmc", "random")
 
 _PROBABILITY = finite(at_least=0, at_most=1)
 _REQUIRED: Mapping[str, Rule] = {
@@ -35,12 +38,14 @@ _GOAL: Mapping[str, Rule] = {
     "mean_of_last": integer(1),
 }
 _EVOLUTION: Mapping[str, Rule] = {
-    "strategy": text("the name of a strategy: initiator, generational, none or alone"),
+    "strategy": text("the name of a strategy: initiator, generational, none or alone; optuna or grid"),
     "mutate": _PROBABILITY,
     "resample": _PROBABILITY,
     "crossover": _PROBABILITY,
     "factors": list_of(finite(above=0), "a list of numbers above 0, such as [0.8, 1.2]", at_least=1),
     "parents": integer(1),
+    "sampler": one_of(*SAMPLERS),
+    "points": integer(2),
 }
 _BUDGET: Mapping[str, Rule] = {
     "time": duration,
@@ -67,6 +72,9 @@ _STOPPING: Mapping[str, Rule] = {
 TRAIN_LIMITS: Mapping[str, Rule] = {"retries": integer(0), "max_failures": integer(1)}
 ENGINE_LIMITS: Mapping[str, Rule] = {"max_lost": integer(1), "lease": duration}
 
+_EVOLVING = ("initiator", "generational", "none", "alone")
+_COUNTED = 100_000  # points of a grid beyond the population, so that a message can tell its size
+
 _KINDS: Mapping[str, type[Param]] = {kind.kind: kind for kind in (Float, Int, Ordered, Choice, Fixed)}
 _FORMS = "{ float = [low, high] }, { int = [low, high] }, { ordered = [values] } or { choice = [values] }"
 
@@ -83,7 +91,8 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
         StudyFileError: The first mistake.
     """
     table = Table({name: _as_table(value) for name, value in document.items()}, source)
-    table.check_names(KEYS)
+    stored_only = {"replay"} & table.values.keys()
+    table.check_names((*KEYS, *stored_only))
     study = Study(
         **{name: table.value(name, rule) for name, rule in _REQUIRED.items()},
         **table.present(_OPTIONAL),
@@ -94,6 +103,7 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
         limits=Limits(**table.table("train").present(TRAIN_LIMITS), **table.table("engine").present(ENGINE_LIMITS)),
         checkpoints=Retention(**_checked(table.table("checkpoints"), _CHECKPOINTS)),
         stopping=_stopping(table.table("stopping")) if "stopping" in table.values else None,
+        replay=_replay(table.values["replay"]) if stored_only else None,
     )
     _check_together(table, study)
     return study
@@ -102,7 +112,9 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
 def dump(study: Study) -> dict[str, Any]:
     """The document that the store keeps: `parse` makes the same study of it, also in a version with other defaults."""
     limits = _fields(study.limits)
+    replay = {} if study.replay is None else {"replay": asdict(study.replay)}
     return {
+        **replay,
         **{name: getattr(study, name) for name in (*_REQUIRED, *_OPTIONAL)},
         "objective": _dump_objective(study.objective),
         "space": {name: _dump_param(param) for name, param in study.space.params.items()},
@@ -129,6 +141,8 @@ def changed(old: Study, new: Study) -> list[str]:
         knob, turned = getattr(old.evolution, name), getattr(new.evolution, name)
         if knob != turned:
             lines.append(f"evolution.{name}: {knob!r} -> {turned!r}")
+    if old.replay != new.replay:
+        lines.append("replay: of another lineage, or with other changes")
     return lines + [f"space.{line}" for line in old.space.widened_by(new.space)]
 
 
@@ -178,6 +192,17 @@ def _space(table: Table) -> Space:
         return Space(params)
     except SpaceError as error:
         raise table.error(error.key, error.problem) from None
+
+
+def _replay(document: Mapping[str, Any]) -> Replay:
+    only = document["only"]
+    return Replay(
+        **{
+            **document,
+            "legs": tuple(Leg(**leg) for leg in document["legs"]),
+            "only": None if only is None else tuple(only),
+        }
+    )
 
 
 def _param(table: Table, name: str) -> Param:
@@ -233,10 +258,16 @@ def _check_together(table: Table, study: Study) -> None:
     evolution, most = study.evolution, study.population - 1
     if evolution.strategy == "generational" and evolution.parents is None:
         raise table.error("evolution.parents", "is missing; strategy generational needs it: how many of a generation are kept")
-    if evolution.parents is not None and evolution.strategy in ("initiator", "none"):
+    if evolution.parents is not None and evolution.strategy in ("initiator", "none", "alone", "optuna", "grid"):
         raise table.error("evolution.parents", f"is only for strategy generational, not {evolution.strategy}")
     if evolution.parents is not None and evolution.parents > most:
         raise table.error("evolution.parents", f"must be an integer from 1 to population - 1 = {most}, not {evolution.parents}")
+    if evolution.sampler is not None and evolution.strategy in (*_EVOLVING, "grid"):
+        raise table.error("evolution.sampler", f"is only for strategy optuna, not {evolution.strategy}")
+    if evolution.points is not None and evolution.strategy in (*_EVOLVING, "optuna"):
+        raise table.error("evolution.points", f"is only for strategy grid, not {evolution.strategy}")
+    if evolution.strategy in ("optuna", "grid"):
+        _check_searching(table, study)
     if 1.0 in evolution.factors:
         raise table.error("evolution.factors", "must be numbers above 0 other than 1, which would change nothing")
     if study.budget.target is not None and len(study.objective.goals) > 1:
@@ -247,6 +278,25 @@ def _check_together(table: Table, study: Study) -> None:
             "is only for one metric, or several with weights; this objective compares several by Pareto improvement, "
             "and they have no median",
         )
+
+
+def _check_searching(table: Table, study: Study) -> None:
+    """The rules of strategies that try N configurations, each trained to the end."""
+    evolution = study.evolution
+    if study.budget.generations is None:
+        raise table.error(
+            "budget.generations",
+            f"is missing; strategy {evolution.strategy} needs it: how many trials of trial_steps each configuration is trained",
+        )
+    if evolution.strategy == "grid":
+        if evolution.points is None:
+            raise table.error("evolution.points", "is missing; strategy grid needs it: into how many values it divides a range")
+        size = len(list(islice(study.space.grid(evolution.points), study.population + _COUNTED)))
+        if size != study.population:
+            told = f"{size}" if size < study.population + _COUNTED else f"{size} or more"
+            raise table.error("population", f"must be the number of points of the grid, {told}, not {study.population}")
+    if evolution.sampler == "cmaes" and len(study.objective.goals) > 1 and not study.objective.weighted:
+        raise table.error("evolution.sampler", "cmaes is only for one objective: give each metric a weight, or take tpe or gp")
 
 
 def _as_table(value: Any) -> Any:

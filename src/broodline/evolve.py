@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from broodline.model import Birth, Change, Decision, End, Pause, Population, Progress, Resume, Study, StudyState, Trial
 from broodline.strategies import Strategy, newborn
+
+Begin = Callable[[Study, Population, int, Random], Birth | None]
+"""What `Strategy.begin` is."""
 
 
 def rng_for(seed: int, number: int) -> Random:
@@ -19,7 +23,14 @@ def program_seed(seed: int, number: int) -> int:
 
 
 def next_trial(
-    study: Study, progress: Progress, population: Population, *, strategy: Strategy, worker: str, held: Trial | None = None
+    study: Study,
+    progress: Progress,
+    population: Population,
+    *,
+    strategy: Strategy,
+    worker: str,
+    held: Trial | None = None,
+    begin: Begin | None = None,
 ) -> Decision:
     """Answers a worker that asks for a trial.
 
@@ -30,6 +41,7 @@ def next_trial(
         strategy: Who reproduces.
         worker: The name of the worker.
         held: The running trial that it holds already.
+        begin: Decides how a member begins, in the strategy's place.
     """
     if progress.state in (StudyState.STOPPED, StudyState.FAILED):
         return End(reason=progress.reason or progress.state)
@@ -38,18 +50,28 @@ def next_trial(
     over = _ends_at_once(study, progress, population)
     if not over and (pending := population.first_pending()):
         return Resume(trial=pending)
-    birth = over or _birth(study, progress, population, strategy, worker)
+    birth = over or _birth(study, progress, population, strategy, begin or strategy.begin, worker)
     if isinstance(birth, Birth):
         return birth
     return Pause() if birth is None or population.any_running() else End(reason=birth)
 
 
-def rerooted(study: Study, trial: Trial, parent: Trial | None) -> Trial:
+def rerooted(study: Study, trial: Trial, parent: Trial | None, *, separate: bool = False) -> Trial:
     """A trial that is to start from another parent, because the checkpoint of its own was found damaged.
 
     It takes the params of the new parent as they are; without one it is drawn anew and starts from nothing.
+
+    Args:
+        study: The study.
+        trial: The trial.
+        parent: The new parent; None if there is none.
+        separate: Lineages never mix: one that starts from nothing again does so with its own params.
     """
-    if parent is not None:
+    if study.replay is not None:
+        again = _replayed(study, trial, parent)
+    elif parent is None and separate:
+        again = trial.evolve(parent=None, start=0, changes=study.space.chosen(trial.params))
+    elif parent is not None:
         kept = dict.fromkeys(parent.params, Change.KEPT)
         again = trial.evolve(parent=parent.number, start=parent.end, params=parent.params, changes=kept)
     else:
@@ -58,13 +80,33 @@ def rerooted(study: Study, trial: Trial, parent: Trial | None) -> Trial:
     return again.evolve(damaged=trial.damaged if trial.damaged is not None else trial.parent)
 
 
-def _birth(study: Study, progress: Progress, population: Population, strategy: Strategy, worker: str) -> Birth | str | None:
+def _replayed(study: Study, trial: Trial, parent: Trial | None) -> Trial:
+    """A trial of a replay that trains, in the place of its own leg, the one that comes after its new parent."""
+    assert study.replay is not None
+    leg = study.replay.legs[0] if parent is None else study.replay.leg_after(parent)
+    assert leg is not None
+    seed = study.replay.seed_of(trial.member, leg)
+    return trial.evolve(
+        parent=None if parent is None else parent.number,
+        start=0 if parent is None else parent.end,
+        steps=leg.steps,
+        params=leg.params,
+        changes=study.space.chosen(leg.params) if parent is None else study.space.followed(parent.params, leg.params),
+        seed=trial.seed if seed is None else seed,
+    )
+
+
+def _birth(
+    study: Study, progress: Progress, population: Population, strategy: Strategy, begin: Begin, worker: str
+) -> Birth | str | None:
     """Returns a new trial, why there will be none, or None while that is open."""
     if over := _spent(study, progress):
         return over
     rng = rng_for(study.seed, progress.trials)
+    if strategy.separate:
+        return _of_lineages(study, population, strategy, begin, worker, rng)
     if progress.trials < study.population:
-        return newborn(study, member=progress.trials, rng=rng)
+        return begin(study, population, progress.trials, rng)
     initiator = population.first_initiator(worker)
     if initiator is None:
         return None
@@ -72,6 +114,23 @@ def _birth(study: Study, progress: Progress, population: Population, strategy: S
     if study.budget.generations is not None and initiator.generation + 1 >= study.budget.generations:
         return f"{study.budget.generations} generations are done"
     return strategy.decide(study, population, initiator, rng)
+
+
+def _of_lineages(
+    study: Study, population: Population, strategy: Strategy, begin: Begin, worker: str, rng: Random
+) -> Birth | str | None:
+    """The next trial of a study whose lineages never mix: continues one, the worker's own first, or begins another.
+
+    Of a member that has begun there is at most one trial at which its lineage can be continued.
+    """
+    generations = study.budget.generations
+    tips = population.tips(None if generations is None else generations - 1)
+    for tip in sorted(tips, key=lambda trial: trial.worker != worker):
+        birth = strategy.decide(study, population, tip, rng) if tip.can_be_parent else None
+        if birth is not None:
+            return birth
+    member = population.begun()
+    return begin(study, population, member, rng) if member < study.population else "every lineage has ended"
 
 
 def _ends_at_once(study: Study, progress: Progress, population: Population) -> str | None:

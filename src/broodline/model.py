@@ -181,12 +181,14 @@ class Evolution:
     """How children are made.
 
     Args:
-        strategy: The name of a strategy: `initiator`, `generational`, `none` or `alone`.
+        strategy: The name of a strategy: `initiator`, `generational`, `none`, `alone`, `optuna` or `grid`.
         mutate: The probability that a parameter mutates at all, drawn for each.
         resample: The probability that one which mutates is drawn again from its range instead.
         crossover: The probability that a parameter is taken from the other contestant.
         factors: What a number is multiplied by when it mutates; one is drawn.
         parents: M, how many of a generation are kept as parents (`generational` only).
+        sampler: Which of Optuna's samplers suggests what members begin with (`optuna` only).
+        points: Into how many values the grid divides each range (`grid` only).
     """
 
     strategy: str = "initiator"
@@ -195,6 +197,8 @@ class Evolution:
     crossover: float = 0.0
     factors: tuple[float, ...] = (0.8, 1.2)
     parents: int | None = None
+    sampler: str | None = None
+    points: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +255,64 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One trial of a lineage that is trained again: as much of its record as that takes.
+
+    Args:
+        trial: Its number in the source.
+        start, steps: Where it started, and what it trained.
+        params: Those of the replay: what is to be changed has been changed.
+        seed: The one that its program was given.
+        metrics: What it measured, to compare with.
+    """
+
+    trial: int
+    start: int
+    steps: int
+    params: Mapping[str, Any]
+    seed: int
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What a study trains again: all of it, so that it needs its source no more.
+
+    Args:
+        study: The name of the source.
+        trial: Whose lineage it is.
+        legs: The lineage, from its beginning.
+        seeds: "recorded": the first copy is given the seeds of the source; "fresh": none is.
+        only: The parameters that follow the lineage; None: all. The others stay as they were at its beginning.
+        fixed: Parameters that have these values instead.
+    """
+
+    study: str
+    trial: int
+    legs: tuple[Leg, ...]
+    seeds: str = "recorded"
+    only: tuple[str, ...] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def place_of(self, trial: Trial) -> int:
+        """Which leg a completed trial of the replay trained.
+
+        Its generation tells, unless its copy had to go back to an older checkpoint: then the step does.
+        """
+        ends = {leg.start + leg.steps: place for place, leg in enumerate(self.legs)}
+        return ends.get(trial.end, trial.generation) if trial.steps else trial.generation
+
+    def leg_after(self, trial: Trial) -> Leg | None:
+        """The leg with which a completed trial of the replay is continued; None: it has come to the end."""
+        place = self.place_of(trial) + 1
+        return self.legs[place] if place < len(self.legs) else None
+
+    def seed_of(self, member: int, leg: Leg) -> int | None:
+        """The seed that a copy is given for a leg; None: a fresh one."""
+        return leg.seed if self.seeds == "recorded" and member == 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """One optimisation: a search space, an objective, a population and a budget.
 
@@ -261,6 +323,7 @@ class Study:
         workers: W, how many workers `run` starts.
         seed: All decisions follow from it and the trials' numbers.
         stopping: When a running trial is stopped early; None: never.
+        replay: The lineage that it trains again, if it is a replay.
     """
 
     name: str
@@ -275,6 +338,7 @@ class Study:
     limits: Limits = field(default_factory=Limits)
     checkpoints: Retention = field(default_factory=Retention)
     stopping: Stopping | None = None
+    replay: Replay | None = None
 
 
 class StudyState(StrEnum):
@@ -330,6 +394,12 @@ class Population(Protocol):
     def first_initiator(self, worker: str) -> Trial | None:
         """Of the finished trials that have not initiated, of the lowest generation: the worker's last, or the lowest number."""
 
+    def begun(self) -> int:
+        """How many members have begun: the number of the next one."""
+
+    def tips(self, before: int | None = None) -> tuple[Trial, ...]:
+        """The finished trials that have not initiated, of generations below `before`, by generation and number."""
+
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         """The last two completed trials of a member, the latest first."""
 
@@ -345,7 +415,12 @@ class Population(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Birth:
-    """A decision: make this trial. What it starts from and with; its number is the one that was decided for."""
+    """A decision: make this trial. What it starts from and with; its number is the one that was decided for.
+
+    Args:
+        steps: Steps to train; None: the study's `trial_steps`.
+        seed: For the program; None: the one that follows from the study's seed and the number.
+    """
 
     member: int
     generation: int
@@ -355,6 +430,8 @@ class Birth:
     parent: int | None = None
     initiator: int | None = None
     opponent: int | None = None
+    steps: int | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

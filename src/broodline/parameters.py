@@ -66,6 +66,12 @@ class Float:
             drawn = rng.uniform(low, high)
         return min(max(drawn, low), high)
 
+    def spread(self, points: int) -> list[float]:
+        low, high = (-math.log1p(-end) if self.scale else math.log(end) if self.log else end for end in (self.low, self.high))
+        places = (low + (high - low) * place / (points - 1) for place in range(1, points - 1))
+        inner = [-math.expm1(-place) if self.scale else math.exp(place) if self.log else place for place in places]
+        return [self.low, *inner, self.high]
+
     def mutated(self, value: float, rng: Random, factors: Sequence[float]) -> float:
         factor = rng.choice(factors)
         if self.log:
@@ -112,6 +118,10 @@ class Int:
         drawn = math.exp(rng.uniform(math.log(low - 0.5), math.log(high + 0.5)))
         return min(max(round(drawn), low), high)
 
+    def spread(self, points: int) -> list[int]:
+        places = Float(self.low, self.high, log=self.log).spread(points)
+        return sorted({min(max(round(place), self.low), self.high) for place in places})
+
     def mutated(self, value: int, rng: Random, factors: Sequence[float]) -> int:
         least = 1.0 if self.log else max(1.0, LEAST_MOVE * (self.high - self.low))
         moved = round(_moved(value, rng.choice(factors), least))
@@ -147,6 +157,9 @@ class Ordered:
     def sample(self, rng: Random, *, first: bool = False) -> Any:
         return rng.choice(self.init if first and self.init else self.values)
 
+    def spread(self, points: int) -> Sequence[Any]:
+        return self.values
+
     def mutated(self, value: Any, rng: Random, factors: Sequence[float]) -> Any:
         place = next(place for place, known in enumerate(self.values) if same(known, value))
         return rng.choice([*self.values[max(place - 1, 0) : place], *self.values[place + 1 : place + 2]])
@@ -176,6 +189,9 @@ class Choice:
     def sample(self, rng: Random, *, first: bool = False) -> Any:
         return rng.choice(self.init if first and self.init else self.values)
 
+    def spread(self, points: int) -> Sequence[Any]:
+        return self.values
+
     def mutated(self, value: Any, rng: Random, factors: Sequence[float]) -> Any:
         return self.sample(rng)
 
@@ -202,6 +218,9 @@ class Fixed:
 
     def sample(self, rng: Random, *, first: bool = False) -> Any:
         return self.value
+
+    def spread(self, points: int) -> Sequence[Any]:
+        return [self.value]
 
     def mutated(self, value: Any, rng: Random, factors: Sequence[float]) -> Any:
         return self.value

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from broodline.errors import SpaceError
 from broodline.model import Change
-from broodline.parameters import Choice, Condition, Fixed, Float, Int, Ordered, Param, among
+from broodline.parameters import Choice, Condition, Fixed, Float, Int, Ordered, Param, among, same
 
 __all__ = ["Choice", "Fixed", "Float", "Int", "Ordered", "Param", "Space"]
 
@@ -44,6 +44,49 @@ class Space:
                 params[name] = param.sample(rng, first=True)
                 changes[name] = Change.KEPT if isinstance(param, Fixed) else Change.DRAWN
         return params, changes
+
+    def chosen(self, params: Mapping[str, Any]) -> dict[str, Change]:
+        """What happened to params that a trial starts from nothing with: `drawn`, or `kept` if they are fixed."""
+        return {name: Change.KEPT if isinstance(self.params[name], Fixed) else Change.DRAWN for name in params}
+
+    def followed(self, parent: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Change]:
+        """What happened to a child's params that were given: `kept` as its parent's, else `mutated`, or `drawn` if new."""
+        return {
+            name: Change.DRAWN if name not in parent else Change.KEPT if same(parent[name], value) else Change.MUTATED
+            for name, value in params.items()
+        }
+
+    def suggested(self, suggest: Callable[[str, Param], Any]) -> dict[str, Any]:
+        """The params of a trial that starts from nothing, one value after the other, each once its condition is known to hold.
+
+        Args:
+            suggest: Returns the value of a parameter that is not fixed.
+        """
+        params: dict[str, Any] = {}
+        for name, param in self.params.items():
+            if _holds(param.when, params):
+                params[name] = param.value if isinstance(param, Fixed) else suggest(name, param)
+        return params
+
+    def grid(self, points: int) -> Iterator[dict[str, Any]]:
+        """All combinations of the values of a grid, the last parameter changing fastest.
+
+        Args:
+            points: Into how many values a range is divided, both ends among them: evenly in what is drawn uniformly, so
+                evenly in the logarithm where that is so. A choice or an ordered parameter has all of its values.
+        """
+        return self._combined({}, list(self.params.items()), points)
+
+    def _combined(self, chosen: dict[str, Any], left: list[tuple[str, Param]], points: int) -> Iterator[dict[str, Any]]:
+        if not left:
+            yield chosen
+            return
+        (name, param), *others = left
+        if not _holds(param.when, chosen):
+            yield from self._combined(chosen, others, points)
+            return
+        for value in param.spread(points):
+            yield from self._combined({**chosen, name: value}, others, points)
 
     def evolve(
         self,

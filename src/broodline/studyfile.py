@@ -10,13 +10,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from broodline.definition import ENGINE_LIMITS, TRAIN_LIMITS, parse
+from broodline.definition import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
 from broodline.document import Rule, Table, Unfit, duration, flag, integer, list_of, nearest, one_of, text
 from broodline.errors import StudyFileError
 from broodline.model import Study
 from broodline.program import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
 
-STRATEGIES = ("initiator", "generational", "none", "alone")
+STRATEGIES = ("initiator", "generational", "none", "alone", "optuna", "grid")
+
+
+_PROGRAMS = ("train", "evaluate", "checkpoints", "engine")
 
 
 def _device(value: Any) -> str:
@@ -72,8 +75,32 @@ def read(path: Path) -> StudyFile:
     Raises:
         StudyFileError: The first mistake in it, or why it can't be read.
     """
+    return _read_document(_document(path, str(path)), path)
+
+
+def read_programs(path: Path, study: Path) -> StudyFile:
+    """Reads a study file whose programs, and what goes with them, come from another file.
+
+    Args:
+        path: The other file: [train] and, if there are any, [evaluate], [checkpoints] and [engine]. Its other tables are
+            not looked at, so it may be a study file itself.
+        study: The study file.
+
+    Raises:
+        StudyFileError: The first mistake in them.
+    """
+    other = _document(path, str(path))
+    Table(other, str(path)).check_names(KEYS)
+    if "train" not in other:
+        raise StudyFileError(str(path), "train", 'is missing; it must be a table, such as command = ["python", "final.py"]')
+    kept = {name: value for name, value in _document(study, str(study)).items() if name not in ("train", "evaluate")}
+    return _read_document(kept | {name: other[name] for name in _PROGRAMS if name in other}, path)
+
+
+def _read_document(document: Mapping[str, Any], path: Path) -> StudyFile:
     source = str(path)
-    table = Table(_document(path, source), source)
+    table = Table(document, source)
+    table.check_names(KEYS)
     study = parse(table.values, source)
     check_strategy(study, source)
     return StudyFile(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
+
+import pytest
 
 from broodline.plugins import load_strategy
 from broodline.strategies import Strategy
@@ -36,3 +39,49 @@ class TestAlone(StrategyContract):
 
     def tables(self) -> dict[str, Any]:
         return {"evolution": {"strategy": "alone"}}
+
+
+class TestGrid(StrategyContract):
+    def strategy(self) -> Strategy:
+        return load_strategy("grid")
+
+    def tables(self) -> dict[str, Any]:
+        space = {
+            "lr": {"float": [1e-4, 1.0], "log": True},
+            "optimizer": {"choice": ["sgd", "adam"]},
+            "momentum": {"float": [0.0, 1.0], "when": {"optimizer": "sgd"}},
+            "width": 64,
+        }
+        evolution = {"strategy": "grid", "points": 3}
+        return {"space": space, "evolution": evolution, "population": 12, "budget": {"generations": 5}}
+
+
+class OptunaContract(StrategyContract):
+    sampler: str
+
+    def strategy(self) -> Strategy:
+        return load_strategy("optuna")
+
+    def tables(self) -> dict[str, Any]:
+        return {"evolution": {"strategy": "optuna", "sampler": self.sampler}, "population": 12, "budget": {"generations": 5}}
+
+
+class TestOptunaTpe(OptunaContract):
+    sampler = "tpe"
+
+
+class TestOptunaCmaes(OptunaContract):
+    sampler = "cmaes"
+
+
+class TestOptunaQmc(OptunaContract):
+    sampler = "qmc"
+
+
+class TestOptunaRandom(OptunaContract):
+    sampler = "random"
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="Optuna's GPSampler needs torch, which is not installed")
+class TestOptunaGp(OptunaContract):
+    sampler = "gp"

@@ -10,7 +10,7 @@ import pytest
 
 from broodline.evolve import next_trial, program_seed, rerooted, rng_for
 from broodline.model import Birth, Change, End, Pause, Population, Progress, Resume, Study, StudyState, Trial, TrialState
-from broodline.strategies import child_of
+from broodline.strategies import Strategy, child_of
 from broodline.testing import study_from_tables
 
 N = 4
@@ -38,6 +38,14 @@ class Rows:
         waiting = [each for each in self.trials if each.state.finished and each.child is None]
         return min(waiting, key=lambda each: (each.generation, each.number), default=None)
 
+    def begun(self) -> int:
+        return len(self.of_generation(0))
+
+    def tips(self, before: int | None = None) -> tuple[Trial, ...]:
+        waiting = [each for each in self.trials if each.state.finished and each.child is None]
+        below = [each for each in waiting if before is None or each.generation < before]
+        return tuple(sorted(below, key=lambda each: (each.generation, each.number)))
+
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         done = [each for each in self.trials if each.state is TrialState.COMPLETED and each.member == member]
         return tuple(reversed(done))[:2]
@@ -53,14 +61,14 @@ class Rows:
         return tuple(sorted(done, key=lambda each: (-(each.fitness or (0.0,))[0], each.number))[:count])
 
 
-class Clones:
+class Clones(Strategy):
     """A strategy in which every initiator is its own child's parent."""
 
     def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
         return child_of(study, initiator=initiator, parent=initiator, rng=rng, unchanged=True)
 
 
-class Waits:
+class Waits(Strategy):
     def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
         return None
 

@@ -17,14 +17,14 @@ ROWS = (
     ("model", "errors"),
     (
         *("document", "parameters", "space", "fitness", "lifecycle", "evolve", "strategies"),
-        *("retention", "definition", "program", "lineage", "schedule", "notation", "comparison", "stopping"),
+        *("retention", "definition", "program", "lineage", "schedule", "replay", "notation", "comparison", "stopping"),
     ),
     ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile", "schedulefile"),
     ("client", "controller"),
     ("trainers", "running", "resident", "worker", "keeper", "loop"),
     ("engines",),
     ("views", "results", "adapters"),
-    ("housekeeping", "clearing", "continuation", "run", "api", "check", "cli", "testing", "__main__", "__init__"),
+    ("housekeeping", "clearing", "continuation", "run", "replaying", "api", "check", "cli", "testing", "__main__", "__init__"),
 )
 PURE = {*ROWS[0], *ROWS[1]}
 IMPURE = {
@@ -36,9 +36,10 @@ IMPLEMENTATIONS = (
     *("stores.sqlite", "stores.sql", "stores.schema", "stores.rows"),
     *("engines.local", "trainers.command", "trainers.function", "trainers.resident"),
     *("strategies.initiator", "strategies.generational", "strategies.none", "strategies.alone"),
+    *("strategies.optuna", "strategies.grid", "strategies.replay"),
 )
-WIRING = ("run", "api", "check", "cli", "plugins", "testing")
-HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras")
+WIRING = ("run", "replaying", "api", "check", "cli", "plugins", "testing")
+HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna")
 
 HOME = Path(broodline.__file__).parent
 MODULES = {path: ".".join(path.relative_to(HOME).with_suffix("").parts) for path in sorted(HOME.rglob("*.py"))}

@@ -51,6 +51,12 @@ class Members:
     def first_initiator(self, worker: str) -> Trial | None:
         raise AssertionError
 
+    def begun(self) -> int:
+        raise AssertionError
+
+    def tips(self, before: int | None = None) -> tuple[Trial, ...]:
+        raise AssertionError
+
     def any_running(self) -> bool:
         raise AssertionError
 

@@ -8,10 +8,25 @@ import sys
 from collections.abc import Sequence
 
 from broodline import __version__
-from broodline.cli import best, check, compare, continue_, export, gc, lineage, run, schedule, status, stop, trials, worker
+from broodline.cli import (
+    best,
+    check,
+    compare,
+    continue_,
+    export,
+    gc,
+    lineage,
+    replay,
+    run,
+    schedule,
+    status,
+    stop,
+    trials,
+    worker,
+)
 from broodline.errors import BroodlineError, StoreError, UsageError
 
-COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, compare, stop, gc, export)
+COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, export)
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 

@@ -12,6 +12,7 @@ from broodline.cli.target import Target, add_target, file_of, target_of
 from broodline.cli.training import grace_of, tell_end, trainer_of
 
 if TYPE_CHECKING:
+    from broodline.model import Study
     from broodline.studyfile import StudyFile
 
 PURPOSE = "Join a study that exists with one more worker, from any process; what it runs comes from its own study file."
@@ -21,12 +22,19 @@ EXAMPLE = "broodline worker study.toml --store sqlite:////data/broodline.db"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_target(parser, by_name=False)
+    parser.add_argument("--replay", metavar="NAME", help="join the replay of that name instead of the study")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Works until the study is done."""
+    from dataclasses import replace
+
     target = target_of(arguments)
-    _work(target, file_of(target), json=arguments.json)
+    file = file_of(target)
+    if arguments.replay is not None:
+        file = replace(file, study=_replay_of(target, arguments.replay))
+        target = Target(name=arguments.replay, place=target.place, file=None, store=target.place.url)
+    _work(target, file, json=arguments.json)
     tell_end(target, json=arguments.json)
 
 
@@ -53,3 +61,10 @@ def _work(target: Target, file: StudyFile, *, json: bool) -> None:
             )
             attend(engine, 1, watch=watch, grace=grace_of(file), called_back=calls_back(store, target.name))
         raise_if_failed(store, target.name)
+
+
+def _replay_of(target: Target, name: str) -> Study:
+    from broodline.replaying import replay_named
+
+    with closing(target.place.open(create=False)) as store:
+        return replay_named(store, target.name, name)

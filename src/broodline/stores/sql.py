@@ -51,6 +51,9 @@ RUNNING_UNTIL = _by("leases", _trials.where(schema.RUNNING, trials.c.lease_until
 ANY_RUNNING = _by("leases", sa.select(sa.literal(1)).select_from(trials).where(_study, schema.RUNNING).limit(1))
 LOWEST_GENERATION = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number).limit(1))
 OWN_LAST = _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc()).limit(1))
+LAST_MEMBER = sa.select(trials.c.member).where(_study, trials.c.generation == 0).order_by(trials.c.member.desc()).limit(1)
+TIPS = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number))
+TIPS_BEFORE = TIPS.where(trials.c.generation < sa.bindparam("before"))
 LAST_COMPLETED = _by("completed_trials", _trials.where(schema.COMPLETED, _member).order_by(trials.c.generation.desc()).limit(2))
 BEST = _by(
     "fittest_trials",
@@ -175,6 +178,13 @@ class SqlTransaction:
             return None
         own = self._one(OWN_LAST, worker=worker)
         return own if own is not None and own.generation == first.generation else first
+
+    def begun(self) -> int:
+        last = self._connection.execute(LAST_MEMBER, {"of_study": self._study}).first()
+        return 0 if last is None else int(last[0]) + 1
+
+    def tips(self, before: int | None = None) -> tuple[Trial, ...]:
+        return self._all(TIPS) if before is None else self._all(TIPS_BEFORE, before=before)
 
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         if member not in self._last_completed:

@@ -1,12 +1,13 @@
-"""Who reproduces: one file a strategy, each a frozen dataclass with one pure method.
+"""Who reproduces: one file a strategy, each a frozen dataclass with pure methods.
 
 Here is what they share: the protocol, drawing an opponent, and making a child.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from broodline.model import Birth, Population, Study, Trial, TrialState
 
@@ -16,17 +17,48 @@ _DRAWS = 32
 
 
 class Strategy(Protocol):
-    """Decides what the child of an initiator is made of."""
+    """Decides how members begin, and what the child of an initiator is made of.
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
-        """Returns the child to make, or None to wait until more trials have finished.
+    A strategy is a subclass, and says how it differs from what is here: all members begin first, each drawn from the space.
+
+    Attributes:
+        separate: True: lineages never mix. They are trained depth first: a member begins only when no lineage that has begun
+            waits to be continued; and a lineage ends where it fails.
+        slow: True: `begin` takes long enough to be decided outside of the store's lock (it is made again if the
+            study went on meanwhile).
+    """
+
+    separate: ClassVar[bool] = False
+    slow: ClassVar[bool] = False
+
+    def check(self, study: Study) -> None:
+        """Looks whether it can decide for a study, before that is created.
+
+        Raises:
+            UsageError: Something is missing; the message says how to get it.
+        """
+        return
+
+    def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
+        """Returns the trial with which a member begins, or None to wait until more trials have finished.
 
         Args:
             study: The study, its space and its knobs.
             population: A view of the trials; it stays as it is while the decision is made.
+            member: The member; those below it have begun.
+            rng: The only source of chance.
+        """
+        return newborn(study, member=member, rng=rng)
+
+    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+        """Returns the child to make, or None to wait until more trials have finished (`separate`: to let the lineage end).
+
+        Args:
+            study, population: As of `begin`.
             initiator: A finished trial that has not initiated yet; the child takes its member.
             rng: The only source of chance.
         """
+        raise NotImplementedError
 
 
 def draw_opponent(study: Study, population: Population, member: int, rng: Random) -> Trial | None:
@@ -42,6 +74,11 @@ def draw_opponent(study: Study, population: Population, member: int, rng: Random
     others = (m for m in range(study.population) if m != member)
     candidates = [trial for m in others for trial in population.last_completed(m) if trial.can_be_parent]
     return rng.choice(sorted(candidates, key=lambda trial: trial.number)) if candidates else None
+
+
+def begun(study: Study, *, member: int, params: Mapping[str, Any]) -> Birth:
+    """A trial that starts from nothing with these params."""
+    return Birth(member=member, generation=0, params=params, changes=study.space.chosen(params))
 
 
 def newborn(study: Study, *, member: int, rng: Random, initiator: Trial | None = None) -> Birth:

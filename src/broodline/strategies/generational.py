@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from random import Random
 
 from broodline.model import Birth, Population, Study, Trial
-from broodline.strategies import child_of
+from broodline.strategies import Strategy, child_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Generational:
+class Generational(Strategy):
     """Selects `study.evolution.parents` of each generation, fewer if fewer completed; if none did, children are drawn anew."""
 
     def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:

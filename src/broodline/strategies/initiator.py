@@ -7,11 +7,11 @@ from random import Random
 
 from broodline.fitness import fitter
 from broodline.model import Birth, Population, Study, Trial
-from broodline.strategies import child_of, draw_opponent
+from broodline.strategies import Strategy, child_of, draw_opponent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Initiator:
+class Initiator(Strategy):
     """The fitter of the initiator and a drawn opponent is the parent; a tie keeps the initiator.
 
     Source: Li et al., A Generalized Framework for Population Based Training, KDD 2019, "initiator based evolution".

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from random import Random
 
 from broodline.model import Birth, Population, Study, Trial
-from broodline.strategies import child_of
+from broodline.strategies import Strategy, child_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Continue:
+class Continue(Strategy):
     """Every trial is the parent of its own child, with the same params; a lineage that failed is drawn anew."""
 
     def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:

@@ -104,15 +104,22 @@ def _check_stop(records: _Records, trial: Trial) -> None:
         assert trial.steps == last - trial.start, f"trial {trial.number} was stopped at step {last}, after {trial.steps} steps"
 
 
+_MIXING = ("initiator", "generational", "none", "alone")
+
+
 def _check_birth(records: _Records, trial: Trial) -> None:
     name, trials, population = f"trial {trial.number}", records.trials, records.study.population
-    assert trial.seed == program_seed(records.study.seed, trial.number), f"{name} has the seed {trial.seed}"
+    given = () if records.study.replay is None else tuple(leg.seed for leg in records.study.replay.legs)
+    assert trial.seed in (program_seed(records.study.seed, trial.number), *given), f"{name} has the seed {trial.seed}"
     parent = None if trial.parent is None else trials[trial.parent]
     assert trial.start == (0 if parent is None else parent.end), f"{name} starts at {trial.start}"
     assert parent is None or parent.state is TrialState.COMPLETED, f"{name} has the parent {trial.parent}"
     if trial.initiator is None:
-        assert (trial.number, trial.generation) == (trial.member, 0), f"{name} has no initiator"
-        assert trial.number < population, f"{name} has no initiator"
+        begun = sum(other.generation == 0 for other in trials[: trial.number])
+        assert (trial.member, trial.generation) == (begun, 0), f"{name} has no initiator"
+        assert trial.member < population, f"{name} has no initiator"
+        if records.study.evolution.strategy in _MIXING:
+            assert trial.number == trial.member, f"{name} has no initiator"
         assert (trial.parent, trial.opponent) == (None, None), f"{name} of generation 0 has a parent"
         return
     initiator = trials[trial.initiator]

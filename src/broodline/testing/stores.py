@@ -305,6 +305,11 @@ def _check_answers(records: Transaction, trials: list[Trial]) -> None:
     for worker in ("w0", "w1", "w2"):
         last = max((trial for trial in waiting if trial.worker == worker), key=lambda each: each.finished or 0.0, default=None)
         assert records.first_initiator(worker) == (last if last in lowest else next(iter(lowest), None))
+    assert records.begun() == 5
+    tips = sorted(waiting, key=lambda trial: (trial.generation, trial.number))
+    assert records.tips() == tuple(tips)
+    for generation in range(13):
+        assert records.tips(generation) == tuple(trial for trial in tips if trial.generation < generation)
     for member in range(5):
         assert records.last_completed(member) == tuple(trial for trial in reversed(done) if trial.member == member)[:2]
     for generation in range(13):

@@ -61,6 +61,11 @@ class StrategyContract(ABC):
         """What its study file holds beside the usual; [evolution] with the knobs that it needs, for example."""
         return {}
 
+    @property
+    def separate(self) -> bool:
+        """True if lineages never mix: its tables must then have a population and generations that make 60 trials."""
+        return self.strategy().separate
+
     def study(self, **tables: Any) -> Study:
         """A study for it."""
         return study_from_tables(**{"budget": {"trials": TRIALS}, "train": {"max_failures": 10**6}, **self.tables(), **tables})
@@ -85,21 +90,46 @@ class StrategyContract(ABC):
     @pytest.mark.parametrize("workers", [1, 3, 7])
     def test_it_trains_a_study_to_its_end_whatever_the_programs_do(self, store: Store, program: Train, workers: int) -> None:
         trials = self.play(store, self.study(), program, workers=workers)
-        assert len(trials) == TRIALS
         assert all(trial.state.finished for trial in trials)
+        if self.separate:
+            self.check_lineages(trials)
+            return
+        assert len(trials) == TRIALS
         assert max(Counter(trial.member for trial in trials).values()) <= TRIALS // 4 + workers + 1
+
+    def check_lineages(self, trials: list[Trial]) -> None:
+        """Every lineage begins, goes on from itself to the last generation, or ends where it fails."""
+        study = self.study()
+        generations = TRIALS // study.population
+        for member in range(study.population):
+            own = [trial for trial in trials if trial.member == member]
+            assert [trial.parent for trial in own] == [None, *(trial.number for trial in own[:-1])]
+            assert {trial.state for trial in own[:-1]} <= {TrialState.COMPLETED}
+            assert len(own) == generations or own[-1].state is not TrialState.COMPLETED
+
+    def test_lineages_that_never_mix_are_trained_one_after_the_other(self, store: Store) -> None:
+        if not self.separate:
+            pytest.skip("its lineages mix: all members begin first")
+        trials = self.play(store, self.study(), workers=3)
+        for trial in trials:
+            earlier = trials[: trial.number]
+            begun = {other.member for other in earlier if other.generation == 0}
+            ended = {other.member for other in earlier if other.generation == TRIALS // self.study().population - 1}
+            assert len(begun - ended) <= 3
 
     def test_it_trains_a_population_of_one(self, store: Store) -> None:
         if self.study().evolution.parents is not None:
             pytest.skip("it keeps some of a generation and drops others: there must be two")
-        trials = self.play(store, self.study(population=1), workers=2)
+        if self.study().evolution.points is not None:
+            pytest.skip("its population is the number of points of a grid: there must be two")
+        trials = self.play(store, self.study(population=1, budget={"generations": TRIALS}), workers=2)
         assert [trial.generation for trial in trials] == list(range(TRIALS))
         assert [trial.parent for trial in trials] == [None, *range(TRIALS - 1)]
 
     def test_a_parent_is_a_completed_trial(self, store: Store) -> None:
         trials = self.play(store, self.study(), _sometimes(None))
         parents = [trials[trial.parent] for trial in trials if trial.parent is not None]
-        assert len(parents) > TRIALS / 2
+        assert parents if self.separate else len(parents) > TRIALS / 2
         assert {parent.state for parent in parents} == {TrialState.COMPLETED}
 
     def test_params_stay_in_the_space(self, store: Store) -> None:
@@ -116,7 +146,9 @@ class StrategyContract(ABC):
             initiator = records.first_initiator("0") or records.trial(0)
             assert initiator is not None
             decisions = [self.strategy().decide(study, records, initiator, rng_for(0, number)) for number in (30, 30, 31)]
+            begun = [self.strategy().begin(study, records, records.begun() - 1, rng_for(0, number)) for number in (30, 30)]
         assert decisions[0] == decisions[1]
+        assert begun[0] == begun[1]
         assert random.getstate() == before
 
     def test_the_same_asks_and_completions_give_the_same_trials(self, store: Store) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 
 from broodline.checkpoints import StudyFiles
 from broodline.controller import study_from
+from broodline.errors import UsageError
 from broodline.evolve import next_trial
 from broodline.model import Birth, End, Population, Progress, Study, StudyState, Trial, TrialState
+from broodline.plugins import load_strategy
 from broodline.stores import Transaction
+from broodline.strategies import Strategy
 from broodline.views import wording
 from broodline.views.records import moment, record
 
@@ -99,6 +102,7 @@ class Overview:
             "failed_or_stopped": self.unsuccessful_count,
             "running": [_running_record(trial) for trial in self.running],
             "pending": [trial.number for trial in self.pending],
+            **_replay(self.study),
             "steps": progress.steps,
             "elapsed": self.elapsed,
             "trials_per_second": self.rate,
@@ -120,7 +124,7 @@ def read(records: Transaction, *, former: Overview | None = None) -> Overview:
     running = tuple(trial for trial in unfinished if trial.state is TrialState.RUNNING)
     best = next(iter(records.best(1)), None)
     elapsed = _elapsed(study, progress, running, records.now)
-    end = next_trial(study, progress.evolve(elapsed=elapsed), records, strategy=_Barren(), worker="")
+    end = next_trial(study, progress.evolve(elapsed=elapsed), records, strategy=_looked_at(study), worker="", begin=_later)
     return Overview(
         study=study,
         progress=progress,
@@ -137,8 +141,29 @@ def read(records: Transaction, *, former: Overview | None = None) -> Overview:
     )
 
 
-class _Barren:
-    """A strategy without children: what is asked is only whether the study has ended."""
+def _replay(study: Study) -> dict[str, Any]:
+    replay = study.replay
+    if replay is None:
+        return {}
+    changed = {"only": None if replay.only is None else list(replay.only), "set": dict(replay.fixed), "seeds": replay.seeds}
+    return {"replay": {"study": replay.study, "trial": replay.trial, "copies": study.population, **changed}}
+
+
+def _looked_at(study: Study) -> Strategy:
+    """The strategy to ask whether the study has ended: only where lineages end by themselves does that depend on its own."""
+    try:
+        strategy = load_strategy(study.evolution.strategy)
+    except UsageError:  # of a package that is not installed here
+        return _Barren()
+    return strategy if strategy.separate else _Barren()
+
+
+def _later(*_: object) -> None:
+    """No member begins, now."""
+
+
+class _Barren(Strategy):
+    """A strategy without children."""
 
     def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
         return None

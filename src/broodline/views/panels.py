@@ -57,7 +57,7 @@ def facts(view: Overview) -> list[RenderableType]:
     for spending in view.budget:
         bar = "" if spending.fraction is None else ProgressBar(total=1.0, completed=spending.fraction, width=_BAR_WIDTH)
         made.add_row(spending.name, bar, spent(spending))
-    return [made, counts(view), *_best(view)]
+    return [*_replays(view), made, counts(view), *_best(view)]
 
 
 def spent(spending: Spending) -> str:
@@ -106,6 +106,17 @@ def remarks(view: Overview) -> list[Text]:
     failures = [(wording.outcome(trial), STATE_STYLES[trial.state]) for trial in view.unsuccessful[:_SHOWN_FAILURES]]
     lines = [Text(line, style, overflow="ellipsis", no_wrap=True) for line, style in failures]
     return lines + [Text(f"! {line}", "yellow") for line in view.attention]
+
+
+def _replays(view: Overview) -> list[RenderableType]:
+    replay = view.study.replay
+    if replay is None:
+        return []
+    last = replay.legs[-1]
+    how = [f"{wording.counted(len(replay.legs), 'trial')}, {last.start + last.steps:,} steps", f"seeds {replay.seeds}"]
+    how += [] if replay.only is None else [f"only {', '.join(replay.only)}"]
+    how += [wording.params(replay.fixed)] if replay.fixed else []
+    return [Text(f"replays trial {replay.trial} of study '{replay.study}': {', '.join(how)}")]
 
 
 def _best(view: Overview) -> list[RenderableType]:

@@ -1,0 +1,129 @@
+"""`broodline replay`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from broodline.cli.target import Target, add_target, file_of, target_of
+from broodline.cli.training import grace_of, overview_of, trainer_of
+from broodline.cli.values import at_least_one, trial_number
+from broodline.errors import StudyFailed, UsageError, WorkerError
+
+if TYPE_CHECKING:
+    from broodline.model import Study
+    from broodline.studyfile import StudyFile
+
+PURPOSE = "Train the best lineage, or any trial's, again along its schedule: a study of its own, which can be gone on with."
+EXAMPLE = "broodline replay study.toml --with final.toml --copies 3"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_target(parser, by_name=False)
+    add = parser.add_argument
+    add("--trial", metavar="N", type=trial_number, help="the lineage of trial N (default: of the best trial)")
+    add("--with", metavar="OTHER.toml", dest="other", type=Path, help="take [train], [evaluate], ... from another file")
+    add(
+        "--only",
+        metavar="NAMES",
+        help="the params that follow the schedule, such as lr,momentum; the others stay as at its start",
+    )
+    add("--set", metavar="NAME=VALUE", action="append", help="give a param this value all along; may be repeated")
+    add("--copies", metavar="K", type=at_least_one, help="train it K times, each for itself: an ensemble (default: 1)")
+    add("--seeds", choices=["recorded", "fresh"], help="recorded (default): the first copy has the seeds of the source")
+    add("--seed", metavar="S", type=trial_number, help="fresh seeds follow from it")
+    add("--name", metavar="NAME", help="of the replay (default: STUDY-replay-N); the same name goes on with it")
+    add("--workers", metavar="W", type=at_least_one, help="worker processes (default: as the study file says, at most K)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Makes a replay, or goes on with it."""
+    from broodline.replaying import Wish, replay_in, with_programs_of
+
+    source = target_of(arguments)
+    file = _programs(file_of(source), arguments.other)
+    wish = Wish(
+        trial=arguments.trial,
+        name=arguments.name,
+        copies=arguments.copies,
+        only=None if arguments.only is None else [name.strip() for name in arguments.only.split(",") if name.strip()],
+        fixed=None if arguments.set is None else dict(map(_setting, arguments.set)),
+        seeds=arguments.seeds,
+        seed=arguments.seed,
+    )
+    study = with_programs_of(replay_in(source.place, source.name, wish), file.study)
+    target = Target(name=study.name, place=source.place, file=None, store=source.place.url)
+    workers = arguments.workers or min(file.study.workers, study.population)
+    try:
+        _run(target, study, file, workers=workers, json=arguments.json)
+    except (KeyboardInterrupt, StudyFailed, WorkerError):
+        _tell(target, json=arguments.json)
+        raise
+    if not _tell(target, json=arguments.json):
+        raise StudyFailed(f"replay '{study.name}': no copy came to the end of the lineage; `broodline trials` shows why")
+
+
+def _run(target: Target, study: Study, file: StudyFile, *, workers: int, json: bool) -> None:
+    from broodline.run import run
+    from broodline.views.live import quiet, watching
+
+    run(
+        study,
+        place=target.place,
+        make_trainer=trainer_of(file),
+        workers=workers,
+        options=file.engine,
+        watch_of=quiet if json else watching(target.name, workers=workers),
+        grace=grace_of(file),
+    )
+
+
+def _programs(file: StudyFile, other: Path | None) -> StudyFile:
+    """The study file, its programs taken from another one, if one is named."""
+    if other is None:
+        return file
+    from broodline.studyfile import read_programs
+
+    return read_programs(other, file.path)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; a value that is no JSON is a text."""
+    import json
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--set takes NAME=VALUE, such as --set wd=0.1, not '{text}'")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _tell(target: Target, *, json: bool) -> bool:
+    """Prints how the replay ended, and how it compares with its source; returns whether a copy came to the end, or still may."""
+    from broodline.views import panels
+    from broodline.views.overview import Standing
+    from broodline.views.records import to_json
+    from broodline.views.replays import comparison, comparison_table, finals
+    from broodline.views.tables import console
+
+    view = overview_of(target)
+    with target.records() as records:
+        trials = list(records.trials())
+    ended = finals(view.study, trials)
+    if json:
+        checkpoints = [None if trial.checkpoint is None else str(target.files.path(trial.checkpoint)) for trial in ended]
+        document = {**view.document(target.files), "comparison": comparison(view.study, trials), "checkpoints": checkpoints}
+        print(to_json(document), flush=True)
+    else:
+        printer = console()
+        printer.print(panels.overview(view), "", comparison_table(view.study, trials))
+        for trial in ended:
+            if trial.checkpoint is not None:
+                printer.print(f"checkpoint of copy {trial.member}  {target.files.path(trial.checkpoint)}", soft_wrap=True)
+        if view.standing in (Standing.RESTING, Standing.STOPPED, Standing.STOPPING):
+            printer.print("\nthe same command goes on with it")
+    return bool(ended) or view.standing is not Standing.DONE

@@ -1,0 +1,26 @@
+"""Grid search: every point of a grid is a configuration, trained to the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+from typing import ClassVar
+
+from broodline.model import Birth, Population, Study, Trial
+from broodline.strategies import Strategy, begun, child_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid(Strategy):
+    """Member m is the m-th point of the grid, and every trial is the parent of its own child, with the same params."""
+
+    separate: ClassVar[bool] = True
+
+    def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
+        assert study.evolution.points is not None
+        point = next(islice(study.space.grid(study.evolution.points), member, None))
+        return begun(study, member=member, params=point)
+
+    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+        return child_of(study, initiator=initiator, parent=initiator, rng=rng, unchanged=True)

@@ -1,0 +1,161 @@
+"""Optuna's part of strategy `optuna`: its samplers, told from the records. The only module that imports Optuna."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from random import Random
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from broodline.model import Study, Trial
+from broodline.parameters import Choice, Float, Int, Ordered, Param, same
+
+_EXTREME = 1e100  # samplers compute variances of what they are told, and these are to be finite
+_STATEFUL = ("cmaes", "qmc")  # their next suggestion depends on what else they were asked, not only on what they were told
+
+Fitness = tuple[float, ...]
+
+
+def suggestion(
+    study: Study, begun: Sequence[Trial], ends: Sequence[tuple[Trial, Fitness | None]], sampler: str, rng: Random
+) -> dict[str, Any]:
+    """The params that a sampler suggests for the next configuration.
+
+    Args:
+        study: The study and its space.
+        begun: The trials of generation 0, by number.
+        ends: The last trial of each lineage that has ended, and its fitness.
+        sampler: The name of the sampler.
+        rng: The only source of chance.
+    """
+    with _quietly():
+        following = _Following(_sampler(sampler, study, rng), stateful=sampler in _STATEFUL)
+        goals = 1 if study.objective.weighted else len(study.objective.goals)
+        told = optuna.create_study(sampler=following, directions=["maximize"] * goals)
+        waiting = sorted(ends, key=lambda end: (end[0].finished or 0.0, end[0].number))
+        asked: dict[int, optuna.Trial] = {}
+        for first in begun:
+            # In the order in which it happened: a sampler may remember what it was asked before it was told something.
+            while waiting and (waiting[0][0].finished or 0.0) <= first.created and waiting[0][0].member in asked:
+                _tell(told, asked, *waiting.pop(0))
+            following.known = {name: _encoded(study.space.params[name], value) for name, value in first.params.items()}
+            asked[first.member] = told.ask()
+            _suggested(study, asked[first.member])
+        for end in waiting:
+            _tell(told, asked, *end)
+        following.known = None
+        return _suggested(study, told.ask())
+
+
+class _Following(BaseSampler):
+    """A sampler whose suggestions have been made before, as far as they are known.
+
+    Args:
+        sampler: The sampler.
+        stateful: Ask it also where its answer is known already.
+    """
+
+    def __init__(self, sampler: BaseSampler, *, stateful: bool) -> None:
+        self._sampler, self._stateful = sampler, stateful
+        self.known: Mapping[str, Any] | None = None
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if self.known is not None and not self._stateful:
+            return {}
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if self.known is not None and not self._stateful:
+            return {}
+        sampled = self._sampler.sample_relative(study, trial, search_space)
+        return {} if self.known is not None else sampled
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if self.known is not None:
+            return self.known[param_name]
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _sampler(name: str, study: Study, rng: Random) -> BaseSampler:
+    seed = rng.getrandbits(31)
+    match name:
+        case "tpe":
+            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed)
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        case "qmc":  # one sequence for the whole study
+            return optuna.samplers.QMCSampler(seed=study.seed, scramble=True, warn_independent_sampling=False)
+        case _:
+            return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _tell(told: optuna.Study, asked: Mapping[int, optuna.Trial], end: Trial, fitness: Fitness | None) -> None:
+    if fitness is None:
+        told.tell(asked[end.member], state=optuna.trial.TrialState.FAIL)
+    else:
+        told.tell(asked[end.member], [min(max(value, -_EXTREME), _EXTREME) for value in fitness])
+
+
+def _suggested(study: Study, trial: optuna.Trial) -> dict[str, Any]:
+    return study.space.suggested(lambda name, param: _decoded(param, _asked(trial, name, param)))
+
+
+def _asked(trial: optuna.Trial, name: str, param: Param) -> Any:
+    match param:
+        case Float(scale="1-x"):
+            return trial.suggest_float(name, 1 - param.high, 1 - param.low, log=True)
+        case Float():
+            return trial.suggest_float(name, param.low, param.high, log=param.log)
+        case Int():
+            return trial.suggest_int(name, param.low, param.high, log=param.log)
+        case Ordered():
+            return trial.suggest_int(name, 0, len(param.values) - 1)
+        case Choice():
+            return trial.suggest_categorical(name, range(len(param.values)))
+        case _:
+            raise AssertionError(f"{name} is fixed: nobody is asked")
+
+
+def _decoded(param: Param, value: Any) -> Any:
+    match param:
+        case Float(scale="1-x"):
+            return min(max(1 - value, param.low), param.high)
+        case Ordered() | Choice():
+            return param.values[value]
+        case _:
+            return value
+
+
+def _encoded(param: Param, value: Any) -> Any:
+    match param:
+        case Float(scale="1-x"):
+            return min(max(1 - value, 1 - param.high), 1 - param.low)
+        case Ordered() | Choice():
+            return next(place for place, known in enumerate(param.values) if same(known, value))
+        case _:
+            return value
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Nobody can act on what Optuna has to say of a study that lives for one suggestion."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

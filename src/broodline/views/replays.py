@@ -1,0 +1,70 @@
+"""How a replay compares with its source: at each step of the lineage, what the source measured and what the copies did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from broodline.fitness import number
+from broodline.model import Study, Trial, TrialState
+from broodline.views import wording
+from broodline.views.tables import table
+
+
+def finals(study: Study, trials: Sequence[Trial]) -> list[Trial]:
+    """The trial of each copy that came to the end of the lineage, by copy."""
+    assert study.replay is not None
+    completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
+    return sorted((trial for trial in completed if study.replay.leg_after(trial) is None), key=lambda trial: trial.member)
+
+
+def comparison(study: Study, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """For each leg its trial and its end in the source, and for each metric of the objective what source and copies measured."""
+    replay = study.replay
+    assert replay is not None
+    completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
+    # Of a copy that trained a leg twice, because a checkpoint was damaged, the later trial counts.
+    trained = {(replay.place_of(trial), trial.member): trial for trial in completed}
+    return [
+        {
+            "trial": leg.trial,
+            "step": leg.start + leg.steps,
+            "metrics": {
+                goal.metric: {
+                    "source": leg.metrics.get(goal.metric),
+                    "copies": [_metric(trained.get((place, member)), goal.metric) for member in range(study.population)],
+                }
+                for goal in study.objective.goals
+            },
+        }
+        for place, leg in enumerate(replay.legs)
+    ]
+
+
+def comparison_table(study: Study, trials: Sequence[Trial]) -> Group:
+    """The same for people: one table a metric."""
+    rows = comparison(study, trials)
+    return Group(*(_of_metric(goal.metric, rows, study.population) for goal in study.objective.goals))
+
+
+def _of_metric(metric: str, rows: Sequence[dict[str, Any]], copies: int) -> Table:
+    several = ("mean of copies", "lowest", "highest") if copies > 1 else ("replay",)
+    found = table("step", f"source: {metric}", *several, right=("step", f"source: {metric}", *several))
+    for row in rows:
+        values = row["metrics"][metric]
+        known = [value for each in values["copies"] if (value := number(each)) is not None]
+        shown = [fmean(known), min(known), max(known)][: len(several)] if known else [None] * len(several)
+        found.add_row(str(row["step"]), _shown(values["source"]), *map(_shown, shown))
+    return found
+
+
+def _metric(trial: Trial | None, name: str) -> Any:
+    return None if trial is None else (trial.metrics or {}).get(name)
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else wording.value(value)

@@ -1,0 +1,40 @@
+"""Study files with strategy optuna and grid, with real workers; killed, they go on."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from commands import output
+from living import begun, running, trials_of, wait_for, write_study
+
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="Optuna's GPSampler needs torch, which is not installed")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", pytest.param("gp", marks=needs_torch)])
+@pytest.mark.timeout(400)
+def test_a_sampler_suggests_what_real_workers_train_and_a_kill_changes_nothing_of_that(tmp_path: Path, sampler: str) -> None:
+    more = f'[evolution]\nstrategy = "optuna"\nsampler = "{sampler}"\n'
+    study = write_study(tmp_path, population=12, workers=2, budget="generations = 2", more=more)
+    with running("run", study, cwd=tmp_path, FREE="9") as run:
+        wait_for(lambda: max(begun(tmp_path), default=(0, 0))[0] >= 9, "the tenth trial")
+        run.kill()
+    (tmp_path / "go").touch()
+    output("run", study, "--json", cwd=tmp_path)
+    trials = trials_of(study)
+    assert [trial["state"] for trial in trials] == ["completed"] * 24
+    assert sorted(trial["member"] for trial in trials) == sorted([*range(12), *range(12)])
+    firsts = {trial["member"]: trial for trial in trials if trial["generation"] == 0}
+    for child in (trial for trial in trials if trial["generation"] == 1):
+        assert (child["parent"], child["params"]) == (firsts[child["member"]]["number"], firsts[child["member"]]["params"])
+    assert len({trial["params"]["lr"] for trial in firsts.values()}) == 12
+
+
+def test_a_grid_is_tried_by_real_workers(tmp_path: Path) -> None:
+    more = '[evolution]\nstrategy = "grid"\npoints = 5\n'
+    (tmp_path / "go").touch()
+    study = write_study(tmp_path, population=5, workers=2, budget="generations = 2", more=more)
+    output("run", study, "--json", cwd=tmp_path)
+    tried = sorted({trial["params"]["lr"] for trial in trials_of(study)})
+    assert tried == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1.0])

@@ -1,0 +1,161 @@
+"""The study that trains a lineage again: its legs are the lineage, whatever that went through."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broodline.client import Asker, Start
+from broodline.controller import Controller
+from broodline.definition import dump, parse
+from broodline.errors import UsageError
+from broodline.lineage import lineage_of
+from broodline.model import Measurement, Study, Trial, TrialState
+from broodline.replay import replay_of
+from broodline.schedule import schedule_of
+from broodline.stores.sqlite import SqliteStore
+from broodline.testing.invariants import check_invariants
+from broodline.testing.playing import Crew, FakeClock, study_from_tables
+
+
+class Overshooting(Crew):
+    """Trials that train more steps than they were to, by up to four, unless they are replayed: then exactly as many."""
+
+    def _tell(self, trial: Trial, metrics: Any, asker: Asker) -> Any:
+        if metrics is None:
+            return super()._tell(trial, metrics, asker)
+        more = Random(trial.number).randrange(5) if self.study == "played" else 0
+        last = [Measurement(step=trial.end + more, metrics=metrics)]
+        path = f"checkpoints/{trial.number:06d}.{trial.attempt}"
+        return self.client.complete(self.study, trial.number, trial.attempt, last, path, asker)
+
+
+def score(trial: Trial) -> dict[str, Any] | None:
+    chance = Random(f"{trial.seed} {trial.start}")
+    return None if chance.random() < 0.1 else {"score": chance.random()}
+
+
+def source(seed: int, strategy: str) -> tuple[Study, dict[int, Trial]]:
+    knobs = {"mutate": 0.8, "resample": 0.3, "crossover": 0.2, "strategy": strategy}
+    study = study_from_tables(seed=seed, evolution=knobs | ({"parents": 2} if strategy == "generational" else {}))
+    with closing(SqliteStore(None, clock=FakeClock())) as store:
+        controller = Controller(store)
+        controller.open(study)
+        Overshooting(client=controller, study="played", train=score, workers=3).run()
+        with store.snapshot("played") as records:
+            return study, {trial.number: trial for trial in records.trials()}
+
+
+def trained_again(study: Study, workers: int = 2) -> list[Trial]:
+    with closing(SqliteStore(None, clock=FakeClock())) as store:
+        controller = Controller(store)
+        controller.open(study)
+        Overshooting(client=controller, study=study.name, train=lambda _: {"score": 1.0}, workers=workers).run()
+        check_invariants(store, study.name)
+        with store.snapshot(study.name) as records:
+            return list(records.trials())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["initiator", "generational", "none"]), st.integers(1, 4))
+def test_a_replay_has_the_schedule_of_its_source(seed: int, strategy: str, copies: int) -> None:
+    study, trials = source(seed, strategy)
+    completed = [trial for trial in trials.values() if trial.state is TrialState.COMPLETED]
+    lineage = lineage_of(Random(seed).choice(completed).number, trials.get)
+    again = replay_of(study, lineage, name="again", copies=copies)
+    replayed = trained_again(again)
+    for member in range(copies):
+        own = [trial for trial in replayed if trial.member == member]
+        assert schedule_of(own[::-1]) == schedule_of(lineage)
+        assert [(trial.start, trial.steps, trial.params) for trial in own] == [
+            (trial.start, trial.steps, trial.params) for trial in reversed(lineage)
+        ]
+        assert ([trial.seed for trial in own] == [trial.seed for trial in reversed(lineage)]) == (member == 0)
+    assert len({trial.seed for trial in replayed}) == len(replayed)
+
+
+def test_the_definition_holds_all_of_a_replay() -> None:
+    study, trials = source(1, "initiator")
+    lineage = lineage_of(next(t.number for t in reversed(trials.values()) if t.state is TrialState.COMPLETED), trials.get)
+    again = replay_of(study, lineage, name="again", copies=2, only=["lr"], fixed={"width": [1, 2]})
+    assert parse(json.loads(json.dumps(dump(again))), "store") == again
+
+
+def lineage_with(*params: dict[str, Any]) -> list[Trial]:
+    """A lineage with these params, as `lineage_of` returns it."""
+    trials = [
+        Trial(number=place, member=0, generation=place, params=each, start=10 * place, steps=10, state=TrialState.COMPLETED)
+        for place, each in enumerate(params)
+    ]
+    return trials[::-1]
+
+
+SGD = {"lr": 0.1, "batch": 16, "optimizer": "sgd", "layers": 3, "width": 64, "momentum": 0.5}
+ADAM = {name: value for name, value in {**SGD, "optimizer": "adam", "lr": 0.2}.items() if name != "momentum"}
+
+
+def legs(*lineage: dict[str, Any], **wishes: Any) -> list[dict[str, Any]]:
+    replay = replay_of(study_from_tables(), lineage_with(*lineage), name="again", **wishes).replay
+    assert replay is not None
+    return [dict(leg.params) for leg in replay.legs]
+
+
+def test_a_param_whose_condition_comes_and_goes_does_so_again() -> None:
+    assert legs(SGD, ADAM, SGD) == [SGD, ADAM, SGD]
+
+
+def test_what_does_not_follow_stays_with_what_depends_on_it() -> None:
+    assert legs(SGD, ADAM, only=["lr"]) == [SGD, {**SGD, "lr": 0.2}]
+    assert legs(ADAM, {**SGD, "momentum": 0.7}, only=["optimizer"]) == [ADAM, {**SGD, "lr": 0.2, "momentum": 0.7}]
+
+
+def test_what_a_set_param_makes_exist_needs_a_value_too() -> None:
+    with pytest.raises(UsageError, match="momentum"):
+        legs(ADAM, fixed={"optimizer": "sgd"})
+    assert legs(ADAM, fixed={"optimizer": "sgd", "momentum": 0.9}) == [{**SGD, "lr": 0.2, "momentum": 0.9}]
+
+
+def test_a_copy_that_goes_back_to_an_older_checkpoint_trains_again_what_was_lost() -> None:
+    study = replay_of(study_from_tables(), lineage_with(SGD, ADAM, {**SGD, "lr": 0.3}, SGD), name="again")
+    with closing(SqliteStore(None, clock=FakeClock())) as store:
+        controller, asker = Controller(store), Asker(worker="0", session="a")
+        controller.open(study)
+        answer = controller.ask("again", asker)
+        lost = False
+        while isinstance(answer, Start):
+            trial = answer.trial
+            if trial.generation == 2 and not lost:
+                lost = True
+                answer = controller.damaged("again", trial.number, trial.attempt, 1, asker)
+                continue
+            measured = [Measurement(step=trial.end, metrics={"score": 1.0})]
+            path = f"checkpoints/{trial.number:06d}.1"
+            answer = controller.complete("again", trial.number, trial.attempt, measured, path, asker)
+        check_invariants(store, "again")
+        with store.snapshot("again") as records:
+            trials = {trial.number: trial for trial in records.trials()}
+    lineage = lineage_of(4, trials.get)
+    assert [trial.params for trial in reversed(lineage)] == [SGD, ADAM, {**SGD, "lr": 0.3}, SGD]
+    assert [trial.number for trial in lineage] == [4, 3, 2, 0]
+    assert len(trials) == 5
+
+
+def test_a_program_that_trains_nothing_comes_to_an_end_too() -> None:
+    study = replay_of(study_from_tables(), lineage_with(SGD, ADAM, SGD), name="again")
+    with closing(SqliteStore(None, clock=FakeClock())) as store:
+        controller, asker = Controller(store), Asker(worker="0", session="a")
+        controller.open(study)
+        answer = controller.ask("again", asker)
+        while isinstance(answer, Start):
+            trial = answer.trial
+            measured = [Measurement(step=trial.start, metrics={"score": 1.0})]
+            path = f"checkpoints/{trial.number:06d}.1"
+            answer = controller.complete("again", trial.number, trial.attempt, measured, path, asker)
+        with store.snapshot("again") as records:
+            assert len(list(records.trials())) == 3
