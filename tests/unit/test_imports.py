@@ -24,7 +24,7 @@ ROWS = (
     ("trainers", "running", "resident", "worker", "loop"),
     ("engines",),
     ("views", "results", "adapters"),
-    ("housekeeping", "continuation", "run", "api", "check", "cli", "testing", "__main__", "__init__"),
+    ("housekeeping", "continuation", "run", "api", "check", "cli", "simulation", "testing", "__main__", "__init__"),
 )
 PURE = {*ROWS[0], *ROWS[1]}
 IMPURE = {
@@ -37,7 +37,7 @@ IMPLEMENTATIONS = (
     *("engines.local", "trainers.command", "trainers.function", "trainers.resident"),
     *("strategies.initiator", "strategies.generational", "strategies.none", "strategies.alone"),
 )
-WIRING = ("run", "api", "check", "cli", "plugins", "testing")
+WIRING = ("run", "api", "check", "cli", "plugins", "simulation", "testing")
 HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras")
 
 HOME = Path(broodline.__file__).parent

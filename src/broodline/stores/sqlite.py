@@ -116,6 +116,18 @@ class SqliteStore:
         while (left := until - time.monotonic()) > 0 and self._version() == self._seen:
             time.sleep(min(_WATCH_SECONDS, left))
 
+    def copy_to(self, path: Path) -> None:
+        """Writes all of it into a new file, which is a store too.
+
+        Raises:
+            StoreError: The file is there already, or can't be written.
+        """
+        if path.exists():
+            raise StoreError(f"{path}: exists; name a new file")
+        _check_file(path, create=True)
+        with self._errors(), self._engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+
     def close(self) -> None:
         if self._watcher is not None:
             self._watcher.close()
