@@ -52,6 +52,10 @@ ANY_RUNNING = _by("leases", sa.select(sa.literal(1)).select_from(trials).where(_
 LOWEST_GENERATION = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number).limit(1))
 OWN_LAST = _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc()).limit(1))
 LAST_COMPLETED = _by("completed_trials", _trials.where(schema.COMPLETED, _member).order_by(trials.c.generation.desc()).limit(2))
+# Reads all completed trials; it is asked while so few members have one that drawing members at random found none.
+MEMBERS_WITH_COMPLETED = _by(
+    "completed_trials", sa.select(trials.c.member).distinct().where(_study, schema.COMPLETED).order_by(trials.c.member)
+)
 BEST = _by(
     "fittest_trials",
     _trials.where(schema.COMPLETED)
@@ -180,6 +184,9 @@ class SqlTransaction:
         if member not in self._last_completed:
             self._last_completed[member] = self._all(LAST_COMPLETED, member=member)
         return self._last_completed[member]
+
+    def members_with_completed(self) -> tuple[int, ...]:
+        return tuple(self._connection.scalars(MEMBERS_WITH_COMPLETED, {"of_study": self._study}))
 
     def of_generation(self, generation: int) -> tuple[Trial, ...]:
         return _by_number(self._all(OF_GENERATION, generation=generation))
