@@ -96,3 +96,8 @@ def test_a_report_to_a_study_that_stops_trials_asks_two_statements_more_and_to_a
             store.close()
     assert [statement for statement in counted["plain"] if "scores" in statement] == []
     assert len(counted["stopping"]) == len(counted["plain"]) + 2 <= 20
+
+
+def test_the_first_pending_trial_is_found_without_a_look_at_those_that_are_running(plans: dict[str, list[str]]) -> None:
+    asked = {statement: steps for statement, steps in plans.items() if "state = 'pending'" in statement}
+    assert list(asked.values()) == [["SEARCH trials USING INDEX pending_trials (study=?)"]]

@@ -36,15 +36,14 @@ def _among(column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
     return column.in_(sa.bindparam(name, expanding=True))
 
 
-_unfinished = _by("unfinished_trials", _trials.where(schema.UNFINISHED).order_by(trials.c.number))
 _initiators = _trials.where(schema.NOT_INITIATED)
 
 FIND_STUDY = sa.select(studies).where(studies.c.name == sa.bindparam("name"))
 TRIAL = _trials.where(trials.c.number == sa.bindparam("number"))
 TRIALS_AFTER = _trials.where(trials.c.number > sa.bindparam("after")).order_by(trials.c.number)
 OF_GENERATION = _trials.where(trials.c.generation == sa.bindparam("generation")).order_by(trials.c.member)
-UNFINISHED = _unfinished
-FIRST_PENDING = _unfinished.where(trials.c.state == "pending").limit(1)
+UNFINISHED = _by("unfinished_trials", _trials.where(schema.UNFINISHED).order_by(trials.c.number))
+FIRST_PENDING = _by("pending_trials", _trials.where(schema.PENDING).order_by(trials.c.number).limit(1))
 HELD_BY = _by("held_trials", _trials.where(schema.RUNNING, _worker).limit(1))
 RUNNING_IN = _by("sessions", _trials.where(schema.RUNNING, _among(trials.c.session, "sessions")))
 RUNNING_UNTIL = _by("leases", _trials.where(schema.RUNNING, trials.c.lease_until < sa.bindparam("time")))

@@ -116,6 +116,11 @@ class SqliteStore:
         while (left := until - time.monotonic()) > 0 and self._version() == self._seen:
             time.sleep(min(_WATCH_SECONDS, left))
 
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+        self._engine.dispose()
+
     def copy_to(self, path: Path) -> None:
         """Writes all of it into a new file, which is a store too.
 
@@ -127,11 +132,6 @@ class SqliteStore:
         _check_file(path, create=True)
         with self._errors(), self._engine.connect() as connection:
             connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
-
-    def close(self) -> None:
-        if self._watcher is not None:
-            self._watcher.close()
-        self._engine.dispose()
 
     def _check_writable(self) -> None:
         if self._read_only:
