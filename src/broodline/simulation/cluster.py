@@ -19,12 +19,12 @@ from broodline.client import Answer, Asker, Done, Signal, Start, Wait
 from broodline.controller import Controller
 from broodline.errors import LeaseLost, StudyFailed
 from broodline.model import Study, Trial
+from broodline.simulation.clock import VirtualClock
 from broodline.simulation.faults import HOUR, Departures, Fate, Faults, Outages, fate_of, paces
 from broodline.simulation.heartbeats import Heartbeats
 from broodline.simulation.training import Seconds, Train, Training, trained
 from broodline.worker import FIRST_WAIT, LONGEST_WAIT, REPORT_SECONDS
 
-EPOCH = 946_684_800.0  # 2000-01-01, UTC: when every simulation begins
 _INSISTING = 5 * LONGEST_WAIT  # within so many seconds of the end of an outage a worker calls again
 _MOMENT = 1e-3  # behind the end of a lease
 _STUCK = 24 * HOUR
@@ -38,16 +38,6 @@ class Doing(Enum):
     AWAY = auto()
     WAITING = auto()
     TRAINING = auto()
-
-
-class VirtualClock:
-    """The clock of a simulation, and of its store: seconds since the epoch, of which EPOCH are over when it begins."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return EPOCH + self.seconds
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,11 +15,12 @@ from typing import Any, cast
 
 from broodline.loop import RENEWALS
 from broodline.model import Trial
+from broodline.simulation.clock import EPOCH
 from broodline.stores import Store, Transaction
 
 
 class Heartbeats:
-    """What heartbeats tell at a time.
+    """What heartbeats tell at a time, in virtual seconds.
 
     Args:
         lease: Seconds for which a session that is not heard of keeps its trial.
@@ -124,5 +125,5 @@ class _BeatingTransaction:
         return getattr(self._transaction, name)
 
     def running_until(self, time: float) -> tuple[Trial, ...]:
-        sessions = self._heartbeats.lapsed(time)
+        sessions = self._heartbeats.lapsed(time - EPOCH)
         return self._transaction.running_in(sessions) if sessions else ()

@@ -16,7 +16,8 @@ from broodline.model import Budget, Trial
 from broodline.model import Study as Definition
 from broodline.plugins import load_strategy
 from broodline.results import Outcome, Result
-from broodline.simulation.cluster import Cluster, VirtualClock
+from broodline.simulation.clock import VirtualClock
+from broodline.simulation.cluster import Cluster
 from broodline.simulation.faults import Faults
 from broodline.simulation.heartbeats import BeatingStore, Heartbeats
 from broodline.simulation.training import Seconds, Train
