@@ -1,7 +1,7 @@
 """What a simulation costs: studies of thousands of workers in virtual time, with faults, on one core of this machine.
 
-Jaderberg's toy, 10 steps a trial of 6 virtual seconds each; 2 preemptions and half a crash an hour and worker, a tenth of the workers
-10 times slower, 1 % of the trials fail, 1 % of the answers are lost, 1 % of the checkpoints are damaged::
+Jaderberg's toy, 10 steps a trial of 6 virtual seconds each; 2 preemptions and half a crash an hour and worker, a tenth of the
+workers 10 times slower, 1 % of the trials fail, 1 % of the answers are lost, 1 % of the checkpoints are damaged::
 
     python -m benchmarks.simulation [--settings 100x100 ...] [--generations 5]
 
@@ -15,9 +15,8 @@ import resource
 import time
 from typing import Any
 
-from benchmarks.toys import TOYS
-
 import broodline
+from benchmarks.toys import TOYS
 
 FAULTS = broodline.Faults(
     preemptions=2, crashes=0.5, stragglers=0.1, slowness=10, spread=0.2, failures=0.01, lost_answers=0.01, damaged=0.01
@@ -59,7 +58,7 @@ def main() -> None:
         trials = len(simulation.result.trials)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"{setting:>12}  {trials:7d} trials  {simulation.calls:7d} calls  {seconds:7.1f} s  {trials / seconds:6.0f} trials/s  "
+            f"{setting:>12}  {trials:7d} trials  {simulation.calls:6d} calls  {seconds:6.1f} s  {trials / seconds:5.0f} trials/s  "
             f"{memory:5.0f} MB",
             flush=True,
         )

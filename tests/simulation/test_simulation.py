@@ -130,7 +130,7 @@ def test_seconds_may_depend_on_the_trial() -> None:
 
 
 def test_a_budget_of_time_is_one_of_virtual_time() -> None:
-    simulation = simulated(budget=broodline.Budget(time="1h"), workers=2, seconds_per_step=60.0, population=4)
+    simulation = simulated(budget=broodline.Budget(time=3600.0), workers=2, seconds_per_step=60.0, population=4)
     assert simulation.ended == "3600 s are spent"
     assert simulation.elapsed == 3600
 
@@ -176,6 +176,20 @@ def test_reports_are_heard_when_their_step_is_reached_and_no_more_than_one_a_sec
     simulation = simulated(2, train=train, workers=2, seconds_per_step=0.5)
     assert [(each.step, each.metrics["x"]) for each in simulation.result.measurements(0)] == [(n, n) for n in range(1, 11)]
     assert simulation.calls == 2 + 12 + 12 * 4 + simulation.faults.get("none", 0)
+
+
+def test_a_trial_that_can_not_matter_any_more_is_stopped_early_in_virtual_time_too() -> None:
+    def train(trial: broodline.SimulatedTrial) -> tuple[float, dict[str, float]]:
+        state = trial.state or 0.0
+        for step in range(trial.start + 1, trial.start + trial.steps + 1):
+            state += trial.params["rate"]
+            trial.report(step=step, x=state)
+        return state, {"x": state}
+
+    simulation = simulated(20, train=train, workers=5, study={"stopping": broodline.Stopping()}, faults=EVERYTHING)
+    stopped = [trial for trial in simulation.result.trials if trial.state is TrialState.STOPPED]
+    assert stopped
+    assert all(0 < trial.steps < 10 for trial in stopped)
 
 
 def test_calls_queue_for_a_store_that_takes_its_time() -> None:

@@ -27,7 +27,7 @@ from broodline.worker import FIRST_WAIT, LONGEST_WAIT, REPORT_SECONDS
 
 _INSISTING = 5 * LONGEST_WAIT  # within so many seconds of the end of an outage a worker calls again
 _MOMENT = 1e-3  # behind the end of a lease
-_STUCK = 24 * HOUR
+_STUCK = HOUR
 
 Call = Callable[[], Answer]
 
@@ -415,7 +415,6 @@ class Cluster:
         attempt.told, self._touched = count, self.now
         if signal is Signal.STOP:
             self._turn_to(worker, Doing.WAITING)
-            self.tally.faults["stopped early"] += 1
             self._call(worker, partial(self._controller.stop, study, trial.number, trial.attempt, [], worker.asker))
         elif signal is Signal.RELEASE:
             self._say_goodbye(worker)
