@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from broodline.api import Study
-    from broodline.errors import BroodlineError, Stopped
+    from broodline.errors import BroodlineError, Stopped, TrialFailed
     from broodline.loop import trials
     from broodline.model import Budget, Evolution, Retention, Stopping
     from broodline.results import Outcome, Result
     from broodline.running import RunningTrial
     from broodline.schedule import Schedule
     from broodline.schedulefile import load_schedule, save_schedule
+    from broodline.simulation import Faults, SimulatedTrial, Simulation, simulate
     from broodline.space import Choice, Fixed, Float, Int, Ordered
 
 # Names are loaded when they are used: a resident program that imports broodline needs no database.
@@ -23,6 +24,7 @@ _HOMES = {
     "Study": "api",
     "BroodlineError": "errors",
     "Stopped": "errors",
+    "TrialFailed": "errors",
     "trials": "loop",
     "Budget": "model",
     "Evolution": "model",
@@ -32,6 +34,10 @@ _HOMES = {
     "Schedule": "schedule",
     "load_schedule": "schedulefile",
     "save_schedule": "schedulefile",
+    "Faults": "simulation",
+    "SimulatedTrial": "simulation",
+    "Simulation": "simulation",
+    "simulate": "simulation",
     "Choice": "space",
     "Fixed": "space",
     "Float": "space",
@@ -45,6 +51,7 @@ __all__ = [
     "Budget",
     "Choice",
     "Evolution",
+    "Faults",
     "Fixed",
     "Float",
     "Int",
@@ -54,11 +61,15 @@ __all__ = [
     "Retention",
     "RunningTrial",
     "Schedule",
+    "SimulatedTrial",
+    "Simulation",
     "Stopped",
     "Stopping",
     "Study",
+    "TrialFailed",
     "load_schedule",
     "save_schedule",
+    "simulate",
     "trials",
 ]
 

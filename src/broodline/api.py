@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from broodline.definition import parse
 from broodline.errors import UsageError
 from broodline.model import Budget, Evolution, Retention, Stopping
+from broodline.model import Study as Definition
 from broodline.places import Place
 from broodline.program import EngineOptions
 from broodline.results import Result
@@ -84,7 +85,16 @@ class Study:
     @property
     def result(self) -> Result:
         """What came out of the study so far."""
-        return Result(self._place, self._document["name"])
+        name = self._document["name"]
+        return Result(name, records=partial(self._place.records, name), files=self._place.files(name))
+
+    def definition(self, *, workers: int = 1, budget: Budget | None = None) -> Definition:
+        """The study as the controller knows it.
+
+        Raises:
+            StudyFileError: An argument breaks a rule.
+        """
+        return parse({**self._document, "workers": workers, "budget": budget or Budget()}, "Study.run(...)")
 
     def replay(
         self,
@@ -171,7 +181,7 @@ class Study:
 
         if not callable(train):
             raise UsageError(f"Study.run: {train!r} is not a function")
-        study = parse({**self._document, "workers": workers, "budget": budget or Budget()}, "Study.run(...)")
+        study = self.definition(workers=workers, budget=budget)
         run(
             study,
             place=self._place,

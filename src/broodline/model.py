@@ -403,6 +403,9 @@ class Population(Protocol):
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         """The last two completed trials of a member, the latest first."""
 
+    def members_with_completed(self) -> tuple[int, ...]:
+        """The members that have a completed trial, in order; asked only where these are few."""
+
     def of_generation(self, generation: int) -> tuple[Trial, ...]:
         """All trials of a generation, by number."""
 

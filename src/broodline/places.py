@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from broodline.checkpoints import StudyFiles
-from broodline.stores import Store, absolute, files_of, open_store
+from broodline.stores import Store, Transaction, absolute, files_of, open_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,17 @@ class Place:
             StoreError: It can't be used.
         """
         return open_store(self.url, create=create)
+
+    @contextmanager
+    def records(self, study: str) -> Iterator[Transaction]:
+        """A consistent view of a study's records.
+
+        Raises:
+            StoreError: There is no such store; none is created.
+            StudyNotFound: The store has no such study.
+        """
+        with closing(self.open(create=False)) as store, store.snapshot(study) as records:
+            yield records
 
     def files(self, study: str, *, checksums: bool = False) -> StudyFiles:
         """The files of a study."""

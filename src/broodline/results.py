@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broodline.checkpoints import StudyFiles
 from broodline.errors import StudyFailed
 from broodline.fitness import front
 from broodline.lineage import lineage_of
 from broodline.model import Measurement, Trial, TrialState
-from broodline.places import Place
 from broodline.schedule import Schedule, schedule_of
 from broodline.stores import Transaction
 
@@ -56,12 +56,15 @@ class Result:
     """The records of a study, read from its store when they are asked for.
 
     Args:
-        place: Where the study lives.
         study: Its name.
+        records: Opens a view of them.
+        files: Where its checkpoints are; None if they are nowhere, as those of a simulation.
     """
 
-    def __init__(self, place: Place, study: str) -> None:
-        self._place, self._study = place, study
+    def __init__(
+        self, study: str, *, records: Callable[[], AbstractContextManager[Transaction]], files: StudyFiles | None
+    ) -> None:
+        self._study, self._records, self._files = study, records, files
 
     @property
     def best(self) -> Outcome:
@@ -96,15 +99,9 @@ class Result:
         with self._records() as records:
             return records.measurements(number)
 
-    @contextmanager
-    def _records(self) -> Iterator[Transaction]:
-        with closing(self._place.open(create=False)) as store, store.snapshot(self._study) as records:
-            yield records
-
     def _outcome(self, records: Transaction, trial: Trial) -> Outcome:
-        files = self._place.files(self._study)
         return Outcome(
             trial=trial,
-            checkpoint=None if trial.checkpoint is None else files.path(trial.checkpoint),
+            checkpoint=None if trial.checkpoint is None or self._files is None else self._files.path(trial.checkpoint),
             lineage=lineage_of(trial.number, records.trial),
         )

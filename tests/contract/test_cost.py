@@ -127,3 +127,8 @@ def test_a_report_late_in_a_study_that_stops_trials_reads_no_more_than_an_early_
     finally:
         sa.event.remove(sa.Pool, "connect", watch)
     assert max(cost[-100:]) < 1.2 * max(cost[20:120])
+
+
+def test_the_first_pending_trial_is_found_without_a_look_at_those_that_are_running(plans: dict[str, list[str]]) -> None:
+    asked = {statement: steps for statement, steps in plans.items() if "state = 'pending'" in statement}
+    assert list(asked.values()) == [["SEARCH trials USING INDEX pending_trials (study=?)"]]

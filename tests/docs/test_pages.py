@@ -41,6 +41,15 @@ def test_python_compiles(page: Path) -> None:
         compile(block, page.name, "exec")
 
 
+@pytest.mark.timeout(900)
+def test_the_example_of_a_simulation_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page, names = ROOT / "docs" / "simulation.md", dict[str, object]()
+    printed = re.findall(r"^It prints\n\n```\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for code, text in zip(blocks(page, "python"), printed, strict=True):
+        exec(compile(code, page.name, "exec"), names)
+        assert capsys.readouterr().out == text
+
+
 @by_page
 def test_study_files_can_be_read(page: Path, tmp_path: Path) -> None:
     for number, block in enumerate(blocks(page, "toml")):

@@ -50,6 +50,9 @@ class Rows:
         done = [each for each in self.trials if each.state is TrialState.COMPLETED and each.member == member]
         return tuple(reversed(done))[:2]
 
+    def members_with_completed(self) -> tuple[int, ...]:
+        return tuple(sorted({each.member for each in self.trials if each.state is TrialState.COMPLETED}))
+
     def of_generation(self, generation: int) -> tuple[Trial, ...]:
         return tuple(each for each in self.trials if each.generation == generation)
 

@@ -24,7 +24,20 @@ ROWS = (
     ("trainers", "running", "resident", "worker", "keeper", "loop"),
     ("engines",),
     ("views", "results", "adapters"),
-    ("housekeeping", "clearing", "continuation", "run", "replaying", "api", "check", "cli", "testing", "__main__", "__init__"),
+    (
+        "housekeeping",
+        "clearing",
+        "continuation",
+        "run",
+        "replaying",
+        "api",
+        "check",
+        "cli",
+        "simulation",
+        "testing",
+        "__main__",
+        "__init__",
+    ),
 )
 PURE = {*ROWS[0], *ROWS[1]}
 IMPURE = {
@@ -38,7 +51,7 @@ IMPLEMENTATIONS = (
     *("strategies.initiator", "strategies.generational", "strategies.none", "strategies.alone"),
     *("strategies.optuna", "strategies.grid", "strategies.replay"),
 )
-WIRING = ("run", "replaying", "api", "check", "cli", "plugins", "testing")
+WIRING = ("run", "replaying", "api", "check", "cli", "plugins", "simulation", "testing")
 HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna")
 
 HOME = Path(broodline.__file__).parent

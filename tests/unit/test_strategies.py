@@ -42,6 +42,9 @@ class Members:
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         return self.completed.get(member, ())
 
+    def members_with_completed(self) -> tuple[int, ...]:
+        return tuple(sorted(self.completed))
+
     def of_generation(self, generation: int) -> tuple[Trial, ...]:
         return self.generation
 
@@ -101,6 +104,23 @@ def test_a_single_candidate_in_a_large_population_is_found() -> None:
     study = study_from_tables(population=10_000)
     only = trial(3)
     assert [draw_opponent(study, members(only), 0, Random(seed)) for seed in range(3)] == [only] * 3
+
+
+def test_few_candidates_in_a_large_population_are_drawn_equally_often_and_without_a_look_at_every_member() -> None:
+    looks: Counter[int] = Counter()
+
+    class Watched(Members):
+        def last_completed(self, member: int) -> tuple[Trial, ...]:
+            looks[member] += 1
+            return super().last_completed(member)
+
+    candidates = [trial(1), trial(2), trial(6), trial(3)]
+    population = Watched(members(*candidates).completed)
+    study, rng = study_from_tables(population=10_000), Random(0)
+    met = Counter(each.number for _ in range(1000) if (each := draw_opponent(study, population, 0, rng)))
+    assert set(met) == {1, 2, 6, 3}
+    assert sum((count - 250) ** 2 / 250 for count in met.values()) < 16.3  # chi-square with 3 degrees: 1 in 1000
+    assert looks.total() < 1000 * 40
 
 
 def test_a_trial_without_a_checkpoint_is_nobodys_opponent() -> None:

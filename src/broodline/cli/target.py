@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ class Target:
             StoreError: There is no such store; none is created.
             StudyNotFound: The store has no such study.
         """
-        with closing(self.place.open(create=False)) as store, store.snapshot(self.name) as records:
+        with self.place.records(self.name) as records:
             yield records
 
 

@@ -14,6 +14,7 @@ VERSION = 2
 
 # These conditions stand in the indexes and, word for word, in the queries: that is how SQLite knows which index to take.
 UNFINISHED = sa.text("state IN ('pending', 'running')")
+PENDING = sa.text("state = 'pending'")
 RUNNING = sa.text("state = 'running'")
 COMPLETED = sa.text("state = 'completed'")
 NOT_INITIATED = sa.text("child IS NULL AND state IN ('completed', 'failed', 'stopped')")
@@ -91,6 +92,7 @@ def _index(name: str, *columns: str, where: sa.TextClause | None = None) -> None
 
 
 _index("unfinished_trials", "study", "number", where=UNFINISHED)
+_index("pending_trials", "study", "number", where=PENDING)
 _index("children_in_training", "study", "parent", where=UNFINISHED)
 _index("held_trials", "study", "worker", where=RUNNING)
 _index("leases", "study", "lease_until", where=RUNNING)

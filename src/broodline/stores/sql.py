@@ -36,15 +36,14 @@ def _among(column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
     return column.in_(sa.bindparam(name, expanding=True))
 
 
-_unfinished = _by("unfinished_trials", _trials.where(schema.UNFINISHED).order_by(trials.c.number))
 _initiators = _trials.where(schema.NOT_INITIATED)
 
 FIND_STUDY = sa.select(studies).where(studies.c.name == sa.bindparam("name"))
 TRIAL = _trials.where(trials.c.number == sa.bindparam("number"))
 TRIALS_AFTER = _trials.where(trials.c.number > sa.bindparam("after")).order_by(trials.c.number)
 OF_GENERATION = _trials.where(trials.c.generation == sa.bindparam("generation")).order_by(trials.c.member)
-UNFINISHED = _unfinished
-FIRST_PENDING = _unfinished.where(trials.c.state == "pending").limit(1)
+UNFINISHED = _by("unfinished_trials", _trials.where(schema.UNFINISHED).order_by(trials.c.number))
+FIRST_PENDING = _by("pending_trials", _trials.where(schema.PENDING).order_by(trials.c.number).limit(1))
 HELD_BY = _by("held_trials", _trials.where(schema.RUNNING, _worker).limit(1))
 RUNNING_IN = _by("sessions", _trials.where(schema.RUNNING, _among(trials.c.session, "sessions")))
 RUNNING_UNTIL = _by("leases", _trials.where(schema.RUNNING, trials.c.lease_until < sa.bindparam("time")))
@@ -55,6 +54,10 @@ LAST_MEMBER = sa.select(trials.c.member).where(_study, trials.c.generation == 0)
 TIPS = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number))
 TIPS_BEFORE = TIPS.where(trials.c.generation < sa.bindparam("before"))
 LAST_COMPLETED = _by("completed_trials", _trials.where(schema.COMPLETED, _member).order_by(trials.c.generation.desc()).limit(2))
+# Reads all completed trials; it is asked while so few members have one that drawing members at random found none.
+MEMBERS_WITH_COMPLETED = _by(
+    "completed_trials", sa.select(trials.c.member).distinct().where(_study, schema.COMPLETED).order_by(trials.c.member)
+)
 BEST = _by(
     "fittest_trials",
     _trials.where(schema.COMPLETED)
@@ -190,6 +193,9 @@ class SqlTransaction:
         if member not in self._last_completed:
             self._last_completed[member] = self._all(LAST_COMPLETED, member=member)
         return self._last_completed[member]
+
+    def members_with_completed(self) -> tuple[int, ...]:
+        return tuple(self._connection.scalars(MEMBERS_WITH_COMPLETED, {"of_study": self._study}))
 
     def of_generation(self, generation: int) -> tuple[Trial, ...]:
         return _by_number(self._all(OF_GENERATION, generation=generation))

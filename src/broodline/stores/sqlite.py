@@ -121,6 +121,18 @@ class SqliteStore:
             self._watcher.close()
         self._engine.dispose()
 
+    def copy_to(self, path: Path) -> None:
+        """Writes all of it into a new file, which is a store too.
+
+        Raises:
+            StoreError: The file is there already, or can't be written.
+        """
+        if path.exists():
+            raise StoreError(f"{path}: exists; name a new file")
+        _check_file(path, create=True)
+        with self._errors(), self._engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+
     def _check_writable(self) -> None:
         if self._read_only:
             raise StoreError(f"{self._path}: can't be written, so this study can only be looked at")

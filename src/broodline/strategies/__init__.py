@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 from broodline.model import Birth, Population, Study, Trial, TrialState
 
 # Drawing a member and a place until one is taken is uniform over all that are taken, and needs no list of them.
-# While few trials have completed it may take long: then the candidates are listed.
+# While few trials have completed it may take long: then it is drawn from the members that have any, and in the end from a list.
 _DRAWS = 32
 
 
@@ -71,7 +71,12 @@ def draw_opponent(study: Study, population: Population, member: int, rng: Random
         completed = population.last_completed(other + (other >= member))
         if place < len(completed) and completed[place].can_be_parent:
             return completed[place]
-    others = (m for m in range(study.population) if m != member)
+    others = [other for other in population.members_with_completed() if other != member]
+    for _ in range(_DRAWS if others else 0):
+        completed = population.last_completed(rng.choice(others))
+        place = rng.randrange(2)
+        if place < len(completed) and completed[place].can_be_parent:
+            return completed[place]
     candidates = [trial for m in others for trial in population.last_completed(m) if trial.can_be_parent]
     return rng.choice(sorted(candidates, key=lambda trial: trial.number)) if candidates else None
 

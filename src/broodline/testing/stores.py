@@ -312,6 +312,7 @@ def _check_answers(records: Transaction, trials: list[Trial]) -> None:
         assert records.tips(generation) == tuple(trial for trial in tips if trial.generation < generation)
     for member in range(5):
         assert records.last_completed(member) == tuple(trial for trial in reversed(done) if trial.member == member)[:2]
+    assert records.members_with_completed() == tuple(sorted({trial.member for trial in done}))
     for generation in range(13):
         assert records.of_generation(generation) == tuple(trial for trial in trials if trial.generation == generation)
     used = {trial.parent for trial in unfinished}

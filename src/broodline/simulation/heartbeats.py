@@ -1,0 +1,129 @@
+"""Heartbeats without a transaction for each: who would have renewed, and whose lease has run out.
+
+Ten thousand workers that renew their leases three times in half a minute would cost more than all that they train. What their
+heartbeats come to can be computed: a lease holds until one lease after the last heartbeat, and that is known of everybody.
+So the store is asked for the leases that ran out with the sessions that let them, instead of by the column that heartbeats write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from heapq import heappop, heappush
+from math import ceil, floor, inf
+from typing import Any, cast
+
+from broodline.loop import RENEWALS
+from broodline.model import Trial
+from broodline.simulation.clock import EPOCH
+from broodline.stores import Store, Transaction
+
+
+class Heartbeats:
+    """What heartbeats tell at a time, in virtual seconds.
+
+    Args:
+        lease: Seconds for which a session that is not heard of keeps its trial.
+    """
+
+    def __init__(self, lease: float) -> None:
+        self.lease = lease
+        self._every = lease / RENEWALS
+        self._leased: dict[str, float] = {}
+        self._dead: list[tuple[float, str]] = []
+        self._doubtful: list[tuple[float, float, str, float]] = []
+        self._silence = (inf, inf)
+
+    @property
+    def any_dead(self) -> bool:
+        """True while a dead session holds a trial that nobody has taken back."""
+        return bool(self._dead)
+
+    def begin(self, session: str, now: float) -> None:
+        """A session was given a trial; from then on it renews."""
+        self._leased[session] = now
+
+    def end(self, session: str) -> None:
+        """A session holds no trial any more."""
+        self._leased.pop(session, None)
+
+    def cease(self, session: str, now: float) -> float | None:
+        """A session died; returns when the lease of its trial runs out, None if it holds none."""
+        leased = self._leased.pop(session, None)
+        if leased is None:
+            return None
+        lapse = self._last_beat(leased, now) + self.lease
+        heappush(self._dead, (lapse, session))
+        return lapse
+
+    def unheard(self, begin: float, end: float) -> None:
+        """No heartbeat was heard for a time that is over: leases may have run out, until the next heartbeats are heard."""
+        for session, leased in self._leased.items():
+            lapse = self._last_beat(leased, begin) + self.lease
+            heard = self._last_beat(leased, end) + self._every
+            if lapse < heard:
+                self._doubtful.append((lapse, heard, session, leased))
+        self._silence = (begin, end)
+
+    def lapsed(self, now: float) -> list[str]:
+        """The sessions whose lease has run out; one that is dead is told once."""
+        sessions = []
+        while self._dead and self._dead[0][0] < now:
+            sessions.append(heappop(self._dead)[1])
+        if self._doubtful:
+            self._doubtful = [each for each in self._doubtful if now < each[1]]
+            sessions += [
+                session for lapse, _, session, leased in self._doubtful if lapse < now and self._leased.get(session) == leased
+            ]
+        return sessions
+
+    def _last_beat(self, leased: float, now: float) -> float:
+        beat = leased + floor(max(0.0, now - leased) / self._every) * self._every
+        begin, end = self._silence
+        if begin <= beat < end:
+            beat = leased + max(0, ceil((begin - leased) / self._every) - 1) * self._every
+        return beat
+
+
+class BeatingStore:
+    """A store whose leases are kept by heartbeats that are computed.
+
+    Args:
+        store: Where the studies are.
+        heartbeats: Who is heard of.
+    """
+
+    def __init__(self, store: Store, heartbeats: Heartbeats) -> None:
+        self._store, self._heartbeats = store, heartbeats
+
+    def create(self, name: str, definition: str) -> bool:
+        return self._store.create(name, definition)
+
+    def studies(self) -> tuple[str, ...]:
+        return self._store.studies()
+
+    @contextmanager
+    def transaction(self, study: str) -> Iterator[Transaction]:
+        with self._store.transaction(study) as transaction:
+            yield cast(Transaction, _BeatingTransaction(transaction, self._heartbeats))
+
+    def snapshot(self, study: str) -> AbstractContextManager[Transaction]:
+        return self._store.snapshot(study)
+
+    def wait_for_change(self, seconds: float) -> None:
+        self._store.wait_for_change(seconds)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class _BeatingTransaction:
+    def __init__(self, transaction: Transaction, heartbeats: Heartbeats) -> None:
+        self._transaction, self._heartbeats = transaction, heartbeats
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transaction, name)
+
+    def running_until(self, time: float) -> tuple[Trial, ...]:
+        sessions = self._heartbeats.lapsed(time - EPOCH)
+        return self._transaction.running_in(sessions) if sessions else ()
