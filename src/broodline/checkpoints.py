@@ -136,7 +136,7 @@ class StudyFiles:
     def forsake(self, trial: Trial) -> None:
         """Removes what a superseded attempt has staged or committed: no record will ever name it."""
         self.discard(trial)
-        shutil.rmtree(self.checkpoints / _name(trial), ignore_errors=True)
+        _remove(self.checkpoints / _name(trial))
 
     def path(self, checkpoint: str) -> Path:
         """The directory of a committed checkpoint.

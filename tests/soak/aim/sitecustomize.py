@@ -108,7 +108,7 @@ def main() -> None:
     """Wraps what a worker calls."""
     import shutil
 
-    from broodline.checkpoints import StudyFiles
+    from broodline.checkpoints import _REMOVED, StudyFiles
     from broodline.controller import Controller
     from broodline.errors import LeaseLost
     from broodline.trainers.command import CommandTrainer
@@ -122,7 +122,7 @@ def main() -> None:
     remove, complete = shutil.rmtree, Controller.complete
 
     def removed(path: Any, *args: Any, **kwargs: Any) -> None:
-        if Path(path).parent.name != "checkpoints":
+        if not Path(path).name.endswith(_REMOVED):
             return remove(path, *args, **kwargs)
         with phases.removal():
             return remove(path, *args, **kwargs)
