@@ -80,7 +80,13 @@ class StudyFiles:
                 _flush(directory)
 
     def begin(self, trial: Trial) -> Path:
-        """Returns an empty directory for this attempt to save its checkpoint in."""
+        """Returns an empty directory for this attempt to save its checkpoint in.
+
+        What earlier attempts left, which can't complete the trial any more, is removed: else the disk would fill with what
+        died, for as long as a run lasts.
+        """
+        for attempt in range(1, trial.attempt):
+            self.forsake(trial.evolve(attempt=attempt))
         staged = self.staging / _name(trial)
         if os.path.lexists(staged):
             _remove(staged)
@@ -126,6 +132,11 @@ class StudyFiles:
     def discard(self, trial: Trial) -> None:
         """Removes what an attempt has staged."""
         _remove(self.staging / _name(trial))
+
+    def forsake(self, trial: Trial) -> None:
+        """Removes what a superseded attempt has staged or committed: no record will ever name it."""
+        self.discard(trial)
+        _remove(self.checkpoints / _name(trial))
 
     def path(self, checkpoint: str) -> Path:
         """The directory of a committed checkpoint.

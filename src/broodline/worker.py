@@ -107,6 +107,7 @@ class Worker:
             return self._insist(self._trained(trial, restore, reports))
         except LeaseLost as lost:
             self.say(str(lost))
+            self.files.forsake(trial)
         except Preempted:
             self._insist(lambda: self.client.release(self.study, [self.asker.session]))
             if self._leaving:

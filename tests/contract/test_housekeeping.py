@@ -50,7 +50,7 @@ def test_what_is_recorded_or_in_the_making_stays_and_the_rest_goes(store: Store,
     files = files_in(tmp_path)
     complete(store, files, begin_trial(store, files))
     running = begin_trial(store, files)
-    files.begin(running.evolve(attempt=7))
+    (files.staging / "000001.7").mkdir()
     files.begin(running.evolve(number=99))
     (files.checkpoints / "000000.8").mkdir()
     assert sweep_orphans(store, STUDY.name, files) == 3

@@ -150,7 +150,7 @@ def test_a_study_that_is_killed_again_while_it_goes_on_after_a_crash_loses_nothi
     """What is played is a study with a dead worker, a staged checkpoint, one that was being removed, and a log of SQLite's."""
     _, expected = whole
     crashed = theatre.place()
-    point = next(point for point in whole[0] if re.search(r"unlink .*/checkpoints/\d+\.1/optimizer", point))
+    point = next(point for point in whole[0] if re.search(r"unlink .*/staging/\d+\.1\.removed/optimizer", point))
     assert theatre.play(crashed, point=point, moment=BEFORE) == -signal.SIGKILL
     points = theatre.traced(theatre.copy(crashed))
     cases = cases_of(points)

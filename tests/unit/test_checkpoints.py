@@ -117,12 +117,21 @@ def test_what_an_attempt_staged_before_is_not_in_the_next_ones_directory(files: 
     files.discard(trial())
 
 
-def test_nothing_that_one_attempt_does_reaches_another(files: StudyFiles) -> None:
-    late = files.begin(trial(12, 1))
+def test_nothing_that_a_superseded_attempt_does_reaches_its_successor(files: StudyFiles) -> None:
     checkpoint = saved(files, trial(12, 2), weights="second")
-    (late / "weights").write_text("first")
-    files.commit(trial(12, 1))
+    saved(files, trial(12, 1), weights="first")
+    files.forsake(trial(12, 1))
     assert (files.verified(checkpoint) / "weights").read_text() == "second"
+    assert [path.name for path in files.checkpoints.iterdir()] == ["000012.2"]
+
+
+def test_what_died_with_earlier_attempts_is_removed_when_the_next_begins(files: StudyFiles) -> None:
+    (files.begin(trial(12, 1)) / "half").write_text("x")
+    saved(files, trial(12, 2))
+    kept = saved(files, trial(11, 1))
+    staged = files.begin(trial(12, 3))
+    assert list(files.staging.iterdir()) == [staged]
+    assert list(files.checkpoints.iterdir()) == [files.path(kept)]
 
 
 # What is unfit to be kept

@@ -1,0 +1,145 @@
+"""Loaded by every Python process of the soak: lets workers write down which phase they are in, and be killed in it by the kernel.
+
+broodline itself knows nothing of this: its calls are wrapped from outside.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from soak.phases import DIRECTORY, NEWCOMER, Marks, log
+
+_FIRST_GUESS = 0.003  # seconds that a phase takes, before it was seen
+_CLOCK_MONOTONIC = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class _Sigevent(ctypes.Structure):
+    _fields_ = (("value", ctypes.c_void_p), ("signo", ctypes.c_int), ("notify", ctypes.c_int), ("rest", ctypes.c_byte * 48))
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_long) for name in ("every_s", "every_ns", "first_s", "first_ns"))
+
+
+def kill_after(seconds: float) -> None:
+    """Has the kernel send SIGKILL to this process: no thread of ours has to be running, so any instruction may be the last."""
+    timer = ctypes.c_void_p()
+    event = _Sigevent(signo=signal.SIGKILL)
+    nanoseconds = max(1, round(seconds * 1e9))
+    when = _Itimerspec(first_s=nanoseconds // 10**9, first_ns=nanoseconds % 10**9)
+    made = _LIBC.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(timer)) == 0
+    if not made or _LIBC.timer_settime(timer, 0, ctypes.byref(when), None):
+        raise OSError(ctypes.get_errno(), "no timer")
+
+
+class Phases:
+    """Marks the phases of this worker."""
+
+    def __init__(self) -> None:
+        self._marks = Marks.create()
+        self._took: dict[str, float] = {}
+        self._lock = threading.Lock()
+        with suppress(FileNotFoundError):  # a newcomer is awaited, and it is us
+            waiting = Path(os.environ[DIRECTORY], NEWCOMER)
+            waiting.rename(f"{waiting}-{os.getpid()}")
+            self._marks.aim("asking", random.random())
+
+    @contextmanager
+    def own(self, phase: str) -> Iterator[None]:
+        """A phase of the thread that works."""
+        before = self._marks.own
+        if phase == "training":
+            self._marks.of_trainer = "between"
+        self._marks.own = phase
+        try:
+            with self._timed(phase):
+                yield
+        finally:
+            self._marks.own = before
+
+    @contextmanager
+    def removal(self) -> Iterator[None]:
+        """A removal, in whichever thread."""
+        with self._lock:
+            self._marks.removing(+1)
+        try:
+            with self._timed("sweeping"):
+                yield
+        finally:
+            with self._lock:
+                self._marks.removing(-1)
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        moment = self._marks.hit(phase)
+        if moment is not None:
+            kill_after(moment * self._took.get(phase, _FIRST_GUESS))
+        begun = time.monotonic()
+        yield
+        self._took[phase] = time.monotonic() - begun
+
+    def wrap(self, owner: Any, name: str, phase: str) -> None:
+        """Makes a phase of a method."""
+        method = getattr(owner, name)
+
+        @functools.wraps(method)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self.own(phase):
+                return method(*args, **kwargs)
+
+        setattr(owner, name, wrapped)
+
+
+def main() -> None:
+    """Wraps what a worker calls."""
+    import shutil
+
+    from broodline.checkpoints import _REMOVED, StudyFiles
+    from broodline.controller import Controller
+    from broodline.errors import LeaseLost
+    from broodline.trainers.command import CommandTrainer
+
+    phases = Phases()
+    phases.wrap(Controller, "ask", "asking")
+    phases.wrap(StudyFiles, "verified", "restoring")
+    phases.wrap(CommandTrainer, "train", "training")
+    phases.wrap(StudyFiles, "commit", "committing")
+    phases.wrap(Controller, "complete", "completing")
+    remove, complete = shutil.rmtree, Controller.complete
+
+    def removed(path: Any, *args: Any, **kwargs: Any) -> None:
+        if not Path(path).name.endswith(_REMOVED):
+            return remove(path, *args, **kwargs)
+        with phases.removal():
+            return remove(path, *args, **kwargs)
+
+    def completed(self: Controller, study: str, number: int, attempt: int, *rest: Any) -> Any:
+        try:
+            answer = complete(self, study, number, attempt, *rest)
+        except LeaseLost as lost:
+            log("refused", trial=number, attempt=attempt, why=str(lost))
+            raise
+        log("acknowledged", trial=number, attempt=attempt, checkpoint=rest[1])
+        return answer
+
+    replaced: Callable[..., Any] = removed
+    shutil.rmtree = replaced  # type: ignore[assignment]
+    Controller.complete = completed  # type: ignore[method-assign, assignment]
+
+
+if any("broodline.engines.child" in argument for argument in sys.orig_argv):
+    main()

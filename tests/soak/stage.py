@@ -1,0 +1,271 @@
+"""Where the soak plays: a small file system, a study on it, and the processes that work on it."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from commands import ENVIRONMENT
+from soak.phases import DIRECTORY, Marks
+
+HERE = Path(__file__).parent
+MIB = 1 << 20
+DISK = 96 * MIB
+LEASE = 2.0
+POPULATION, WORKERS, KEEP_BEST = 8, 3, 2
+SECONDS = 120.0  # what no fact takes longer to come true, however slow the machine
+
+STUDY = """\
+name = "soak"
+trial_steps = 10
+population = {population}
+workers = {workers}
+seed = {seed}
+
+[objective]
+score = "maximize"
+
+[budget]
+trials = {trials}
+
+[space]
+lr = {{ float = [1e-5, 1.0], log = true }}
+size = {{ ordered = [16, 32, 64] }}
+kind = {{ choice = ["plain", "fast"] }}
+momentum = {{ float = [0.0, 1.0], when = {{ kind = "fast" }} }}
+
+[train]
+command = ["{python}", "-E", "-S", "{train}"]
+retries = 2
+grace = "2s"
+
+[checkpoints]
+keep_best = {keep_best}
+
+[engine]
+lease = {lease}
+"""
+
+
+class Stage:
+    """One study, and all processes that work on it.
+
+    Args:
+        disk: Where the study is.
+        notes: Where its processes write what they do.
+        seed: Of the study.
+    """
+
+    def __init__(self, disk: Path, notes: Path, seed: int) -> None:
+        self.disk, self.notes, self._seed = disk, notes, seed
+        self.study = disk / "study.toml"
+        self.files = disk / "broodline.files" / "soak"
+        self._mark = f"{DIRECTORY}={notes}".encode()
+        path = os.pathsep.join([str(HERE / "aim"), ENVIRONMENT["PYTHONPATH"]])
+        self._environ = ENVIRONMENT | {DIRECTORY: str(notes), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        (notes / "phases").mkdir(parents=True)
+        self.runs = 0
+        self.run: subprocess.Popen[bytes] | None = None
+        self.joined: list[subprocess.Popen[bytes]] = []
+
+    def allow(self, trials: int) -> None:
+        """Writes the study file, with a budget."""
+        text = STUDY.format(
+            population=POPULATION,
+            workers=WORKERS,
+            seed=self._seed,
+            trials=trials,
+            python=sys.executable,
+            train=HERE / "train.py",
+            keep_best=KEEP_BEST,
+            lease=LEASE,
+        )
+        self.study.write_text(text)
+
+    def start(self) -> None:
+        """Starts the run."""
+        self.runs += 1
+        self.run = self._start("run")
+
+    def join(self) -> None:
+        """Starts a worker that joins the study."""
+        self.joined.append(self._start("worker"))
+
+    def call(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Runs a command that reads."""
+        command = [sys.executable, "-m", "broodline", *map(str, arguments)]
+        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=10 * SECONDS)
+
+    @property
+    def said(self) -> str:
+        """What the last run has printed."""
+        return self._said(self.runs).read_text(errors="replace")
+
+    def workers(self) -> dict[int, Marks]:
+        """The worker processes that have begun to work."""
+        found = {}
+        for path in (self.notes / "phases").iterdir():
+            pid = int(path.name)
+            if b"broodline.engines.child" in _read(pid, "cmdline") and self.lives(pid):
+                found[pid] = Marks(path)
+        return {pid: marks for pid, marks in found.items() if marks.ready}
+
+    def family(self) -> list[int]:
+        """All living processes of the soak."""
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and self.lives(int(name))]
+
+    def below(self, pid: int) -> list[int]:
+        """A process and its descendants."""
+        parents = {member: parent_of(member) for member in self.family()}
+        found = {pid}
+        while more := {member for member, parent in parents.items() if parent in found} - found:
+            found |= more
+        return sorted(found)
+
+    def lives(self, pid: int) -> bool:
+        """Whether a process is of the soak, and has not ended."""
+        return self._mark in _read(pid, "environ").split(b"\0") and state_of(pid) not in "ZX"
+
+    def send(self, number: signal.Signals, *pids: int) -> None:
+        """Signals processes of the soak; never one that has their number by now."""
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(pid)
+                try:
+                    if self.lives(pid):
+                        signal.pidfd_send_signal(descriptor, number)
+                finally:
+                    os.close(descriptor)
+
+    def halt(self, *pids: int) -> None:
+        """Stops processes, and waits until they stand still."""
+        self.send(signal.SIGSTOP, *pids)
+        wait_for(lambda: all(state_of(pid) in "TZX" for pid in pids), "standing still")
+
+    def kill_everything(self) -> None:
+        """Ends what there is, and what it starts while it ends."""
+        while pids := self.family():
+            self.send(signal.SIGKILL, *pids)
+            time.sleep(0.01)
+        for process in (self.run, *self.joined):
+            if process is not None:
+                process.wait()
+        self.joined.clear()
+
+    def completions(self) -> int:
+        """How many completions were acknowledged so far."""
+        with suppress(FileNotFoundError):
+            return (self.notes / "log").read_text().count('"acknowledged"')
+        return 0
+
+    def completes(self, more: int, *, seconds: float = SECONDS) -> bool:
+        """Waits until so many more completions were acknowledged; True too if the run has ended."""
+        enough, run = self.completions() + more, self.run
+        return came_true(
+            lambda: self.completions() >= enough or (run is not None and run.poll() is not None), seconds=seconds, pause=0.05
+        )
+
+    def _start(self, command: str) -> subprocess.Popen[bytes]:
+        out = self._said(self.runs) if command == "run" else self.notes / "joined.out"
+        with out.open("ab") as file:
+            return subprocess.Popen(
+                [sys.executable, "-m", "broodline", command, str(self.study)],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _said(self, number: int) -> Path:
+        return self.notes / f"run-{number:03d}.out"
+
+
+def wait_for(fact: Callable[[], object], what: str, *, seconds: float = SECONDS, pause: float = 0.01) -> None:
+    """Waits until a fact is true."""
+    if not came_true(fact, seconds=seconds, pause=pause):
+        raise TimeoutError(f"{what}: not in {seconds:g} s")
+
+
+def came_true(fact: Callable[[], object], *, seconds: float, pause: float = 0.01) -> bool:
+    """Whether a fact comes true in so many seconds."""
+    until = time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(random.uniform(0.5, 1.0) * pause)
+    return True
+
+
+def state_of(pid: int) -> str:
+    """The state of a process, as the kernel calls it; X when there is none."""
+    return _stat(pid)[0]
+
+
+def parent_of(pid: int) -> int:
+    """The process number of a process's parent."""
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[str]:
+    return _read(pid, "stat").rpartition(b")")[2].decode().split() or ["X", "0"]
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def small_disk(directory: Path) -> Iterator[str | None]:
+    """A small file system of its own at a directory, ext4 where there is mkfs; yields why there is none, or None."""
+    directory.mkdir()
+    if os.geteuid() or shutil.which("mount") is None:
+        yield "only root can mount a file system"
+        return
+    image = directory.with_suffix(".img")
+    commands = [["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(directory)]]
+    if shutil.which("mkfs.ext4"):
+        with image.open("wb") as file:
+            file.truncate(DISK)
+        made = subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "60000", str(image)], capture_output=True)
+        commands[:0] = [["mount", "-o", "loop", str(image), str(directory)]] if made.returncode == 0 else []
+    said = ""
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True)
+        said = done.stderr.strip()
+        if done.returncode == 0:
+            break
+    else:
+        yield f"a file system can't be mounted here: {said}"
+        return
+    try:
+        yield None
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+        image.unlink(missing_ok=True)
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """Fills a file system to its last byte while the block runs."""
+    filler = disk / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file:
+            for size in (MIB, 4096, 512):
+                with suppress(OSError):
+                    while file.write(bytes(size)):
+                        pass
+        yield
+    finally:
+        filler.unlink()

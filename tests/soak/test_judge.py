@@ -1,0 +1,123 @@
+"""The judge of the soak finds what it is there to find."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from soak.judge import checkpoint_problems, disk_problems, judged
+from soak.train import save, score_of
+
+from broodline.checkpoints import MANIFEST, StudyFiles
+
+Entry = dict[str, Any]
+WEIGHTS = {number: json.dumps({"trial": number}).encode() for number in (0, 1)}
+DIGESTS = {number: hashlib.sha256(weights).hexdigest() for number, weights in WEIGHTS.items()}
+
+
+def a_record(number: int, **changes: Any) -> Entry:
+    told = {"params": {"lr": 0.1}, "start": 10 * number, "fitness": score_of(DIGESTS[number])}
+    parent = None if number == 0 else number - 1
+    return {"number": number, "state": "completed", "attempt": 1, "parent": parent, "checkpoint": None, **told, **changes}
+
+
+def a_life(number: int) -> list[Entry]:
+    whose, parent = {"trial": number, "attempt": 1}, DIGESTS.get(number - 1)
+    return [
+        {"what": "begun", **whose},
+        {"what": "saved", **whose, "params": {"lr": 0.1}, "start": 10 * number, "parent": parent, "digest": DIGESTS[number]},
+        {"what": "acknowledged", **whose},
+    ]
+
+
+RECORDS, LOG = [a_record(0), a_record(1)], [*a_life(0), *a_life(1)]
+
+
+def test_a_study_in_which_all_is_well() -> None:
+    verdict = judged(RECORDS, LOG, {0: a_record(0, checkpoint="somewhere")})
+    assert verdict.clean
+    assert verdict.acknowledged == 2
+
+
+@pytest.mark.parametrize(
+    "record",
+    [a_record(1, state="running"), a_record(1, state="failed"), a_record(1, attempt=2), {"number": 7, "state": "pending"}],
+)
+def test_an_acknowledged_trial_that_is_not_recorded_is_lost(record: Entry) -> None:
+    assert any("trial 1" in lost for lost in judged([a_record(0), record], LOG, {}).lost)
+
+
+def test_a_completed_trial_that_changes_is_lost() -> None:
+    assert judged(RECORDS, LOG, {0: a_record(0, worker="another")}).lost
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"what": "begun", "trial": 0, "attempt": 1},
+        {"what": "begun", "trial": 0, "attempt": 2},
+        {"what": "acknowledged", "trial": 0, "attempt": 2},
+    ],
+)
+def test_a_trial_that_is_trained_again_after_it_was_acknowledged(more: Entry) -> None:
+    assert judged(RECORDS, [*LOG, more], {}).retrained
+
+
+def test_an_attempt_after_the_acknowledged_one_is_found_whenever_it_began() -> None:
+    assert judged(RECORDS, [{"what": "begun", "trial": 0, "attempt": 2}, *LOG], {}).retrained
+
+
+def test_a_superseded_attempt_that_begins_late_is_counted_and_breaks_nothing() -> None:
+    life = [entry | {"attempt": 2} for entry in a_life(0)]
+    verdict = judged([a_record(0, attempt=2)], [*life, {"what": "begun", "trial": 0, "attempt": 1}], {})
+    assert verdict.clean
+    assert verdict.late == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [({"params": {"lr": 0.2}}, "params"), ({"start": 3}, "start"), ({"fitness": 0.5}, "fitness"), ({"parent": None}, "parent")],
+)
+def test_records_that_the_weights_contradict(changes: Entry, what: str) -> None:
+    (breach,) = judged([a_record(0), a_record(1, **changes)], LOG, {}).breaches
+    assert what in breach
+
+
+def test_a_completion_of_what_was_never_saved() -> None:
+    assert judged(RECORDS, [entry for entry in LOG if entry["what"] != "saved"], {}).breaches
+
+
+def committed(files: StudyFiles, number: int, weights: bytes) -> Entry:
+    path = files.checkpoints / f"{number:06d}.1"
+    path.mkdir()
+    save(path, weights)
+    sizes = {name: (path / name).stat().st_size for name in ("parts/weights", "digest")}
+    (path / MANIFEST).write_text(json.dumps({"files": sizes}))
+    return a_record(number, checkpoint=str(path))
+
+
+def test_checkpoints_that_are_not_what_was_saved(tmp_path: Path) -> None:
+    files = StudyFiles(tmp_path)
+    files.prepare()
+    records = [committed(files, number, weights) for number, weights in WEIGHTS.items()]
+    assert list(checkpoint_problems(records, LOG, files)) == []
+    weights = Path(records[0]["checkpoint"]) / "parts" / "weights"
+    content = weights.read_bytes()
+    for spoilt in (content[:-1], b"\0" + content[1:]):  # of another size, and of the same
+        weights.write_bytes(spoilt)
+        assert len(list(checkpoint_problems(records, LOG, files))) == 1
+    records = [a_record(0, checkpoint=records[1]["checkpoint"])]
+    assert "another attempt" in next(iter(checkpoint_problems(records, LOG, files)))
+
+
+def test_what_lies_on_the_disk_and_should_not(tmp_path: Path) -> None:
+    files = StudyFiles(tmp_path)
+    files.prepare()
+    records = [committed(files, number, weights) for number, weights in WEIGHTS.items()]
+    assert list(disk_problems(records, files)) == []
+    assert len(list(disk_problems(records[:1], files))) == 1
+    (files.staging / "000009.1").mkdir()
+    assert len(list(disk_problems(records, files))) == 1
