@@ -58,8 +58,8 @@ def main() -> None:
         trials = len(simulation.result.trials)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"{setting:>11}  {trials:7d} trials  {simulation.calls:6d} calls  {seconds:6.1f} s  {trials / seconds:5.0f} trials/s  "
-            f"{memory:5.0f} MB",
+            f"{setting:>11}  {trials:7d} trials  {simulation.calls:6d} calls  {seconds:6.1f} s  "
+            f"{trials / seconds:5.0f} trials/s  {memory:5.0f} MB",
             flush=True,
         )
     print(simulation)

@@ -85,7 +85,9 @@ class Study:
     @property
     def result(self) -> Result:
         """What came out of the study so far."""
-        name = self._document["name"]
+        return self._result_of(self._document["name"])
+
+    def _result_of(self, name: str) -> Result:
         return Result(name, records=partial(self._place.records, name), files=self._place.files(name))
 
     def definition(self, *, workers: int = 1, budget: Budget | None = None) -> Definition:
@@ -149,7 +151,7 @@ class Study:
             options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
             watch_of=watching(study.name, workers=workers) if show else quiet,
         )
-        return Result(self._place, study.name)
+        return self._result_of(study.name)
 
     def run(
         self,

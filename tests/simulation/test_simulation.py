@@ -22,6 +22,7 @@ from broodline.model import Birth, Population, Trial, TrialState
 from broodline.model import Study as Definition
 from broodline.simulation.clock import EPOCH
 from broodline.simulation.faults import Departures
+from broodline.strategies import Strategy
 from broodline.testing import check_invariants
 
 EVERYTHING = broodline.Faults(
@@ -141,7 +142,7 @@ def test_trials_that_take_longer_than_a_lease_are_kept_by_heartbeats() -> None:
 
 
 def test_a_strategy_of_ones_own_needs_no_entry_point() -> None:
-    class Alone:
+    class Alone(Strategy):
         def decide(self, study: Definition, population: Population, initiator: Trial, rng: Random) -> Birth:
             return Birth(
                 member=initiator.member,
@@ -158,7 +159,7 @@ def test_a_strategy_of_ones_own_needs_no_entry_point() -> None:
 
 
 def test_a_strategy_that_waits_for_ever_is_found_out() -> None:
-    class Never:
+    class Never(Strategy):
         def decide(self, study: Definition, population: Population, initiator: Trial, rng: Random) -> None:
             return None
 
