@@ -150,6 +150,7 @@ def simulate(
     """
     sizes = _sizes(workers)
     defined = _defined(study, None if sizes is None else max(sizes.values()), budget)
+    (load_strategy(defined.evolution.strategy) if strategy is None else strategy).check(defined)
     clock, heartbeats = VirtualClock(), Heartbeats(defined.limits.lease)
     store = SqliteStore(None, clock=clock)
     beating: Store = BeatingStore(store, heartbeats)
