@@ -456,8 +456,11 @@ class _Turn:
                 return ancestor
         if separate:
             return None
+        fittest = self._tx.best(1)
+        if fittest and fittest[0].can_be_parent:  # nearly always: only if its own checkpoint was damaged are all looked at
+            return fittest[0]
         held = [self._trial(checkpoint.trial) for checkpoint in self._tx.checkpoints()]
-        whole = [trial for trial in (*self._tx.best(1), *held) if trial.can_be_parent]
+        whole = [trial for trial in held if trial.can_be_parent]
         return min(whole, key=lambda trial: (tuple(-value for value in trial.fitness or ()), trial.number), default=None)
 
     def _trial(self, number: int) -> Trial:
