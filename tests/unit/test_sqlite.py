@@ -328,6 +328,15 @@ def test_who_waits_wakes_at_a_commit_of_another(path: Path) -> None:
         waiting.join()
 
 
+def test_who_waits_while_the_store_does_not_answer_waits_on(path: Path) -> None:
+    path.parent.joinpath("there").mkdir()
+    with closing(SqliteStore(path.parent / "there" / "broodline.db")) as store:
+        path.parent.joinpath("there").rename(path.parent / "gone")
+        store.wait_for_change(0.01)
+        with pytest.raises(StoreUnavailable), store.transaction("s"):
+            pass
+
+
 def test_the_tables_are_what_the_schema_says(path: Path) -> None:
     SqliteStore(path).close()
     with closing(sqlite3.connect(path)) as connection:
