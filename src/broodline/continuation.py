@@ -122,7 +122,6 @@ def _copy_checkpoint(trial: Trial, copy: Trial, source: StudyFiles, files: Study
     checkpoint = check_has_checkpoint(trial)
     try:
         whole = source.verified(checkpoint)
-        files.forsake(copy)  # another one may have been copied, and not recorded
         shutil.copytree(whole, files.begin(copy), symlinks=True, dirs_exist_ok=True)
         source.verified(checkpoint)  # a study that still runs may have swept it meanwhile
         return files.commit(copy)
