@@ -83,13 +83,12 @@ class StudyFiles:
         """Returns an empty directory for this attempt to save its checkpoint in.
 
         What earlier attempts left, which can't complete the trial any more, is removed: else the disk would fill with what
-        died, for as long as a run lasts.
+        died, for as long as a run lasts. So is what lies under this attempt's own name: a checkpoint that the records have
+        forgotten, since a crash came before they were written or older ones were put in their place.
         """
-        for attempt in range(1, trial.attempt):
+        for attempt in range(trial.attempt + 1):
             self.forsake(trial.evolve(attempt=attempt))
         staged = self.staging / _name(trial)
-        if os.path.lexists(staged):
-            _remove(staged)
         staged.mkdir()
         return staged
 
@@ -246,9 +245,9 @@ def _remove(path: Path) -> None:
     """Removes what is to be a directory of an attempt; what can't be removed is left to the next sweep."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-        return
-    with suppress(OSError):  # its program put something else there, or nothing
-        path.unlink()
+    elif os.path.lexists(path):  # its program put something else there
+        with suppress(OSError):
+            path.unlink()
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -232,6 +232,8 @@ class _Turn:
                 self._progress = self._progress.evolve(elapsed=self._saved.elapsed, touched=self._saved.touched)
                 return Wait(sweep=tuple(self.swept))
             case End(reason=reason):
+                if held is not None and held.state is TrialState.RUNNING:  # called back; who is done tells nothing more
+                    self._tx.update(lifecycle.release(held))
                 return Done(reason=reason, sweep=tuple(self.swept))
 
     def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:

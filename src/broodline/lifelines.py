@@ -6,9 +6,11 @@ A lock goes with its process, however that ends. A process number would not do: 
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
@@ -16,10 +18,21 @@ def alive(directory: Path, session: str) -> Iterator[None]:
     """Holds the lock of a session."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / session
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-        path.unlink(missing_ok=True)
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_still(path, file):
+                yield
+                path.unlink(missing_ok=True)
+                return
+
+
+def _is_still(path: Path, file: IO[str]) -> bool:
+    """False if a file was removed after it was opened and before it was locked: nobody will look at that lock."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_frozen(process: int) -> bool:
@@ -38,11 +51,9 @@ def bury_the_dead(directory: Path) -> list[str]:
     """Removes the files that nobody holds any more, and returns the sessions of their workers."""
     dead = []
     for path in sorted(directory.glob("*")):
-        with path.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            dead.append(path.name)
-            path.unlink(missing_ok=True)
+        with suppress(BlockingIOError, FileNotFoundError), path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(path, file):
+                dead.append(path.name)
+                path.unlink(missing_ok=True)
     return dead

@@ -238,8 +238,9 @@ class _Reports:
         return list(final[self._told :])
 
     def again(self) -> None:
-        """Forgets what was measured, because the trial begins again."""
-        del self._measurements[self._told :]
+        """Forgets what was measured and told, because the trial begins again: all that it measures from now on is news."""
+        self._measurements.clear()
+        self._told = 0
 
     def _tell(self) -> None:
         self._at = time.monotonic()

@@ -611,6 +611,14 @@ def test_a_study_that_is_ended_calls_a_trial_back_that_was_told_to_stop(begin: B
     assert study.measure(trials[0], 6, 3.5) is Signal.RELEASE
 
 
+def test_who_is_told_that_its_study_was_ended_holds_nothing_any_more(begin: Begin) -> None:
+    study = begin()
+    trial = study.ask()
+    study.controller.end(study.name, now=True, reason="enough")
+    assert isinstance(study.answer(), Done)
+    assert study.trial(trial.number).state is TrialState.PENDING
+
+
 def test_a_rule_that_is_set_or_changed_holds_from_the_next_report_on(begin: Begin) -> None:
     study, trials = four(begin, stopping={**MEDIAN, "min_trials": 9})
     assert study.measure(trials[0], 6, 0.0) is Signal.GO_ON

@@ -14,8 +14,11 @@ import pytest
 from commands import ENVIRONMENT, TRAINER, call, lines_of_json
 from living import PATIENT, Run, begun, ended, interrupted, lives, logged, running, script, trials_of, wait_for, write_study
 
+from broodline.cli.training import trainer_of
 from broodline.controller import Controller
+from broodline.engines.local import LocalEngine
 from broodline.places import beside
+from broodline.run import job_for
 from broodline.studyfile import read
 
 KEPT = ("number", "member", "generation", "state", "parent", "params", "metrics", "attempt", "worker", "finished")
@@ -200,6 +203,27 @@ def test_a_program_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path
         wait_for(lambda: len(begun(tmp_path)) == 1)
         assert interrupted(run, signal.SIGTERM) == 130
         assert run.left_behind() == []
+    assert attempts(study) == [("pending", 1)]
+
+
+def test_a_worker_that_died_just_before_all_are_told_to_leave_leaves_no_program_and_gives_its_trial_back(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    file, place = read(study), beside(study)
+    with closing(place.open()) as store:
+        Controller(store).open(file.study)
+        place.files(file.study.name).prepare()
+        engine = LocalEngine(job=job_for(file.study, place, trainer_of(file)), client=Controller(store))
+        engine.start(1)
+        wait_for(lambda: programs(tmp_path))
+        (program,) = programs(tmp_path)
+        worker = program.parent()
+        assert worker is not None
+        worker.kill()
+        engine.stop(grace=60)
+        survived = lives(program)
+        if survived:
+            program.kill()
+    assert not survived
     assert attempts(study) == [("pending", 1)]
 
 

@@ -346,7 +346,7 @@ def test_logs_are_found_with_the_numbers_of_their_trials(files: StudyFiles) -> N
 
 def test_leftovers_are_the_directories_of_attempts_and_nothing_else(files: StudyFiles) -> None:
     saved(files, trial(1))
-    files.begin(trial(1))  # as after a power failure, beside the committed one
+    (files.staging / "000001.1").mkdir()  # as after a power failure, beside the committed one
     files.begin(trial(2, 3))
     for stranger in ("notes", "000001", "1.2.3"):
         (files.checkpoints / stranger).mkdir()
@@ -422,3 +422,10 @@ def test_the_directories_of_a_study_are_flushed_by_name(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", noted)
     StudyFiles(tmp_path / "files" / "study").prepare()
     assert flushed == [str(tmp_path / "files" / "study"), str(tmp_path / "files"), str(tmp_path)]
+
+
+def test_a_checkpoint_that_lies_under_its_name_is_never_taken_for_what_an_attempt_saved(files: StudyFiles) -> None:
+    for weights in ("of a trial that the records have forgotten", "its own"):
+        (files.begin(trial()) / "weights").write_text(weights)
+        committed = files.commit(trial())
+    assert (files.verified(committed) / "weights").read_text() == "its own"

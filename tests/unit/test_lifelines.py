@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
 
 import pytest
 from living import wait_for
 
-from broodline.lifelines import is_frozen
+from broodline.lifelines import alive, bury_the_dead, is_frozen
+
+Lock = Callable[[IO[str], int], None]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
@@ -24,3 +31,38 @@ def test_a_process_is_frozen_from_sigstop_to_sigcont() -> None:
         process.kill()
     assert not is_frozen(process.pid)
     assert not is_frozen(os.getpid())
+
+
+def once_before_locking(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Does something when a file has been opened, and before it is locked, the first time."""
+    lock: Lock = fcntl.flock
+
+    def later(file: IO[str], how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        act()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", later)
+
+
+def test_a_worker_whose_new_file_is_taken_for_a_dead_ones_makes_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once_before_locking(monkeypatch, lambda: bury_the_dead(tmp_path))
+    with alive(tmp_path, "a"):
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
+        assert bury_the_dead(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_buries_the_dead_leaves_a_file_alone_that_another_has_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").touch()
+    with ExitStack() as living:
+
+        def buried_and_begun_anew() -> None:
+            (tmp_path / "a").unlink()
+            living.enter_context(alive(tmp_path, "a"))
+
+        once_before_locking(monkeypatch, buried_and_begun_anew)
+        assert bury_the_dead(tmp_path) == []
+        assert (tmp_path / "a").exists()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -37,7 +38,14 @@ def raw(path: Path) -> Iterator[sqlite3.Connection]:
 # What is refused, and what is brought up to date
 
 
-def test_a_store_of_an_older_version_is_given_what_it_lacks_and_keeps_what_it_has(path: Path) -> None:
+WITHOUT: Mapping[int, str] = {
+    1: "DROP TABLE scores; DROP INDEX trials_by_start; DROP INDEX pending_trials",
+    2: "DROP INDEX pending_trials",
+}
+
+
+@pytest.mark.parametrize("version", WITHOUT)
+def test_a_store_of_an_older_version_is_given_what_it_lacks_and_keeps_what_it_has(path: Path, version: int) -> None:
     with closing(SqliteStore(path)) as store:
         before = study_from_tables(budget={"trials": 9})
         Controller(store).open(before)
@@ -45,7 +53,7 @@ def test_a_store_of_an_older_version_is_given_what_it_lacks_and_keeps_what_it_ha
         with store.snapshot(before.name) as records:
             trials = list(records.trials())
     with raw(path) as connection:
-        connection.executescript("DROP TABLE scores; DROP INDEX trials_by_start; UPDATE broodline SET version = 1")
+        connection.executescript(f"{WITHOUT[version]}; UPDATE broodline SET version = {version}")
     after = study_from_tables(budget={"trials": 20}, stopping={"rule": "median", "min_trials": 1})
     for _ in range(2):
         with closing(SqliteStore(path)) as store:
@@ -320,6 +328,15 @@ def test_who_waits_wakes_at_a_commit_of_another(path: Path) -> None:
         waiting.join()
 
 
+def test_who_waits_while_the_store_does_not_answer_waits_on(path: Path) -> None:
+    path.parent.joinpath("there").mkdir()
+    with closing(SqliteStore(path.parent / "there" / "broodline.db")) as store:
+        path.parent.joinpath("there").rename(path.parent / "gone")
+        store.wait_for_change(0.01)
+        with pytest.raises(StoreUnavailable), store.transaction("s"):
+            pass
+
+
 def test_the_tables_are_what_the_schema_says(path: Path) -> None:
     SqliteStore(path).close()
     with closing(sqlite3.connect(path)) as connection:
@@ -328,6 +345,13 @@ def test_the_tables_are_what_the_schema_says(path: Path) -> None:
     inspected = sa.inspect(engine)
     assert set(inspected.get_table_names()) == set(schema.metadata.tables)
     engine.dispose()
+
+
+def test_tables_columns_and_indexes_that_are_new_have_a_new_version() -> None:
+    names = [f"{table.name}.{each.name}" for table in schema.metadata.sorted_tables for each in (*table.columns, *table.indexes)]
+    made = zlib.crc32(" ".join(sorted(names)).encode())
+    # If this fails the schema has changed: raise its VERSION, and add to WITHOUT what stores of the version before lack.
+    assert (schema.VERSION, made) == (3, 3705350626)
 
 
 def test_who_opens_a_new_database_while_another_makes_it_waits(path: Path) -> None:

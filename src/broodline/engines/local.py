@@ -105,18 +105,19 @@ class LocalEngine:
         for process in self._processes.values():
             process.popen.send_signal(signal.SIGTERM)
         until = time.monotonic() + grace
+        dead: list[str] = []
         while self._processes and time.monotonic() < until:
             self._listen(0.05)
-            self._reap()
+            dead += self._reap()
         for process in self._processes.values():
             process.popen.kill()
             process.popen.wait()
-            kill_all_of(process.asker.session)
-        dead = [process.asker.session for process in self._processes.values()]
-        for process in list(self._processes.values()):
-            self._forget(process)
+        dead += self._reap()
+        for session in dead:
+            kill_all_of(session)  # what it had started would go on without it
         if dead:
-            self.client.release(self.job.study, dead)
+            with contextlib.suppress(StoreUnavailable):  # the next run finds them dead, and tells
+                self.client.release(self.job.study, dead)
 
     def _spawn(self, place: int) -> None:
         asker = Asker(worker=self.name(place), session=uuid.uuid4().hex)
@@ -168,10 +169,12 @@ class LocalEngine:
             process.heard = [*process.heard[-_REMEMBERED:], line]
             self.say(f"worker {process.asker.worker}: {line}")
 
-    def _reap(self) -> None:
-        for process in list(self._processes.values()):
-            if process.popen.poll() is not None:
-                self._forget(process)
+    def _reap(self) -> list[str]:
+        """Lets the workers go that have ended; returns the sessions of those that died."""
+        ended = [process for process in self._processes.values() if process.popen.poll() is not None]
+        for process in ended:
+            self._forget(process)
+        return [process.asker.session for process in ended if process.popen.returncode]
 
     def _bury(self, process: _Process) -> None:
         """Lets a worker go that has ended, and starts another in its place if it died."""

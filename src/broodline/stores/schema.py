@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-# Raised with every change that older code can't read or write; a store of a newer version is refused. What a version adds, so far
-# tables and indexes only, is added to a store of an older one when it is opened. 2: scores.
-VERSION = 2
+# Raised with every change, also of an index, since queries name them; a store of a newer version is refused. What a version
+# adds, so far tables and indexes only, is added to a store of an older one when it is opened.
+# 2: scores. 3: the index of pending trials.
+VERSION = 3
 
 # These conditions stand in the indexes and, word for word, in the queries: that is how SQLite knows which index to take.
 UNFINISHED = sa.text("state IN ('pending', 'running')")

@@ -7,7 +7,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ class SqliteStore:
         What counts is a commit since the last transaction began, so none is missed between that and the waiting.
         """
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and self._version() == self._seen:
+        while (left := until - time.monotonic()) > 0 and not self._has_changed():
             time.sleep(min(_WATCH_SECONDS, left))
 
     def close(self) -> None:
@@ -136,6 +136,11 @@ class SqliteStore:
     def _check_writable(self) -> None:
         if self._read_only:
             raise StoreError(f"{self._path}: can't be written, so this study can only be looked at")
+
+    def _has_changed(self) -> bool:
+        with suppress(sqlite3.OperationalError):  # who asks next is told
+            return self._version() != self._seen
+        return False
 
     def _version(self) -> int:
         if self._path is None or self._read_only:

@@ -1,0 +1,66 @@
+"""The copy with which going on alone begins, on a real disk and in a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from broodline.checkpoints import StudyFiles
+from broodline.client import Asker, Start
+from broodline.continuation import continuation_of, copy_lineage
+from broodline.controller import Controller
+from broodline.model import Measurement, Trial
+from broodline.stores import Store, Transaction
+from broodline.stores.sqlite import SqliteStore
+from broodline.testing import study_from_tables
+
+STUDY = study_from_tables(population=2, budget={"generations": 1})
+ALONE = continuation_of(STUDY, "alone", begun_at=10, steps=10)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(SqliteStore(tmp_path / "broodline.db")) as store:
+        Controller(store).open(STUDY)
+        yield store
+
+
+@pytest.fixture
+def source(store: Store, tmp_path: Path) -> StudyFiles:
+    """The files of a study of two trials; the weights of each are its number."""
+    files, controller, asker = StudyFiles(tmp_path / "source"), Controller(store), Asker(worker="0", session="a")
+    files.prepare()
+    answer = controller.ask(STUDY.name, asker)
+    while isinstance(answer, Start):
+        trial = answer.trial
+        (files.begin(trial) / "weights").write_text(f"{trial.number}")
+        last = [Measurement(step=trial.end, metrics={"score": 1.0})]
+        answer = controller.complete(STUDY.name, trial.number, trial.attempt, last, files.commit(trial), asker)
+    return files
+
+
+def test_another_trial_is_copied_after_a_copy_that_was_never_recorded(
+    store: Store, source: StudyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.snapshot(STUDY.name) as records:
+        one, other = records.trials()
+    files = StudyFiles(tmp_path / "alone")
+    files.prepare()
+    Controller(store).open(ALONE)
+
+    def killed(_records: Transaction, _trial: Trial) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("broodline.stores.sql.SqlTransaction.insert", killed)
+        with pytest.raises(KeyboardInterrupt):
+            copy_lineage(store, files, ALONE.name, lineage=[one], source=source)
+    copy_lineage(store, files, ALONE.name, lineage=[other], source=source)
+    with store.snapshot(ALONE.name) as records:
+        (copy,) = records.trials()
+    assert copy.checkpoint is not None
+    assert copy.params == other.params
+    assert (files.verified(copy.checkpoint) / "weights").read_text() == f"{other.number}"

@@ -1,0 +1,86 @@
+"""The loop of a worker, with a real controller, store and disk, and a trainer that does what the test needs."""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from broodline import worker as loop
+from broodline.checkpoints import StudyFiles
+from broodline.client import Asker
+from broodline.controller import Controller
+from broodline.model import Measurement, Trial
+from broodline.stores import Store
+from broodline.stores.sqlite import SqliteStore
+from broodline.testing import study_from_tables
+from broodline.trainers import Assignment
+from broodline.worker import Worker
+
+STUDY = study_from_tables(population=1, budget={"trials": 1})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(SqliteStore(tmp_path / "broodline.db")) as store:
+        Controller(store).open(STUDY)
+        yield store
+
+
+@dataclass(kw_only=True)
+class Reporting:
+    """Is as good as its last step, and reports after each; told is all of the first training, and some steps of the second.
+
+    Args:
+        told: Is called before each report, with the training, counted from 1, and the step.
+    """
+
+    told: Callable[[int, int], None]
+    trainings: int = 0
+
+    def train(self, assignment: Assignment) -> list[Measurement]:
+        self.trainings += 1
+        (assignment.save / "weights").write_text("1")
+        steps = range(assignment.trial.start + 1, assignment.trial.end + 1)
+        measurements = [Measurement(step=step, metrics={"score": float(step)}) for step in steps]
+        for measurement in measurements:
+            self.told(self.trainings, measurement.step)
+            assignment.report(measurement)
+        return measurements
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+class FullOnce(StudyFiles):
+    """Files on a disk that is full when the first checkpoint is committed."""
+
+    full = True
+
+    def commit(self, trial: Trial) -> str:
+        if self.full:
+            self.full = False
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().commit(trial)
+
+
+@pytest.mark.parametrize("last_told", [0, 1, 9, 10])
+def test_a_trial_that_is_trained_again_for_want_of_room_is_as_fit_as_it_ended(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_told: int
+) -> None:
+    def told(training: int, step: int) -> None:
+        monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0 if training == 1 or step <= last_told else math.inf)
+
+    monkeypatch.setattr(Worker, "_wait_for_room", lambda *_: None)
+    files, trainer, asker = FullOnce(tmp_path / "files"), Reporting(told=told), Asker(worker="0", session="a")
+    files.prepare()
+    Worker(client=Controller(store), study=STUDY.name, asker=asker, files=files, trainer=trainer, say=lambda _: None).run()
+    assert trainer.trainings == 2
+    with store.snapshot(STUDY.name) as records:
+        (trial,) = records.trials()
+    assert (trial.steps, trial.fitness, trial.metrics) == (10, (10.0,), {"score": 10.0})
