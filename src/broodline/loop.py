@@ -66,13 +66,17 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     place, handover, session = Place(url=url), _Handover(), uuid.uuid4().hex
     with closing(place.open(create=False)) as store:
         with store.snapshot(study) as records:
-            lease = study_from(records.definition()).limits.lease
-        files, client = place.files(study), Controller(store)
+            defined = study_from(records.definition())
+        files, client = place.files(study, checksums=defined.checkpoints.checksums), Controller(store)
         files.prepare()
         worker = Worker(client=client, study=study, asker=Asker(worker=name, session=session), files=files, trainer=handover)
         thread = threading.Thread(target=handover.run, args=(worker.run,), name="broodline worker", daemon=True)
         keeper = Keeper(
-            store=place.url, study=study, session=session, seconds=lease / RENEWALS, called_back=handover.called_back.set
+            store=place.url,
+            study=study,
+            session=session,
+            seconds=defined.limits.lease / RENEWALS,
+            called_back=handover.called_back.set,
         )
         with alive(files.workers, session), keeper:
             thread.start()

@@ -72,7 +72,8 @@ def run(
         WorkerError: Workers can't start.
         KeyboardInterrupt: Ctrl-C or SIGTERM; running trials are pending again.
     """
-    files, job = place.files(study.name), job_for(study, place, make_trainer)
+    files = place.files(study.name, checksums=study.checkpoints.checksums)
+    job = job_for(study, place, make_trainer)
     with closing(place.open()) as store, _sole_run(files, study.name), interruptible():
         controller = Controller(store)
         controller.open(study)

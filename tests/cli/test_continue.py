@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from commands import ENVIRONMENT, call, lines_of_json, output, write_study
 from living import running, wait_for
 
+from broodline.checkpoints import MANIFEST
 from broodline.places import Place
 
 # Its weights are the steps that made them; the even members of generation 0 are the better ones. It waits for nobody.
@@ -64,6 +66,14 @@ def test_its_schedule_and_lineage_reach_back_to_the_first_step(folder: Path) -> 
     (after,) = lines_of_json("schedule", "digits-continued", "--store", "sqlite:///broodline.db", cwd=folder)
     assert after["segments"] == before["segments"]
     assert (before["end"], after["end"]) == (30, 40)
+
+
+def test_the_copied_checkpoint_has_the_checksums_that_the_study_asks_for(folder: Path) -> None:
+    with (folder / "study.toml").open("a") as file:
+        file.write("[checkpoints]\nchecksums = true\n")
+    output("continue", "study.toml", "--steps", 10, cwd=folder)
+    copied, trained = [json.loads((Path(trial["checkpoint"]) / MANIFEST).read_bytes()) for trial in trials_of(folder)[2:]]
+    assert list(copied["sha256"]) == list(trained["sha256"])
 
 
 def test_the_study_that_it_comes_from_stays_as_it_was(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import time
@@ -14,6 +15,8 @@ import psutil
 import pytest
 from living import Run, interrupted, lives, script, wait_for
 
+import broodline
+from broodline.checkpoints import MANIFEST
 from broodline.client import Asker, Start, Wait
 from broodline.controller import Controller
 from broodline.definition import parse
@@ -237,3 +240,18 @@ def test_the_keeper_has_nothing_of_its_owner_open(own: Own) -> None:
         assert keeper.terminal() is None
         (own.directory / "go").touch()
         assert run.end() == 0, run.said
+
+
+def test_a_loop_writes_the_checksums_that_its_study_asks_for(tmp_path: Path) -> None:
+    place = Place(url=f"sqlite:///{tmp_path}/broodline.db")
+    with closing(place.open()) as store:
+        Controller(store).open(parse({**STUDY, "checkpoints": {"checksums": True}}, "test"))
+    for trial in broodline.trials(place.url, "own"):
+        with trial:
+            (trial.save_to / "weights").write_text("1")
+            trial.report(score=1.0)
+    with place.records("own") as records:
+        (only,) = records.trials()
+    assert only.checkpoint is not None
+    manifest = json.loads((place.files("own").path(only.checkpoint) / MANIFEST).read_bytes())
+    assert list(manifest["sha256"]) == ["weights"]
