@@ -38,6 +38,7 @@ StrategyOf = Callable[[str], Strategy]
 
 _TRIES = 5  # at a slow decision outside of the lock
 _ANCESTORS = 100  # how far back a whole checkpoint is looked for
+_FITTEST = 100  # among how many of the fittest trials one is looked for that has its checkpoint
 _RIVALS = 2  # trials a member, among which those are looked for that a trial is compared with at a step
 
 
@@ -458,9 +459,9 @@ class _Turn:
                 return ancestor
         if separate:
             return None
-        fittest = self._tx.best(1)
-        if fittest and fittest[0].can_be_parent:  # nearly always: only if its own checkpoint was damaged are all looked at
-            return fittest[0]
+        # Nearly always the first of these is whole; those that are kept for good are found nowhere else.
+        if fittest := next((trial for trial in self._tx.best(_FITTEST) if trial.can_be_parent), None):
+            return fittest
         held = [self._trial(checkpoint.trial) for checkpoint in self._tx.checkpoints()]
         whole = [trial for trial in held if trial.can_be_parent]
         return min(whole, key=lambda trial: (tuple(-value for value in trial.fitness or ()), trial.number), default=None)

@@ -824,6 +824,15 @@ def test_when_all_checkpoints_are_damaged_the_trial_starts_from_nothing(begin: B
     assert (again.restore, again.trial.parent, again.trial.start) == (None, None, 0)
 
 
+def test_a_checkpoint_that_is_kept_for_good_can_stand_in_for_a_damaged_one(begin: Begin) -> None:
+    study = begin(population=2, checkpoints={"keep_all": True})
+    second = given(study.complete(study.ask(), score=2.0))
+    child = given(study.complete(second, score=1.0))
+    assert child.parent == 0
+    again = given(study.controller.damaged(study.name, child.number, 1, 0, study.asker()))
+    assert (again.parent, again.params) == (second.number, second.params)
+
+
 def test_a_finished_trial_keeps_its_parent_whatever_a_worker_of_old_says(begin: Begin) -> None:
     study = begin(population=1, engine={"max_lost": 1, "lease": LEASE})
     start = with_a_child(study)
