@@ -417,6 +417,10 @@ def test_a_rate_that_can_not_be_is_refused(rates: dict[str, float]) -> None:
         broodline.Faults(**rates)
 
 
+def test_a_rate_that_is_next_to_nothing_is_nothing() -> None:
+    assert simulated(faults=broodline.Faults(outages=5e-324, preemptions=5e-324)).faults == {}
+
+
 def test_wrong_arguments_are_told() -> None:
     with pytest.raises(UsageError, match="without a budget"):
         broodline.simulate(study_of(), walk, workers=2)

@@ -118,11 +118,12 @@ class Departures:
         rate = self._faults.preemptions + self._faults.crashes
         if not rate:
             return None
-        return self._rng.expovariate(rate / HOUR), self._rng.random() * rate < self._faults.preemptions
+        after, goodbye = _gap(self._rng, rate), self._rng.random() * rate < self._faults.preemptions
+        return None if after == inf else (after, goodbye)
 
     def absence(self) -> float:
         """For how many seconds it is away."""
-        return self._rng.expovariate(1 / self._faults.absence) if self._faults.absence else 0.0
+        return self._rng.expovariate(1.0) * self._faults.absence
 
 
 class Outages:
@@ -155,5 +156,10 @@ class Outages:
     def _next(self, after: float) -> tuple[float, float]:
         if not self._faults.outages or not self._faults.outage:
             return inf, inf
-        begin = after + self._rng.expovariate(self._faults.outages / HOUR)
-        return begin, begin + self._rng.expovariate(1 / self._faults.outage)
+        begin = after + _gap(self._rng, self._faults.outages)
+        return begin, begin + self._rng.expovariate(1.0) * self._faults.outage
+
+
+def _gap(rng: Random, rate: float) -> float:
+    """Seconds to the next event of a Poisson process, of a rate an hour; a rate that is next to nothing may make it infinite."""
+    return rng.expovariate(1.0) * HOUR / rate
