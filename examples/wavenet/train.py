@@ -1,0 +1,101 @@
+"""Trains a WaveNet, one trial after another: a plain training script, resident, so that imports and data load once.
+
+What is particular to broodline is the loop over `broodline.trials()`, and the report in the end. With the loss it reports
+where the trial's time went, in seconds, for Figures 8 and 9.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import speech
+import torch
+import wavenet
+
+import broodline
+
+torch.set_num_threads(1)  # the workers share the cores among themselves
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load(directory: Path, model: wavenet.WaveNet, optimizer: torch.optim.Optimizer) -> None:
+    """Reads what `save` wrote."""
+    saved = torch.load(directory / "checkpoint.pt", map_location=DEVICE, weights_only=True)
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+
+
+def save(directory: Path, model: wavenet.WaveNet, optimizer: torch.optim.Optimizer, params: dict[str, Any]) -> None:
+    """Writes the weights, what the optimizer remembers, and the params, which hold the network's sizes."""
+    saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "params": params}
+    torch.save(saved, directory / "checkpoint.pt")
+
+
+def levels(codes: np.ndarray) -> torch.Tensor:
+    """Mu-law levels as the network takes them."""
+    return torch.from_numpy(codes).to(DEVICE).long()
+
+
+def now() -> float:
+    """Seconds since the epoch, when all that was asked of the device is done."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.time()
+
+
+def train_step(model: wavenet.WaveNet, optimizer: torch.optim.Optimizer, codes: np.ndarray) -> None:
+    """One step of Adam; a gradient that is too long is cut to length 1, so that a high rate does not end in NaN at once."""
+    optimizer.zero_grad()
+    wavenet.loss(model, levels(codes)).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
+@torch.inference_mode()
+def evaluate(model: wavenet.WaveNet, recordings: speech.Recordings, params: dict[str, Any]) -> float:
+    """The loss, in nats a sample, on crops that are always the same; every prediction counted sees a full receptive field."""
+    context = model.receptive_field - 1
+    codes = recordings.middles(params["crops"], context + 1 + params["crop"])
+    batches = levels(codes).split(4)
+    return float(np.mean([wavenet.loss(model, batch, context).item() for batch in batches]))
+
+
+def main() -> None:
+    """Trains whatever trials it is handed."""
+    recordings: dict[str, speech.Recordings] = {}
+    for trial in broodline.trials():
+        with trial:
+            begun = now()
+            params = trial.params
+            for split in ("train", "validation"):
+                if split not in recordings:
+                    recordings[split] = speech.load(params["voice"], split)
+            rng = np.random.default_rng(trial.seed)
+            torch.manual_seed(trial.seed)
+            model = wavenet.build(params).to(DEVICE)
+            optimizer = torch.optim.Adam(model.parameters())
+            if trial.restore_from:
+                load(trial.restore_from, model, optimizer)
+            for group in optimizer.param_groups:
+                group["lr"] = params["lr"]  # after loading, which brought the parent's along
+
+            marks = [now()]
+            for step in range(trial.steps):
+                train_step(model, optimizer, recordings["train"].crops(rng, params["batch"], params["segment"]))
+                if step == 0:
+                    marks.append(now())  # it takes longer than others: buffers are made, pages are read
+            marks.append(now())
+            loss = evaluate(model, recordings["validation"], params)
+            marks.append(now())
+            save(trial.save_to, model, optimizer, params)
+            marks.append(now())
+            spans = np.diff([begun, *marks])
+            seconds = dict(zip(("setup", "first_step", "other_steps", "evaluate", "save"), spans.tolist(), strict=True))
+            trial.report(loss=loss, begun=begun, **seconds)
+
+
+if __name__ == "__main__":
+    main()
