@@ -100,8 +100,8 @@ class Generator:
 
     def __init__(self, model: WaveNet, batch: int = 1) -> None:
         self._model = model
-        channels = model.embedding.embedding_dim
-        self._pasts = [torch.zeros(block.dilation, batch, channels, 1) for block in model.blocks]
+        remembered = (batch, model.embedding.embedding_dim, 1)
+        self._pasts = [model.embedding.weight.new_zeros(block.dilation, *remembered) for block in model.blocks]
         self._step = 0
 
     @torch.inference_mode()
