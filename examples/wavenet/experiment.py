@@ -15,15 +15,17 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import speech
-from studies import HERE, METHODS, SIZES, Planned, Size, planned, study_file
+from studies import HERE, METHODS, SIZES, Planned, planned, study_file
 
 # So that `broodline`, and the `python` of the study files, are found without an activated environment.
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-SPANS = ("setup", "first_step", "other_steps", "evaluate", "save")
+REPLAYED = ("pbt-5x5", "pbt-5x20")
 
 
 def broodline(*words: str | Path, keep: bool = True) -> str:
@@ -34,9 +36,10 @@ def broodline(*words: str | Path, keep: bool = True) -> str:
     return done.stdout or ""
 
 
-def trials(study: Path) -> list[dict[str, Any]]:
-    """The completed trials of a study, in the order in which they completed."""
-    records = map(json.loads, broodline("trials", study, "--json").splitlines())
+def trials(study: Path, name: str | None = None) -> list[dict[str, Any]]:
+    """The completed trials of a study, or of one of this name in its store, in the order in which they completed."""
+    which = [study] if name is None else [name, "--store", f"sqlite:///{study.parent / 'broodline.db'}"]
+    records = map(json.loads, broodline("trials", *which, "--json").splitlines())
     return sorted((record for record in records if record["state"] == "completed"), key=lambda record: record["finished"])
 
 
@@ -49,11 +52,6 @@ def columns(records: list[dict[str, Any]]) -> dict[str, list[Any]]:
     }
 
 
-def results_file(size: str, name: str) -> Path:
-    """Where the results of a study are collected."""
-    return HERE / "results" / size / f"{name}.json"
-
-
 def write(path: Path, results: dict[str, Any]) -> None:
     """Writes results, a key a line, so that changes can be read."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,45 +59,113 @@ def write(path: Path, results: dict[str, Any]) -> None:
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def folder_of(size: str, name: str) -> Path:
-    """Where a study lies."""
-    return HERE / "runs" / size / name
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the studies of one size lie, and where what they found is collected."""
+
+    size: str
+
+    def study(self, name: str) -> Path:
+        """A study's file; its store lies beside it."""
+        return HERE / "runs" / self.size / name / "study.toml"
+
+    def results(self, name: str) -> Path:
+        """The file of its results."""
+        return HERE / "results" / self.size / f"{name}.json"
+
+    def has(self, name: str, trials: int) -> bool:
+        """True if that many of its trials have been collected."""
+        path = self.results(name)
+        return path.exists() and len(json.loads(path.read_text(encoding="utf-8"))["loss"]) >= trials
+
+    def collect(self, name: str, plan: Planned, records: list[dict[str, Any]], begun: float) -> None:
+        """Writes the results of a study, and says so."""
+        found = columns(records)
+        write(self.results(name), {"method": plan.method, "repeat": plan.repeat, **found})
+        told = f"{name}: {len(found['loss'])} trials in {time.time() - begun:.0f} s, best {min(found['loss']):.3f}"
+        print(told, flush=True)
 
 
-def run(plan: Planned, size: str) -> None:
-    """Runs a study to its end, unless its results are there already, and collects them."""
-    results = results_file(size, plan.name)
-    if results.exists() and len(json.loads(results.read_text(encoding="utf-8"))["loss"]) >= plan.trials:
+def run(plan: Planned, place: Place) -> None:
+    """Runs a study to its end, unless its results are there already."""
+    if place.has(plan.name, plan.trials):
         return
-    folder = folder_of(size, plan.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    study = folder / "study.toml"
-    study.write_text(study_file(plan, SIZES[size], folder), encoding="utf-8")
+    study = place.study(plan.name)
+    study.parent.mkdir(parents=True, exist_ok=True)
+    study.write_text(study_file(plan, SIZES[place.size], study.parent), encoding="utf-8")
     begun = time.time()
     broodline("run", study, "--json")
-    found = columns(trials(study))
-    write(results, {"method": plan.method, "repeat": plan.repeat, **found})
-    print(f"{plan.name}: {len(found['loss'])} trials in {time.time() - begun:.0f} s, best {min(found['loss']):.3f}", flush=True)
+    place.collect(plan.name, plan, trials(study), begun)
 
 
-def compare(name: str, size: Size, only: list[str] | None) -> None:
-    """Runs all studies of the comparison."""
-    for plan in planned(size):
-        if only is None or plan.method in only:
-            run(plan, name)
+def go_on(plan: Planned, place: Place) -> None:
+    """Trains the best checkpoint of a study on, by one worker, as long again as a deep lineage: Figure 5."""
+    size, name = SIZES[place.size], f"continued/{plan.name}"
+    if place.has(name, size.deep):
+        return
+    study, begun = place.study(plan.name), time.time()
+    further = f"{plan.name}-continued"
+    broodline("continue", study, "--steps", str(size.deep * size.trial_steps), "--name", further, "--json")
+    place.collect(name, plan, trials(study, further), begun)
+
+
+def replay(plan: Planned, place: Place) -> None:
+    """Trains the best lineage of a study again from scratch, with other random numbers."""
+    name = f"replays/{plan.name}"
+    if place.has(name, 1):
+        return
+    study, begun = place.study(plan.name), time.time()
+    again = f"{plan.name}-replay"
+    broodline("replay", study, "--seeds", "fresh", "--name", again, "--workers", "1", "--json")
+    place.collect(name, plan, trials(study, again), begun)
+
+
+def judge(plans: list[Planned], place: Place) -> None:
+    """Measures the best checkpoint of every study on the test split, once: what is there already is not measured again."""
+    path = HERE / "results" / place.size / "test.json"
+    if path.exists():
+        return
+    script = Path(__file__).parent / "judge.py"
+    losses = {}
+    for plan in plans:
+        best = json.loads(broodline("best", place.study(plan.name), "--json").splitlines()[0])
+        done = subprocess.run([sys.executable, script, best["checkpoint"]], stdout=subprocess.PIPE, text=True, check=True)
+        losses[plan.name] = round(float(done.stdout), 5)
+    write(path, losses)
+
+
+def all_of(plans: list[Planned], place: Place) -> None:
+    """The whole experiment, in an order in which what there is early is of use."""
+    size = SIZES[place.size]
+    compared = [plan for plan in plans if plan.repeat < size.repeats]
+    for plan in compared:
+        run(plan, place)
+    # Each of these has one worker, so as many as there are cores are trained side by side.
+    with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
+        list(side_by_side.map(lambda plan: replay(plan, place), [plan for plan in compared if plan.method in REPLAYED]))
+        list(side_by_side.map(lambda plan: go_on(plan, place), compared))
+    for plan in plans:
+        run(plan, place)
+    judge(compared, place)
 
 
 def main() -> None:
     """Fetches the data if need be, and runs what is left."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--only", nargs="+", choices=METHODS, help="these methods")
+    parser.add_argument("--only", nargs="+", choices=METHODS, metavar="METHOD", help=f"of {', '.join(METHODS)}")
     options = parser.parse_args()
+    size = SIZES[options.size]
     try:
-        speech.prepare(SIZES[options.size].voice)
+        speech.prepare(size.voice)
     except speech.NoDataError as error:
         sys.exit(str(error))
-    compare(options.size, SIZES[options.size], options.only)
+    place, plans = Place(size=options.size), planned(size)
+    if options.only is None:
+        all_of(plans, place)
+    for plan in plans:
+        if options.only and plan.method in options.only:
+            run(plan, place)
 
 
 if __name__ == "__main__":

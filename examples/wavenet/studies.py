@@ -159,7 +159,6 @@ def study_file(plan: Planned, size: Size, folder: Path) -> str:
     budget = {"trials": plan.trials}
     if method.shallow is not None:
         budget["generations"] = size.shallow if method.shallow else size.deep
-    fixed = size.network | {name: getattr(size, name) for name in ("voice", "batch", "segment", "crops", "crop")}
     # Relative, so that the whole folder can be moved.
     program = Path(*[".."] * len(folder.relative_to(HERE).parts), "train.py")
     return "\n".join(
@@ -173,7 +172,7 @@ def study_file(plan: Planned, size: Size, folder: Path) -> str:
             'loss = "minimize"',
             "[space]",
             f"lr = {{ float = [{RANGE[0]}, {RANGE[1]}], log = true }}",
-            *(_line(name, value) for name, value in fixed.items()),
+            *fixed_params(size),
             "[evolution]",
             *(_line(name, value) for name, value in method.evolution.items()),
             "[budget]",
@@ -184,6 +183,12 @@ def study_file(plan: Planned, size: Size, folder: Path) -> str:
             "",
         ]
     )
+
+
+def fixed_params(size: Size) -> list[str]:
+    """The lines of a study file's [space] that tell the trainer everything but the learning rate."""
+    fixed = size.network | {name: getattr(size, name) for name in ("voice", "batch", "segment", "crops", "crop")}
+    return [_line(name, value) for name, value in fixed.items()]
 
 
 def _line(name: str, value: str | int) -> str:

@@ -1,0 +1,300 @@
+"""Draws the figures from the committed results, and brings the tables of the README up to date.
+
+python figures.py                 # figures/small/*.svg and README.md, from results/small
+python figures.py --size quick    # figures/quick/*.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import findings
+import matplotlib as mpl
+import numpy as np
+from findings import Results, Run
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+from report import bring_up_to_date
+from studies import HERE, METHODS, SIZES, SPREAD, Size
+
+# Okabe and Ito's colours, which people with any colour vision tell apart.
+COLOURS = {
+    "pbt-5x5": "#D55E00",
+    "pbt-5x20": "#E69F00",
+    "grid": "#000000",
+    "random": "#009E73",
+    "gp": "#0072B2",
+    "cmaes": "#CC79A7",
+}
+SPANS = {  # of a trial, in the order in which they happen, bottom first
+    "ask": ("ask", "#56B4E9"),
+    "setup": ("set-up", "#009E73"),
+    "warmup": ("warm-up", "#CC79A7"),
+    "train": ("training", "#dddddd"),
+    "save": ("save", "#E69F00"),
+    "complete": ("complete", "#D55E00"),
+}
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "svg.hashsalt": "broodline",  # so that the same results make the same file
+    "svg.fonttype": "none",
+}
+LOSS = "validation loss (nats a sample)"
+RESOURCE = "resource: steps, summed over all workers"
+STEP = "step of the lineage"
+
+
+def panels(columns: int, width: float = 5.6, height: float = 3.8) -> tuple[Figure, list[Axes]]:
+    """An empty figure with some panels beside each other."""
+    figure = Figure(figsize=(width * columns, height), layout="constrained")
+    return figure, [figure.add_subplot(1, columns, k + 1) for k in range(columns)]
+
+
+def banded(axes: Axes, xs: Sequence[float], curves: Sequence[Sequence[float]], method: str, label: str | None = None) -> None:
+    """The median of curves, with a band from the lowest to the highest."""
+    rows = np.array(curves, dtype=float)
+    colour = COLOURS[method]
+    if len(rows) > 1:
+        axes.fill_between(xs, rows.min(axis=0), rows.max(axis=0), color=colour, alpha=0.13, linewidth=0)
+    axes.plot(xs, np.median(rows, axis=0), color=colour, label=label or f"{METHODS[method].title} ({len(rows)})")
+
+
+def thousands(axes: Axes) -> None:
+    """Steps as 4 k."""
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+
+
+def zoomed(axes: Axes, losses: Sequence[float], head: float = 1.0) -> None:
+    """The axis of losses around those that matter: curves begin at 5.5, and differ at 3."""
+    low, high = min(losses), max(losses)
+    axes.set_ylim(low - 0.15 * head * (high - low) - 0.02, high + head * (high - low) + 0.05)
+
+
+def figure_4(results: Results, size: Size) -> Figure:
+    """Validation loss against resource."""
+    figure, (axes, close) = panels(2)
+    ends = []
+    for method in METHODS:
+        runs = results.of(method)
+        if runs:
+            steps = size.trial_steps * np.arange(1, size.resource + 1)
+            for each in (axes, close):
+                banded(each, steps, [run.best_so_far for run in runs], method)
+            ends += [run.best_so_far[-1] for run in runs]
+    for each in (axes, close):
+        each.set(xlabel=RESOURCE, ylabel=LOSS)
+        thousands(each)
+    if ends:
+        zoomed(close, ends, head=0.5)
+    axes.set(title="Best validation loss so far (median and range of the repeats)")
+    close.set(title="The same, closer")
+    axes.legend()
+    return figure
+
+
+def figure_5(results: Results, size: Size) -> Figure:
+    """The best checkpoints, trained on by one worker."""
+    figure, (axes,) = panels(1, width=6.6)
+    before = {(run.method, run.repeat): min(run.loss) for run in results.runs}
+    shown = []
+    for method in METHODS:
+        curves = []
+        for run in results.further:
+            if run.method == method:
+                after = run.loss[-size.deep :]
+                curves.append(np.minimum.accumulate([before[method, run.repeat], *after]))
+        if curves:
+            banded(axes, size.trial_steps * np.arange(size.deep + 1), curves, method)
+            shown += [value for curve in curves for value in curve]
+    axes.set(title="The best checkpoint trained on by one worker (best so far)", xlabel="further steps", ylabel=LOSS)
+    thousands(axes)
+    axes.legend()
+    return figure
+
+
+def figure_6(results: Results, size: Size) -> Figure:
+    """Validation loss against the step of the best lineage."""
+    figure, (axes, close) = panels(2)
+    for method in METHODS:
+        for place, run in enumerate(results.of(method)):
+            steps = [run.end[k] for k in run.lineage]
+            losses = [run.loss[k] for k in run.lineage]
+            label = METHODS[method].title if place == 0 else None
+            for each in (axes, close):
+                each.plot(steps, losses, color=COLOURS[method], label=label, linewidth=1.3, alpha=0.85)
+    shallow = size.shallow * size.trial_steps
+    axes.set(title="Loss along the best lineage, one line a repeat")
+    close.set(title="The same, up to the end of the short lineages", xlim=(0, shallow * 1.05))
+    for each in (axes, close):
+        each.axvline(shallow, color="#999999", linewidth=0.8, linestyle=":")
+        each.set(xlabel=STEP, ylabel=LOSS)
+        thousands(each)
+    axes.legend()
+    return figure
+
+
+def rates(axes: Axes, runs: Sequence[Run], method: str) -> None:
+    """The learning rates of best lineages."""
+    for place, run in enumerate(runs):
+        begins = [run.end[k] - run.trial_steps for k in run.lineage]
+        lrs = [run.lr[k] for k in run.lineage]
+        end = run.end[run.lineage[-1]]
+        label = METHODS[method].title if place == 0 else None
+        axes.step([*begins, end], [*lrs, lrs[-1]], where="post", color=COLOURS[method], label=label, linewidth=1.4, alpha=0.85)
+
+
+def figure_7(results: Results, size: Size) -> Figure:
+    """The learning rates of the best lineages, and their schedules replayed from scratch."""
+    figure, (axes, again) = panels(2)
+    for method in METHODS:
+        rates(axes, results.of(method), method)
+    axes.set(yscale="log", title="Learning rate of the best lineage, one line a repeat", xlabel=STEP, ylabel="learning rate")
+    axes.legend()
+    ends = []
+    for place, run in enumerate(results.of("grid")):
+        for lr in sorted(set(run.lr)):
+            points = sorted((end, loss) for end, loss, rate in zip(run.end, run.loss, run.lr, strict=True) if rate == lr)
+            label = "constant rates of the grid" if place == 0 and lr == min(run.lr) else None
+            again.plot(*zip(*points, strict=True), color=COLOURS["grid"], linewidth=0.9, alpha=0.45, label=label)
+            ends.append(points[-1][1])
+    for place, run in enumerate(run for run in results.replays if run.method == "pbt-5x5"):
+        points = sorted(zip(run.end, run.loss, strict=True))
+        label = "PBT-5x5's schedule, replayed" if place == 0 else None
+        again.plot(*zip(*points, strict=True), color=COLOURS["pbt-5x5"], linewidth=1.4, label=label)
+        ends.append(points[-1][1])
+    if ends:
+        near = [loss for loss in ends if loss < min(ends) + 0.4]
+        zoomed(again, near, head=1.5)
+    again.set(title="Loss at each step, from scratch", xlabel=STEP, ylabel=LOSS)
+    again.legend()
+    for each in (axes, again):
+        thousands(each)
+    return figure
+
+
+def figure_8(results: Results, _size: Size) -> Figure:
+    """Where a trial's time goes."""
+    assert results.overhead is not None
+    point = results.overhead["two_seconds"]
+    figure, (axes,) = panels(1, width=7.2, height=2.9)
+    spans = [(title, 1000 * point["spans"][name], colour) for name, (title, colour) in SPANS.items() if name != "train"]
+    for place, (_title, milliseconds, colour) in enumerate(spans):
+        axes.barh(place, milliseconds, color=colour)
+        axes.text(milliseconds, place, f" {milliseconds:.1f} ms", va="center", fontsize=9)
+    axes.set_yticks(range(len(spans)), [title for title, *_ in spans])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.grid(axis="y", visible=False)
+    axes.set(
+        title=f"What a trial of {point['train_s']:.1f} s of training costs beside it", xlabel="milliseconds a trial (median)"
+    )
+    return figure
+
+
+def figure_9(results: Results, _size: Size) -> Figure:
+    """Time per step against steps per trial."""
+    assert results.overhead is not None
+    figure, (axes, close) = panels(2)
+    points, whole = results.overhead["points"], results.overhead["uninterrupted_s"]
+    places = range(len(points))
+    for each in (axes, close):
+        floor = np.zeros(len(points))
+        for name, (title, colour) in SPANS.items():
+            heights = np.array([1000 * point["spans"][name] / point["steps"] for point in points])
+            each.bar(places, heights, bottom=floor, color=colour, label=title, width=0.7)
+            floor += heights
+        each.axhline(1000 * whole, color="#000000", linewidth=1, linestyle="--", label="uninterrupted")
+        each.axhline(1050 * whole, color="#999999", linewidth=1, linestyle=":", label="1.05 times that")
+        for place, point in enumerate(points):
+            each.text(
+                place, 1000 * point["per_step_s"], f"{point['per_step_s'] / whole:.3f}", ha="center", va="bottom", fontsize=8
+            )
+        each.set_xticks(places, [f"{point['steps']}\n{point['train_s']:.1f} s" for point in points])
+        each.grid(axis="x", visible=False)
+        each.set(xlabel="steps a trial, and the seconds of training that they take", ylabel="milliseconds a step")
+    axes.set(title="Time per step (ratio to uninterrupted training)")
+    highest = max(point["per_step_s"] for point in points)
+    close.set(title="The same, closer", ylim=(900 * whole, 1030 * highest))
+    axes.set_ylim(0, 1250 * highest)
+    axes.legend(ncols=3, fontsize=8, loc="upper right")
+    return figure
+
+
+def figure_10(results: Results, size: Size) -> Figure:
+    """The spread over repeated runs."""
+    figure, (axes, spread) = panels(2)
+    half = size.resource // 2
+    for method in SPREAD:
+        runs = results.of(method, half)
+        steps = size.trial_steps * np.arange(1, half + 1)
+        for place, run in enumerate(runs):
+            label = f"{METHODS[method].title} ({len(runs)} repeats)" if place == 0 else None
+            axes.plot(steps, run.best_so_far, color=COLOURS[method], linewidth=0.9, alpha=0.8, label=label)
+        if len(runs) > 1:
+            spreads = [stdev(column) for column in zip(*(run.best_so_far for run in runs), strict=True)]
+            spread.plot(steps, spreads, color=COLOURS[method], label=METHODS[method].title)
+    axes.set(title="Best validation loss so far, one line a repeat", xlabel=RESOURCE, ylabel=LOSS)
+    spread.set(title="Standard deviation over the repeats", xlabel=RESOURCE, ylabel="nats a sample", ylim=(0, None))
+    for each in (axes, spread):
+        thousands(each)
+        each.legend()
+    return figure
+
+
+FIGURES: dict[str, tuple[Callable[[Results, Size], Figure], Callable[[Results], object]]] = {
+    "figure-4": (figure_4, lambda results: results.runs),
+    "figure-5": (figure_5, lambda results: results.further),
+    "figure-6": (figure_6, lambda results: results.runs),
+    "figure-7": (figure_7, lambda results: results.runs),
+    "figure-8": (figure_8, lambda results: results.overhead),
+    "figure-9": (figure_9, lambda results: results.overhead),
+    "figure-10": (figure_10, lambda results: results.runs),
+}
+
+
+def draw(results: Results, size: Size, folder: Path, suffix: str = ".svg") -> list[Path]:
+    """Draws every figure that there are results for; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    with mpl.rc_context(STYLE):
+        for name, (figure_of, needed) in FIGURES.items():
+            if needed(results):
+                path = folder / f"{name}{suffix}"
+                metadata = {"Date": None} if suffix == ".svg" else {}
+                figure_of(results, size).savefig(path, dpi=110, facecolor="white", metadata=metadata)
+                drawn.append(path)
+    return drawn
+
+
+def main() -> None:
+    """Draws, and tells which claims hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--suffix", choices=[".svg", ".png"], default=".svg")
+    options = parser.parse_args()
+    size, results = SIZES[options.size], findings.load(HERE / "results" / options.size)
+    for path in draw(results, size, HERE / "figures" / options.size, options.suffix):
+        print(path)
+    for claim in findings.claims(results, tuple(METHODS), size.deep, size.shallow):
+        print(f"Figure {claim.figure}: {claim.sentence}: {claim.verdict} ({claim.here})")
+    if options.size == "small":
+        bring_up_to_date(HERE / "README.md", results, size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""What the results say: curves, lineages, and each claim of the paper with the number that decides it. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median, stdev
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One study: its completed trials, in the order in which they completed.
+
+    Args:
+        method: Who decided the learning rate.
+        repeat: Which of its repeats.
+        number, parent, end, lr, loss: Of each trial; `end` is the step that it reached.
+        trial_steps: Steps a trial.
+    """
+
+    method: str
+    repeat: int
+    number: list[int]
+    parent: list[int | None]
+    end: list[int]
+    lr: list[float]
+    loss: list[float]
+    trial_steps: int
+
+    @classmethod
+    def read(cls, results: dict[str, Any]) -> Run:
+        """From a file of results."""
+        columns = {name: results[name] for name in ("method", "repeat", "number", "parent", "lr", "loss")}
+        end = [start + steps for start, steps in zip(results["start"], results["steps"], strict=True)]
+        return cls(**columns, end=end, trial_steps=results["steps"][0])
+
+    @cached_property
+    def best_so_far(self) -> np.ndarray:
+        """(trials,) the lowest loss of the trials completed by then: Figure 4."""
+        return np.minimum.accumulate(self.loss)
+
+    def until(self, trials: int) -> Run:
+        """The run as it was when so many trials had completed."""
+        columns = {name: getattr(self, name)[:trials] for name in ("number", "parent", "end", "lr", "loss")}
+        return Run(method=self.method, repeat=self.repeat, trial_steps=self.trial_steps, **columns)
+
+    @cached_property
+    def lineage(self) -> list[int]:
+        """The places of the best trial and its ancestors, the first ancestor first: Figures 6 and 7."""
+        place = {number: k for k, number in enumerate(self.number)}
+        found, here = [], int(np.argmin(self.loss))
+        while True:
+            found.append(here)
+            parent = self.parent[here]
+            if parent is None:
+                return found[::-1]
+            here = place[parent]
+
+    def loss_at(self, step: int) -> float | None:
+        """The best lineage's loss at a step; None if it is shorter."""
+        return next((self.loss[k] for k in self.lineage if self.end[k] == step), None)
+
+    def tips_at(self, step: int) -> dict[float, float]:
+        """The loss of every constant rate at a step, by rate; for methods whose rates are constant."""
+        return {lr: loss for lr, loss, end in zip(self.lr, self.loss, self.end, strict=True) if end == step}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that was collected for one size."""
+
+    runs: list[Run]
+    replays: list[Run]
+    further: list[Run]
+    test: dict[str, float]
+    overhead: dict[str, Any] | None
+
+    def of(self, method: str, trials: int | None = None) -> list[Run]:
+        """The repeats of a method that have so many trials; by default the full resource."""
+        least = trials or max((len(run.loss) for run in self.runs), default=0)
+        return [run.until(least) for run in self.runs if run.method == method and len(run.loss) >= least]
+
+
+def load(folder: Path) -> Results:
+    """Reads the results of one size."""
+    found: dict[str, list[Run]] = {"": [], "replays": [], "continued": []}
+    for part, runs in found.items():
+        for path in sorted((folder / part).glob("*-[0-9]*.json")):
+            runs.append(Run.read(json.loads(path.read_text(encoding="utf-8"))))
+    test, overhead = folder / "test.json", folder / "overhead.json"
+    return Results(
+        runs=found[""],
+        replays=found["replays"],
+        further=found["continued"],
+        test=json.loads(test.read_text(encoding="utf-8")) if test.exists() else {},
+        overhead=json.loads(overhead.read_text(encoding="utf-8")) if overhead.exists() else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A claim of the paper, and what came out here.
+
+    Args:
+        sentence: What is claimed.
+        figure: Which figure decides it.
+        paper: What the paper reported.
+        here: What came out.
+        holds: Whether it agrees; None if there are no results yet.
+    """
+
+    sentence: str
+    figure: str
+    paper: str
+    here: str
+    holds: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return {True: "holds", False: "does not hold", None: "not run yet"}[self.holds]
+
+
+def claims(results: Results, methods: Sequence[str], deep: int, shallow: int) -> list[Claim]:
+    """Every claim, judged."""
+    return [
+        lowest_at_the_full_resource(results, methods),
+        large_population_ahead_by_step(results, shallow),
+        varies_less(results),
+        replay_beats_constants(results, deep),
+        chunking_is_cheap(results),
+    ]
+
+
+def finals(results: Results, methods: Iterable[str]) -> dict[str, list[float]]:
+    """The best loss at the full resource of each method, one value a repeat; methods without a finished repeat are left out."""
+    found = {method: [min(run.loss) for run in results.of(method)] for method in methods}
+    return {method: losses for method, losses in found.items() if losses}
+
+
+def lowest_at_the_full_resource(results: Results, methods: Sequence[str]) -> Claim:
+    """Figure 4."""
+    middle = {method: median(losses) for method, losses in finals(results, methods).items()}
+    told = ", ".join(f"{method} {loss:.3f}" for method, loss in sorted(middle.items(), key=lambda item: item[1]))
+    return Claim(
+        sentence="At the full resource PBT-5x5 has the lowest validation loss",
+        figure="4",
+        paper="PBT-5x5 5.61, grid 5.66, PBT-5x20 5.71, GP-bandit 5.74, CMA-ES 5.77",
+        here=told,
+        holds=None if set(middle) != set(methods) else min(middle, key=lambda method: middle[method]) == "pbt-5x5",
+    )
+
+
+def large_population_ahead_by_step(results: Results, shallow: int) -> Claim:
+    """Figure 6."""
+    found = {}
+    for method in ("pbt-5x5", "pbt-5x20"):
+        runs = results.of(method)
+        losses = [run.loss_at(shallow * run.trial_steps) for run in runs]
+        found[method] = [loss for loss in losses if loss is not None]
+    complete = all(found.values())
+    middle = {method: median(losses) for method, losses in found.items() if losses}
+    return Claim(
+        sentence="At the same step of the best lineage PBT-5x20 is ahead of PBT-5x5",
+        figure="6",
+        paper="at step 10,000: 5.705 against 5.755",
+        here=f"after {shallow} trials: "
+        + " against ".join(f"{middle.get(m, float('nan')):.3f}" for m in ("pbt-5x20", "pbt-5x5")),
+        holds=middle["pbt-5x20"] < middle["pbt-5x5"] if complete else None,
+    )
+
+
+def varies_less(results: Results) -> Claim:
+    """Figure 10."""
+    spread = {}
+    trials = max((len(run.loss) for run in results.runs), default=0) // 2
+    for method in ("pbt-5x5", "random"):
+        runs = results.of(method, trials)
+        if len(runs) > 1:
+            spread[method] = (stdev(min(run.loss) for run in runs), len(runs))
+    told = " against ".join(f"{sd:.3f} ({count} repeats)" for sd, count in spread.values())
+    return Claim(
+        sentence="The result of PBT varies less over repeats than that of random search",
+        figure="10",
+        paper="less variance than random search (no numbers are known)",
+        here=f"standard deviation {told}",
+        holds=spread["pbt-5x5"][0] < spread["random"][0] if len(spread) == 2 else None,
+    )
+
+
+def replay_beats_constants(results: Results, deep: int) -> Claim:
+    """Figure 7, and the schedules replayed."""
+    replayed, constants = [], []
+    for run in results.replays:
+        step = max(run.end)
+        replayed.append(run.loss[run.end.index(step)])
+        constants.append(min(loss for grid in results.of("grid") for loss in [*grid.tips_at(step).values(), np.inf]))
+    complete = bool(replayed) and all(np.isfinite(constants))
+    pairs = ", ".join(f"{ours:.3f} against {best:.3f}" for ours, best in zip(replayed, constants, strict=True))
+    return Claim(
+        sentence="The learned schedule, replayed from scratch, beats every constant rate that was tried, at equal steps",
+        figure="7",
+        paper="the schedules are shown; their replay is described",
+        here=pairs,
+        holds=all(ours < best for ours, best in zip(replayed, constants, strict=True)) if complete else None,
+    )
+
+
+def chunking_is_cheap(results: Results) -> Claim:
+    """Figures 8 and 9."""
+    here, holds = "", None
+    if results.overhead:
+        at = results.overhead["two_seconds"]
+        here = f"{at['ratio']:.3f} with trials of {at['train_s']:.1f} s"
+        holds = at["ratio"] <= 1.05
+    return Claim(
+        sentence="With trials of 2 s of training a step takes at most 1.05 times that of uninterrupted training",
+        figure="9",
+        paper="1.26 with trials of 1,000 steps, 1.55 with 500 (against 10,000)",
+        here=here,
+        holds=holds,
+    )

@@ -1,0 +1,125 @@
+"""Measures what cutting training into trials costs: time per step against steps per trial, and where the time goes.
+
+    python overhead.py               # some minutes; the machine should have nothing else to do
+
+One worker, one lineage, a constant learning rate; the same number of steps, in trials of different lengths, against one
+single trial. All are run several times, interleaved, since machines change their speed; the medians count.
+
+The trainer tells what it did when; the rest of a trial's time, between the controller's own marks, is broodline's:
+
+ask        from the moment the trial is given out until the program begins with it: the parent's checkpoint is verified
+setup      the program builds the network, and loads the checkpoint
+warmup     what the first step takes longer than the others do
+train      the steps
+save       the program writes its checkpoint
+complete   until the next trial is given out: the checkpoint is flushed and renamed, the store commits and decides
+
+The evaluation, once a trial, is not counted: in the paper another process does it, and how long it takes is a choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+import speech
+from experiment import Place, broodline, trials, write
+from studies import SIZES, Size, fixed_params
+
+SPANS = ("ask", "setup", "warmup", "train", "save", "complete")
+
+
+def study_file(name: str, size: Size, steps: int, count: int) -> str:
+    """A lineage of so many trials."""
+    lines = [f'name = "{name}"', f"trial_steps = {steps}", "population = 1", "workers = 1", "[objective]", 'loss = "minimize"']
+    lines += ["[evolution]", 'strategy = "none"', "[budget]", f"trials = {count}", "[space]", "lr = 0.003", *fixed_params(size)]
+    return "\n".join([*lines, "[train]", 'command = ["python", "../../../../train.py"]', "resident = true", ""])
+
+
+def seconds(moment: str) -> float:
+    """Since the epoch."""
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def spans_of(records: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Where the time of each trial went, in seconds, and all of it without the evaluation; the last trial has no successor."""
+    found = []
+    for record, following in zip(records, records[1:], strict=False):
+        told = record["metrics"]
+        step = told["other_steps"] / (record["steps"] - 1)
+        inside = sum(told[name] for name in ("setup", "first_step", "other_steps", "evaluate", "save"))
+        spans = {
+            "ask": told["begun"] - seconds(record["started"]),
+            "setup": told["setup"],
+            "warmup": told["first_step"] - step,
+            "train": told["other_steps"] + step,
+            "save": told["save"],
+            "complete": seconds(following["started"]) - told["begun"] - inside,
+        }
+        found.append(spans)
+    return found
+
+
+def measured(place: Place, size: Size, steps: int, count: int, name: str) -> list[dict[str, Any]]:
+    """Runs one lineage anew, and returns its trials."""
+    study = place.study(f"overhead/{name}")
+    shutil.rmtree(study.parent, ignore_errors=True)
+    study.parent.mkdir(parents=True)
+    study.write_text(study_file(f"overhead-{name}", size, steps, count), encoding="utf-8")
+    broodline("run", study, "--json")
+    return trials(study)
+
+
+def point_of(steps: int, runs: list[list[dict[str, float]]]) -> dict[str, Any]:
+    """The medians over all trials of all runs, the first of each left out: it loads the libraries and the data."""
+    spans = [trial for run in runs for trial in run[1:]]
+    medians = {name: median(trial[name] for trial in spans) for name in SPANS}
+    return {
+        "steps": steps,
+        "trials": len(spans),
+        "train_s": round(medians["train"], 4),
+        "per_step_s": round(median(sum(trial.values()) for trial in spans) / steps, 8),
+        "spans": {name: round(value, 6) for name, value in medians.items()},
+    }
+
+
+def main() -> None:
+    """Measures, and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--steps", type=int, nargs="+", default=[12, 25, 50, 100, 200, 400], help="a trial")
+    parser.add_argument("--total", type=int, default=1200, help="steps of each run")
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    place, size = Place(size=options.size), SIZES[options.size]
+    speech.prepare(size.voice)
+    whole, chunked = [], {steps: [] for steps in options.steps}
+    for run in range(options.runs):
+        for steps in options.steps:
+            records = measured(place, size, steps, options.total // steps + 2, f"{steps}-{run}")
+            chunked[steps].append(spans_of(records))
+        (record,) = measured(place, size, options.total, 1, f"whole-{run}")
+        whole.append(record["metrics"]["other_steps"] / (options.total - 1))
+    points = [point_of(steps, chunked[steps]) for steps in options.steps]
+    uninterrupted = median(whole)
+    two = min(points, key=lambda point: abs(point["train_s"] - 2))
+    results = {
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
+        "uninterrupted_s": round(uninterrupted, 8),
+        "uninterrupted_runs_s": [round(value, 8) for value in whole],
+        "points": points,
+        "two_seconds": {**two, "ratio": round(two["per_step_s"] / uninterrupted, 4)},
+    }
+    write(place.results("overhead"), results)
+    for point in points:
+        print(json.dumps({**point, "ratio": round(point["per_step_s"] / uninterrupted, 4)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The tables of the README, made from the results: what the paper reported, and what came out here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+
+import findings
+from findings import Results
+from studies import METHODS, Size
+
+BEGIN, END = "<!-- results: written by figures.py -->", "<!-- end of results -->"
+
+# Of the paper's Figures 4, 5 and 6, read off their plots (about ±0.01).
+PAPER = {
+    "pbt-5x5": (5.61, 5.54, 5.755),
+    "pbt-5x20": (5.71, 5.56, 5.705),
+    "grid": (5.66, 5.58, 5.905),
+    "random": (None, None, None),
+    "gp": (5.74, 5.57, 5.74),
+    "cmaes": (5.77, 5.58, 5.765),
+}
+
+
+def told(values: list[float]) -> str:
+    """The median of repeats, and their range."""
+    if not values:
+        return ""
+    return f"**{median(values):.3f}** ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else f"**{values[0]:.3f}**"
+
+
+def rows(results: Results, size: Size) -> list[list[str]]:
+    """A row a method: the paper's three numbers, ours beside them, and the loss on the test split."""
+    made = []
+    for method, title in ((method, about.title) for method, about in METHODS.items()):
+        runs = results.of(method)
+        at_step = [run.loss_at(size.shallow * size.trial_steps) for run in runs]
+        ours = [
+            [min(run.loss) for run in runs],
+            [min(run.loss) for run in results.further if run.method == method],
+            [loss for loss in at_step if loss is not None],
+        ]
+        cells = []
+        for theirs, here in zip(PAPER[method], ours, strict=True):
+            cells += ["" if theirs is None else f"{theirs:g}", told(here)]
+        test = [loss for name, loss in results.test.items() if name.rpartition("-")[0] == method]
+        made.append([f"{title} ({len(runs)})", *cells, told(test)])
+    return made
+
+
+def table(head: list[str], body: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def report(results: Results, size: Size) -> str:
+    """Both tables."""
+    steps = size.shallow * size.trial_steps
+    head = [
+        "method (repeats)",
+        "Fig. 4, full resource: paper",
+        "here",
+        "Fig. 5, trained on: paper",
+        "here",
+        "Fig. 6, early in the best lineage (paper: step 10,000): paper",
+        f"here: step {steps:,}",
+        "test split",
+    ]
+    claims = findings.claims(results, tuple(METHODS), size.deep, size.shallow)
+    judged = [[claim.sentence, claim.figure, claim.paper, claim.here, f"**{claim.verdict}**"] for claim in claims]
+    return "\n\n".join(
+        [
+            table(["claim", "figure", "paper", "here", "verdict"], judged),
+            "Validation losses, in nats a sample: the median of the repeats, and their range. The paper's objective is another, so only the\n"
+            "order of methods can be compared.",
+            table(head, rows(results, size)),
+        ]
+    )
+
+
+def bring_up_to_date(readme: Path, results: Results, size: Size) -> None:
+    """Writes both tables between their marks."""
+    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\n\n{report(results, size)}\n\n{END}{after}", encoding="utf-8")
