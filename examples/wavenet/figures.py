@@ -252,7 +252,7 @@ def figure_10(results: Results, size: Size) -> Figure:
     spread.set(title="Standard deviation over the repeats", xlabel=RESOURCE, ylabel="nats a sample", ylim=(0, None))
     for each in (axes, spread):
         thousands(each)
-        each.legend()
+    axes.legend()
     return figure
 
 

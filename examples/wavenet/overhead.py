@@ -25,6 +25,7 @@ import os
 import platform
 import shutil
 from datetime import datetime
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -50,7 +51,7 @@ def seconds(moment: str) -> float:
 def spans_of(records: list[dict[str, Any]]) -> list[dict[str, float]]:
     """Where the time of each trial went, in seconds, and all of it without the evaluation; the last trial has no successor."""
     found = []
-    for record, following in zip(records, records[1:], strict=False):
+    for record, following in pairwise(records):
         told = record["metrics"]
         step = told["other_steps"] / (record["steps"] - 1)
         inside = sum(told[name] for name in ("setup", "first_step", "other_steps", "evaluate", "save"))

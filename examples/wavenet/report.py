@@ -72,8 +72,8 @@ def report(results: Results, size: Size) -> str:
     return "\n\n".join(
         [
             table(["claim", "figure", "paper", "here", "verdict"], judged),
-            "Validation losses, in nats a sample: the median of the repeats, and their range. The paper's objective is another, so only the\n"
-            "order of methods can be compared.",
+            "Validation losses, in nats a sample: the median of the repeats, and their range. The paper's objective is another,\n"
+            "so only the order of methods can be compared.",
             table(head, rows(results, size)),
         ]
     )

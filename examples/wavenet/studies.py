@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RANGE = (1e-5, 1e-1)  # of the learning rate: four decades
-WORKERS = 5
+LINEAGES = 5  # of a deep study; the shallow ones have four times as many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,10 @@ class Size:
         crops: Of the validation split.
         crop: Samples of each that are predicted.
         trial_steps: Steps a trial.
-        deep: Trials of a lineage if 5 workers train 5 lineages; `WORKERS * deep` is the resource.
+        deep: Trials of a lineage if 5 workers train 5 lineages; `LINEAGES * deep` is the resource.
         shallow: Trials of a lineage if there are 20.
         repeats: Of every method, with other seeds.
+        workers: At a time; the paper's 5, where results count.
         spread: Of PBT-5x5 and random search, for Figure 10; the further ones may stop at half of the resource.
     """
 
@@ -43,11 +44,12 @@ class Size:
     shallow: int
     repeats: int
     spread: int
+    workers: int = 5
 
     @property
     def resource(self) -> int:
         """Trials of each study."""
-        return WORKERS * self.deep
+        return LINEAGES * self.deep
 
 
 SIZES = {
@@ -64,6 +66,7 @@ SIZES = {
         shallow=1,
         repeats=1,
         spread=2,
+        workers=2,
     ),
     # Two CPU cores, two hours.
     "small": Size(
@@ -166,7 +169,7 @@ def study_file(plan: Planned, size: Size, folder: Path) -> str:
             f'name = "{plan.name}"',
             f"trial_steps = {size.trial_steps}",
             f"population = {method.population}",
-            f"workers = {WORKERS}",
+            f"workers = {size.workers}",
             f"seed = {plan.repeat}",
             "[objective]",
             'loss = "minimize"',
