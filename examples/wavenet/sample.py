@@ -66,10 +66,9 @@ def main() -> None:
     codes = wavenet.Generator(model).sample(start, count, temperature=options.temperature, seed=options.seed)
     samples = speech.decode(codes[0].numpy())
     speech.write_wav(options.output, real.rate, samples)
-    spoken = (
-        speech.decode(real.middles(1, count)[0]) if np.diff(real.starts).max() >= count else speech.decode(real.codes[:count])
-    )
-    print(json.dumps({"made": described(samples, real.rate), "real": described(spoken, real.rate)}))
+    spoken = speech.decode(np.array(real.codes[: 10 * real.rate]))
+    for name, sound in (("made", samples), ("real", spoken)):
+        print(json.dumps({"sound": name, **{key: round(value, 4) for key, value in described(sound, real.rate).items()}}))
 
 
 if __name__ == "__main__":
