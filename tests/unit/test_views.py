@@ -291,6 +291,17 @@ def test_the_live_view_shows_budget_best_and_a_row_for_each_worker(store: Store)
     assert [row[:2] for row in rows if row and row[0] in "012"] == [["0", "1"], ["1", "2"], ["2", "waits"]]
 
 
+def test_what_a_study_fixes_takes_no_room_in_tables(store: Store) -> None:
+    study = recorded(store, space={"lr": {"float": [0.1, 1.0]}, "width": 64})
+    first = study.complete({"accuracy": 0.5}, "0")
+    study.ask("1")
+    view = overview(study)
+    for listed in (panels.overview(view), tables.trials(view.study, [first])):
+        assert "lr 0." in shown(listed, 200)
+        assert "width" not in shown(listed, 200)
+    assert "width 64" in shown(tables.best(view.study, [first], FILES), 200)
+
+
 def test_the_live_view_fits_a_small_terminal(store: Store) -> None:
     study = recorded(store, population=30)
     for worker in range(30):

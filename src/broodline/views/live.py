@@ -114,7 +114,7 @@ class LiveView:
         rows = max(1, height - _OTHER_LINES)
         busy = {trial.worker for trial in view.running[:rows]}
         idle = [name for name in self._workers if name not in busy][: rows - len(busy)]
-        workers = panels.workers(view.running[:rows], idle, view.now)
+        workers = panels.workers(view.study, view.running[:rows], idle, view.now)
         more = len(view.running) - rows
         return Panel(
             Group(

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from broodline.model import Trial
+from broodline.model import Study, Trial
 from broodline.views import wording
 from broodline.views.overview import Overview, Spending, Standing
 from broodline.views.tables import STATE_STYLES, table
@@ -30,7 +30,7 @@ _SHOWN_FAILURES = 3
 
 def overview(view: Overview) -> Group:
     """How a study stands."""
-    busy = [workers(view.running, (), view.now)] if view.running else []
+    busy = [workers(view.study, view.running, (), view.now)] if view.running else []
     return Group(headline(view), "", *facts(view), *busy, *remarks(view))
 
 
@@ -83,10 +83,11 @@ def counts(view: Overview) -> Text:
     return text
 
 
-def workers(running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
+def workers(study: Study, running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
     """What each worker does now, a row each.
 
     Args:
+        study: The study.
         running: The running trials.
         idle: Names of workers that have none.
         now: The store's clock.
@@ -94,7 +95,7 @@ def workers(running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
     numbers = ("trial", "member", "generation", "steps", "for")
     made = table("worker", *numbers, "params", right=numbers)
     rows: dict[str, list[str]] = {name: [name, "", "", "", "", "", "waits"] for name in idle}
-    rows |= {trial.worker or "?": _row(trial, now) for trial in running}
+    rows |= {trial.worker or "?": _row(study, trial, now) for trial in running}
     for name in sorted(rows, key=lambda name: (len(name), name)):
         *short, last = rows[name]
         made.add_row(*short, Text(last, overflow="ellipsis", no_wrap=True))
@@ -125,12 +126,12 @@ def _best(view: Overview) -> list[RenderableType]:
     where = f"trial {view.best.number}, member {view.best.member}, generation {view.best.generation}, step {view.best.end:,}"
     made = Table.grid(padding=(0, 2))
     made.add_row("best", Text(wording.score(view.study, view.best), "bold green"))
-    made.add_row("", Text(wording.params(view.best.params), overflow="fold"))
+    made.add_row("", Text(wording.searched(view.study, view.best.params), overflow="fold"))
     made.add_row("", Text(where, "dim"))
     return [made]
 
 
-def _row(trial: Trial, now: float) -> list[str]:
+def _row(study: Study, trial: Trial, now: float) -> list[str]:
     place = [str(trial.number), str(trial.member), str(trial.generation), f"{trial.start} → {trial.end}"]
     since = "" if trial.started is None else wording.span(now - trial.started)
-    return [trial.worker or "?", *place, since, wording.params(trial.params)]
+    return [trial.worker or "?", *place, since, wording.searched(study, trial.params)]

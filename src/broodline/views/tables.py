@@ -55,7 +55,7 @@ def trials(study: Study, shown: Iterable[Trial]) -> Table:
             "" if trial.parent is None else str(trial.parent),
             f"{trial.start} → {trial.end}",
             wording.score(study, trial) or (trial.reason or "").partition("\n")[0],
-            wording.params(trial.params),
+            wording.searched(study, trial.params),
         )
     return made
 
@@ -103,7 +103,7 @@ def reevaluated(study: Study, shown: Iterable[tuple[Trial, Sequence[float], Sequ
     for trial, mean, spread in shown:
         again = wording.score(study, trial.evolve(fitness=tuple(mean), metrics=None))
         spreads = ", ".join(f"± {wording.value(each, 2)}" for each in spread)
-        made.add_row(str(trial.number), wording.score(study, trial), again, spreads, wording.params(trial.params))
+        made.add_row(str(trial.number), wording.score(study, trial), again, spreads, wording.searched(study, trial.params))
     return made
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from broodline.model import Change, Study, Trial
+from broodline.space import Fixed
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -69,6 +70,12 @@ def params(values: Mapping[str, Any]) -> str:
     'lr 0.01235, batch_size 64'
     """
     return ", ".join(f"{name} {value(each)}" for name, each in values.items())
+
+
+def searched(study: Study, values: Mapping[str, Any]) -> str:
+    """The same without those that the study fixes: they are in every trial alike, and only take room."""
+    space = study.space.params
+    return params({name: each for name, each in values.items() if not isinstance(space.get(name), Fixed)})
 
 
 def score(study: Study, trial: Trial) -> str:
