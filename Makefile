@@ -3,6 +3,7 @@
 #   make demo            population based training against random search, on digits: about a minute
 #   make test ARGS=-x    ARGS goes to pytest
 #   make frameworks      installs PyTorch, JAX, Optax and Keras as well, and tests the adapters against them
+#   make wavenet         the paper's experiment on real speech: some hours, can be interrupted; wavenet-quick: a minute
 #   make PYTHON=python3.12 setup
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: setup demo test lint frameworks bench soak mutants clean
+.PHONY: setup demo test lint frameworks wavenet wavenet-quick bench soak mutants clean
 
 setup: $(STAMP)
 
@@ -42,6 +43,22 @@ $(FRAMEWORKS): $(STAMP) tests/frameworks/requirements.txt
 
 frameworks: $(FRAMEWORKS)
 	$(BIN)/pytest -m frameworks --timeout 600 $(ARGS)
+
+# Only pip finds the build of PyTorch that is small.
+WAVENET := .venv/wavenet
+
+$(WAVENET): $(STAMP) examples/wavenet/requirements.txt
+	$(BIN)/python -m pip install --quiet -r examples/wavenet/requirements.txt
+	@touch $@
+
+wavenet: $(WAVENET)
+	$(BIN)/python examples/wavenet/experiment.py
+	$(BIN)/python examples/wavenet/overhead.py
+	$(BIN)/python examples/wavenet/figures.py
+	$(BIN)/python examples/wavenet/sample.py examples/wavenet/runs/small/pbt-5x5-0/study.toml -o examples/wavenet/runs/small/sample.wav
+
+wavenet-quick: $(WAVENET)
+	$(BIN)/python examples/wavenet/quick.py
 
 bench: setup
 	@for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done

@@ -125,13 +125,13 @@ def judge(plans: list[Planned], place: Place) -> None:
     path = HERE / "results" / place.size / "test.json"
     if path.exists():
         return
-    script = Path(__file__).parent / "judge.py"
-    losses = {}
-    for plan in plans:
-        best = json.loads(broodline("best", place.study(plan.name), "--json").splitlines()[0])
-        done = subprocess.run([sys.executable, script, best["checkpoint"]], stdout=subprocess.PIPE, text=True, check=True)
-        losses[plan.name] = round(float(done.stdout), 5)
-    write(path, losses)
+    best = [json.loads(broodline("best", place.study(plan.name), "--json").splitlines()[0]) for plan in plans]
+    command = [sys.executable, HERE / "judge.py", *(each["checkpoint"] for each in best)]
+    lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    judged = [json.loads(line) for line in lines]
+    losses = {plan.name: each["losses"] for plan, each in zip(plans, judged, strict=True)}
+    write(path, {"samples": judged[0]["samples"], **losses})
+    print(f"the test split: {len(plans)} checkpoints on {len(judged[0]['samples'])} recordings", flush=True)
 
 
 def all_of(plans: list[Planned], place: Place) -> None:

@@ -73,18 +73,31 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """All that was collected for one size."""
+    """All that was collected for one size.
+
+    Args:
+        runs: The studies of the comparison.
+        replays: Their best lineages, trained again.
+        further: Their best checkpoints, trained on.
+        test: The loss of their best checkpoints on each recording of the test split; under `samples` its length.
+        overhead: What `overhead.py` measured.
+    """
 
     runs: list[Run]
     replays: list[Run]
     further: list[Run]
-    test: dict[str, float]
+    test: dict[str, list[float]]
     overhead: dict[str, Any] | None
 
     def of(self, method: str, trials: int | None = None) -> list[Run]:
         """The repeats of a method that have so many trials; by default the full resource."""
         least = trials or max((len(run.loss) for run in self.runs), default=0)
         return [run.until(least) for run in self.runs if run.method == method and len(run.loss) >= least]
+
+    def tested(self, method: str) -> list[float]:
+        """The loss on the test split of each repeat, every sample counted alike."""
+        names = [name for name in self.test if name.rpartition("-")[0] == method]
+        return [float(np.average(self.test[name], weights=self.test["samples"])) for name in names]
 
 
 def load(folder: Path) -> Results:

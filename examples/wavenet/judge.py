@@ -1,10 +1,11 @@
-"""Measures a checkpoint on the test split, all of it, and prints the loss in nats a sample: once, when all is decided.
+"""Measures checkpoints on the test split, all of it: the loss on each recording, in nats a sample. Once, when all is decided.
 
-python judge.py CHECKPOINT
+python judge.py CHECKPOINT ...      # prints a line of JSON for each: the losses, and how many samples each is the mean of
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -17,22 +18,28 @@ CHUNK = 16_000  # samples predicted at a time
 
 
 @torch.inference_mode()
-def test_loss(checkpoint: Path) -> float:
-    """The mean over every sample of every recording of the test split that has a full receptive field behind it."""
+def loss_of(model: wavenet.WaveNet, codes: np.ndarray) -> float:
+    """The mean over every sample of a recording that has a full receptive field behind it."""
+    context, total = model.receptive_field - 1, 0.0
+    for first in range(0, len(codes) - 1 - context, CHUNK):
+        part = torch.from_numpy(np.array(codes[first : first + CHUNK + context + 1])).long()
+        total += wavenet.loss(model, part[None], context).item() * (len(part) - 1 - context)
+    return total / (len(codes) - 1 - context)
+
+
+def losses_of(checkpoint: Path) -> dict[str, list[float]]:
+    """The loss on each recording of the test split."""
     saved = torch.load(checkpoint / "checkpoint.pt", map_location="cpu", weights_only=True)
     model = wavenet.build(saved["params"])
     model.load_state_dict(saved["model"])
-    recordings, context = speech.load(saved["params"]["voice"], "test"), model.receptive_field - 1
-    total, count = 0.0, 0
-    for begin, end in zip(recordings.starts, recordings.starts[1:], strict=False):
-        for first in range(int(begin), int(end) - context - 1, CHUNK):
-            codes = np.array(recordings.codes[first : min(first + CHUNK + context + 1, end)])
-            predicted = len(codes) - 1 - context
-            total += predicted * wavenet.loss(model, torch.from_numpy(codes)[None].long(), context).item()
-            count += predicted
-    return total / count
+    recordings = speech.load(saved["params"]["voice"], "test")
+    shortest = model.receptive_field + 1
+    places = [(int(a), int(b)) for a, b in zip(recordings.starts, recordings.starts[1:], strict=False) if b - a >= shortest]
+    losses = [round(loss_of(model, recordings.codes[begin:end]), 5) for begin, end in places]
+    return {"losses": losses, "samples": [end - begin - model.receptive_field for begin, end in places]}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(test_loss(Path(sys.argv[1])))
+    for path in map(Path, sys.argv[1:]):
+        print(json.dumps(losses_of(path)), flush=True)

@@ -1,6 +1,7 @@
 """Measures what cutting training into trials costs: time per step against steps per trial, and where the time goes.
 
-    python overhead.py               # some minutes; the machine should have nothing else to do
+    python overhead.py               # some minutes, unless there are results already; nothing else should run meanwhile
+    python overhead.py --again       # in any case
 
 One worker, one lineage, a constant learning rate; the same number of steps, in trials of different lengths, against one
 single trial. All are run several times, interleaved, since machines change their speed; the medians count.
@@ -97,7 +98,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[12, 25, 50, 100, 200, 400], help="a trial")
     parser.add_argument("--total", type=int, default=1200, help="steps of each run")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--again", action="store_true", help="also if there are results")
     options = parser.parse_args()
+    if Place(size=options.size).results("overhead").exists() and not options.again:
+        return
     place, size = Place(size=options.size), SIZES[options.size]
     speech.prepare(size.voice)
     whole, chunked = [], {steps: [] for steps in options.steps}

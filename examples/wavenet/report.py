@@ -43,8 +43,7 @@ def rows(results: Results, size: Size) -> list[list[str]]:
         cells = []
         for theirs, here in zip(PAPER[method], ours, strict=True):
             cells += ["" if theirs is None else f"{theirs:g}", told(here)]
-        test = [loss for name, loss in results.test.items() if name.rpartition("-")[0] == method]
-        made.append([f"{title} ({len(runs)})", *cells, told(test)])
+        made.append([f"{title} ({len(runs)})", *cells, told(results.tested(method))])
     return made
 
 

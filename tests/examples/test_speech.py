@@ -77,7 +77,9 @@ def test_a_crop_lies_within_one_recording(recorded: Any) -> None:
 def test_recordings_that_are_too_short_are_never_cropped(recorded: Any) -> None:
     part = recorded.load("festvox", "train")
     drawn = {int(crop[0]) for crop in part.crops(np.random.default_rng(0), 500, 300)}
-    long_enough = {int(part.codes[begin]) for begin, length in zip(part.starts, np.diff(part.starts), strict=False) if length >= 300}
+    long_enough = {
+        int(part.codes[begin]) for begin, length in zip(part.starts, np.diff(part.starts), strict=False) if length >= 300
+    }
     assert drawn == long_enough
 
 

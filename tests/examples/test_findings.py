@@ -1,0 +1,134 @@
+"""What examples/wavenet concludes from its results, on results that were made up; and the committed ones, as the README tells them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "wavenet"
+
+
+@pytest.fixture(autouse=True)
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+
+
+@pytest.fixture
+def findings() -> Any:
+    return import_module("findings")
+
+
+def run(method: str, losses: list[float], repeat: int = 0, **columns: Any) -> dict[str, Any]:
+    """One lineage of trials of 10 steps, unless told otherwise."""
+    count = len(losses)
+    whole = {
+        "number": list(range(count)),
+        "parent": [None, *range(count - 1)],
+        "start": [10 * k for k in range(count)],
+        "steps": [10] * count,
+        "lr": [0.1] * count,
+    }
+    return {"method": method, "repeat": repeat, "loss": losses, **whole, **columns}
+
+
+def results(findings: Any, *runs: dict[str, Any], replays: Any = (), overhead: Any = None, test: Any = None) -> Any:
+    read = findings.Run.read
+    return findings.Results(
+        runs=list(map(read, runs)), replays=list(map(read, replays)), further=[], test=test or {}, overhead=overhead
+    )
+
+
+def test_the_best_so_far_never_gets_worse(findings: Any) -> None:
+    assert list(findings.Run.read(run("grid", [3.0, 4.0, 2.0, 2.5])).best_so_far) == [3.0, 3.0, 2.0, 2.0]
+
+
+def test_a_lineage_follows_the_parents_of_the_best_trial(findings: Any) -> None:
+    # In the order of completion: trial 3 is the best, its parent is 1, and that one's is nobody.
+    told = run("pbt-5x5", [5.0, 4.0, 3.0, 3.5], number=[1, 0, 3, 2], parent=[None, None, 1, 0], start=[0, 0, 10, 10])
+    read = findings.Run.read(told)
+    assert [read.number[k] for k in read.lineage] == [1, 3]
+    assert (read.loss_at(10), read.loss_at(20), read.loss_at(30)) == (5.0, 3.0, None)
+
+
+def test_a_run_is_cut_by_what_had_completed(findings: Any) -> None:
+    cut = findings.Run.read(run("pbt-5x5", [5.0, 4.0, 3.0])).until(2)
+    assert (cut.loss, cut.number) == ([5.0, 4.0], [0, 1])
+
+
+@pytest.mark.parametrize(("ours", "holds"), [([2.0, 2.9, 2.0], True), ([2.0, 3.1, 3.1], False)])
+def test_the_median_of_the_repeats_decides_who_is_lowest(findings: Any, ours: list[float], holds: bool) -> None:
+    runs = [run("pbt-5x5", [loss], repeat) for repeat, loss in enumerate(ours)] + [run("grid", [3.0])]
+    assert findings.lowest_at_the_full_resource(results(findings, *runs), ("pbt-5x5", "grid")).holds is holds
+
+
+def test_nothing_is_claimed_of_methods_that_have_not_run(findings: Any) -> None:
+    unfinished = results(findings, run("pbt-5x5", [1.0, 1.0]), run("grid", [3.0]))
+    claim = findings.lowest_at_the_full_resource(unfinished, ("pbt-5x5", "grid"))
+    assert (claim.holds, claim.verdict) == (None, "not run yet")
+    assert [claim.holds for claim in findings.claims(results(findings), ("pbt-5x5", "grid"), 40, 10)] == [None] * 5
+
+
+@pytest.mark.parametrize(("large", "holds"), [(2.9, True), (3.1, False)])
+def test_the_populations_are_compared_at_the_same_step(findings: Any, large: float, holds: bool) -> None:
+    told = results(findings, run("pbt-5x5", [4.0, 3.0, 2.0]), run("pbt-5x20", [4.0, large, large - 0.1]))
+    assert findings.large_population_ahead_by_step(told, shallow=2).holds is holds
+
+
+@pytest.mark.parametrize(("wide", "holds"), [([2.0, 4.0], True), ([3.0, 3.01], False)])
+def test_the_spread_is_compared_at_half_of_the_resource(findings: Any, wide: list[float], holds: bool) -> None:
+    # What came after half of the trials does not count: PBT's last trials differ wildly.
+    ours = [run("pbt-5x5", [loss, 3 * loss - 7], k) for k, loss in enumerate([3.0, 3.1])]
+    told = results(findings, *ours, *(run("random", [loss, loss], k) for k, loss in enumerate(wide)))
+    assert findings.varies_less(told).holds is holds
+
+
+@pytest.mark.parametrize(("replayed", "holds"), [(2.9, True), (2.95, False)])
+def test_a_replay_must_beat_the_best_constant_rate_of_any_repeat_at_its_last_step(
+    findings: Any, replayed: float, holds: bool
+) -> None:
+    grid = run(
+        "grid", [4.0, 3.0, 4.0, 2.93], number=[0, 1, 2, 3], parent=[None, 0, None, 2], start=[0, 10, 0, 10], lr=[1, 1, 2, 2]
+    )
+    told = results(findings, grid, replays=[run("pbt-5x5", [1.0, replayed])])
+    assert findings.replay_beats_constants(told, deep=2).holds is holds
+
+
+@pytest.mark.parametrize(("ratio", "holds"), [(1.05, True), (1.051, False)])
+def test_chunking_may_cost_five_percent(findings: Any, ratio: float, holds: bool) -> None:
+    told = results(findings, overhead={"two_seconds": {"ratio": ratio, "train_s": 2.0}})
+    assert findings.chunking_is_cheap(told).holds is holds
+
+
+def test_the_loss_on_the_test_split_counts_every_sample_alike(findings: Any) -> None:
+    told = results(findings, test={"samples": [1, 3], "pbt-5x5-0": [2.0, 4.0], "pbt-5x20-0": [9.0, 9.0]})
+    assert told.tested("pbt-5x5") == [3.5]
+
+
+def test_every_figure_is_drawn_from_the_committed_results(findings: Any, tmp_path: Path) -> None:
+    figures, studies = import_module("figures"), import_module("studies")
+    committed = findings.load(EXAMPLE / "results" / "small")
+    drawn = figures.draw(committed, studies.SIZES["small"], tmp_path)
+    assert [path.name for path in drawn] == [path.name for path in drawn if path.stat().st_size > 1000]
+    assert {path.name for path in drawn} == {path.name for path in (EXAMPLE / "figures" / "small").glob("*.svg")}
+
+
+def test_the_readme_tells_what_the_results_say(findings: Any) -> None:
+    report, studies = import_module("report"), import_module("studies")
+    committed = findings.load(EXAMPLE / "results" / "small")
+    assert report.report(committed, studies.SIZES["small"]) in (EXAMPLE / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_study_of_the_experiment_is_a_study_file_that_broodline_reads(tmp_path: Path) -> None:
+    from broodline.studyfile import read
+
+    studies = import_module("studies")
+    for name, size in studies.SIZES.items():
+        for plan in studies.planned(size):
+            path = tmp_path / f"{name}-{plan.name}.toml"
+            path.write_text(studies.study_file(plan, size, studies.HERE / "runs" / name / plan.name), encoding="utf-8")
+            study = read(path).study
+            assert study.budget.trials == plan.trials
+            assert study.population * (study.budget.generations or size.deep) >= plan.trials
