@@ -137,7 +137,7 @@ def judge(plans: list[Planned], place: Place) -> None:
 def all_of(plans: list[Planned], place: Place) -> None:
     """The whole experiment, in an order in which what there is early is of use."""
     size = SIZES[place.size]
-    compared = [plan for plan in plans if plan.repeat < size.repeats]
+    compared = [plan for plan in plans if plan.method in METHODS and plan.repeat < size.repeats]
     for plan in compared:
         run(plan, place)
     # Each of these has one worker, so as many as there are cores are trained side by side.

@@ -12,13 +12,14 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-import findings
 import matplotlib as mpl
 import numpy as np
-from findings import Results, Run
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+
+import findings
+from findings import Results, Run
 from report import bring_up_to_date
 from studies import HERE, METHODS, SIZES, SPREAD, Size
 
@@ -128,20 +129,22 @@ def figure_5(results: Results, size: Size) -> Figure:
 
 
 def figure_6(results: Results, size: Size) -> Figure:
-    """Validation loss against the step of the best lineage."""
+    """Validation loss against the step: of the best lineage, and of the best trial at each step."""
     figure, (axes, close) = panels(2)
+    early = size.trial_steps * np.arange(1, size.shallow + 1)
     for method in METHODS:
-        for place, run in enumerate(results.of(method)):
+        runs = results.of(method)
+        for place, run in enumerate(runs):
             steps = [run.end[k] for k in run.lineage]
             losses = [run.loss[k] for k in run.lineage]
             label = METHODS[method].title if place == 0 else None
-            for each in (axes, close):
-                each.plot(steps, losses, color=COLOURS[method], label=label, linewidth=1.3, alpha=0.85)
-    shallow = size.shallow * size.trial_steps
+            axes.plot(steps, losses, color=COLOURS[method], label=label, linewidth=1.2, alpha=0.85)
+        if runs:
+            banded(close, early, [[run.best_at(int(step)) or np.nan for step in early] for run in runs], method)
+    axes.axvline(size.shallow * size.trial_steps, color="#999999", linewidth=0.8, linestyle=":")
     axes.set(title="Loss along the best lineage, one line a repeat")
-    close.set(title="The same, up to the end of the short lineages", xlim=(0, shallow * 1.05))
+    close.set(title="The best of all trials at a step, while all methods have some (median, range)")
     for each in (axes, close):
-        each.axvline(shallow, color="#999999", linewidth=0.8, linestyle=":")
         each.set(xlabel=STEP, ylabel=LOSS)
         thousands(each)
     axes.legend()
@@ -166,10 +169,10 @@ def figure_7(results: Results, size: Size) -> Figure:
     axes.set(yscale="log", title="Learning rate of the best lineage, one line a repeat", xlabel=STEP, ylabel="learning rate")
     axes.legend()
     ends = []
-    for place, run in enumerate(results.of("grid")):
+    for place, run in enumerate([*results.of("grid"), *results.of("constants")]):
         for lr in sorted(set(run.lr)):
             points = sorted((end, loss) for end, loss, rate in zip(run.end, run.loss, run.lr, strict=True) if rate == lr)
-            label = "constant rates of the grid" if place == 0 and lr == min(run.lr) else None
+            label = "constant rates" if place == 0 and lr == min(run.lr) else None
             again.plot(*zip(*points, strict=True), color=COLOURS["grid"], linewidth=0.9, alpha=0.45, label=label)
             ends.append(points[-1][1])
     for place, run in enumerate(run for run in results.replays if run.method == "pbt-5x5"):
@@ -178,8 +181,7 @@ def figure_7(results: Results, size: Size) -> Figure:
         again.plot(*zip(*points, strict=True), color=COLOURS["pbt-5x5"], linewidth=1.4, label=label)
         ends.append(points[-1][1])
     if ends:
-        near = [loss for loss in ends if loss < min(ends) + 0.4]
-        zoomed(again, near, head=1.5)
+        again.set_ylim(min(ends) - 0.1, min(ends) + 0.7)
     again.set(title="Loss at each step, from scratch", xlabel=STEP, ylabel=LOSS)
     again.legend()
     for each in (axes, again):
@@ -290,7 +292,7 @@ def main() -> None:
     size, results = SIZES[options.size], findings.load(HERE / "results" / options.size)
     for path in draw(results, size, HERE / "figures" / options.size, options.suffix):
         print(path)
-    for claim in findings.claims(results, tuple(METHODS), size.deep, size.shallow):
+    for claim in findings.claims(results, tuple(METHODS), size.shallow):
         print(f"Figure {claim.figure}: {claim.sentence}: {claim.verdict} ({claim.here})")
     if options.size == "small":
         bring_up_to_date(HERE / "README.md", results, size)

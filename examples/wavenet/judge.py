@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import speech
 import torch
+
+import speech
 import wavenet
 
 CHUNK = 16_000  # samples predicted at a time

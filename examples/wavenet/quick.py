@@ -12,6 +12,7 @@ import wave
 from pathlib import Path
 
 import numpy as np
+
 import speech
 from studies import HERE, SIZES
 

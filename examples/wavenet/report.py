@@ -66,7 +66,7 @@ def report(results: Results, size: Size) -> str:
         f"here: step {steps:,}",
         "test split",
     ]
-    claims = findings.claims(results, tuple(METHODS), size.deep, size.shallow)
+    claims = findings.claims(results, tuple(METHODS), size.shallow)
     judged = [[claim.sentence, claim.figure, claim.paper, claim.here, f"**{claim.verdict}**"] for claim in claims]
     return "\n\n".join(
         [

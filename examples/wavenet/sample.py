@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import speech
 import torch
+
+import speech
 import wavenet
 from experiment import broodline
 

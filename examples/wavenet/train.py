@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import speech
 import torch
-import wavenet
 
 import broodline
+import speech
+import wavenet
 
 torch.set_num_threads(1)  # the workers share the cores among themselves
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

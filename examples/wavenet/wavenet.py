@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from speech import LEVELS
 from torch import Tensor, nn
 from torch.nn import functional
+
+from speech import LEVELS
 
 
 class Block(nn.Module):

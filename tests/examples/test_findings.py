@@ -1,4 +1,4 @@
-"""What examples/wavenet concludes from its results, on results that were made up; and the committed ones, as the README tells them."""
+"""What examples/wavenet concludes from its results: on results that were made up, and on the committed ones."""
 
 from __future__ import annotations
 
@@ -68,13 +68,20 @@ def test_nothing_is_claimed_of_methods_that_have_not_run(findings: Any) -> None:
     unfinished = results(findings, run("pbt-5x5", [1.0, 1.0]), run("grid", [3.0]))
     claim = findings.lowest_at_the_full_resource(unfinished, ("pbt-5x5", "grid"))
     assert (claim.holds, claim.verdict) == (None, "not run yet")
-    assert [claim.holds for claim in findings.claims(results(findings), ("pbt-5x5", "grid"), 40, 10)] == [None] * 5
+    assert [claim.holds for claim in findings.claims(results(findings), ("pbt-5x5", "grid"), 10)] == [None] * 7
 
 
 @pytest.mark.parametrize(("large", "holds"), [(2.9, True), (3.1, False)])
-def test_the_populations_are_compared_at_the_same_step(findings: Any, large: float, holds: bool) -> None:
+@pytest.mark.parametrize("lineage", [True, False])
+def test_the_populations_are_compared_at_the_same_step(findings: Any, large: float, holds: bool, lineage: bool) -> None:
     told = results(findings, run("pbt-5x5", [4.0, 3.0, 2.0]), run("pbt-5x20", [4.0, large, large - 0.1]))
-    assert findings.large_population_ahead_by_step(told, shallow=2).holds is holds
+    assert findings.large_population_ahead(told, shallow=2, lineage=lineage).holds is holds
+
+
+def test_the_best_at_a_step_may_lie_off_the_best_lineage(findings: Any) -> None:
+    # Trials 0 and 1 begin; 0 is the better one, but the best child is that of 1.
+    read = findings.Run.read(run("pbt-5x5", [3.0, 4.0, 2.0], parent=[None, None, 1], start=[0, 0, 10]))
+    assert (read.best_at(10), read.loss_at(10), read.best_at(30)) == (3.0, 4.0, None)
 
 
 @pytest.mark.parametrize(("wide", "holds"), [([2.0, 4.0], True), ([3.0, 3.01], False)])
@@ -93,7 +100,7 @@ def test_a_replay_must_beat_the_best_constant_rate_of_any_repeat_at_its_last_ste
         "grid", [4.0, 3.0, 4.0, 2.93], number=[0, 1, 2, 3], parent=[None, 0, None, 2], start=[0, 10, 0, 10], lr=[1, 1, 2, 2]
     )
     told = results(findings, grid, replays=[run("pbt-5x5", [1.0, replayed])])
-    assert findings.replay_beats_constants(told, deep=2).holds is holds
+    assert findings.replay_beats_constants(told).holds is holds
 
 
 @pytest.mark.parametrize(("ratio", "holds"), [(1.05, True), (1.051, False)])
