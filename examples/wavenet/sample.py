@@ -16,7 +16,7 @@ import speech
 import wavenet
 from experiment import broodline
 
-SILENCE = 128  # the level of zero
+PROMPT = 4000  # samples of real speech to go on from
 
 
 def best_of(study: Path) -> tuple[wavenet.WaveNet, str]:
@@ -63,7 +63,7 @@ def main() -> None:
     model, voice = best_of(options.study)
     real = speech.load(voice, "validation")
     count = round(options.seconds * real.rate)
-    start = torch.full((1, model.receptive_field), SILENCE)
+    start = torch.from_numpy(real.middles(1, min(PROMPT, int(np.diff(real.starts).max())))).long()
     codes = wavenet.Generator(model).sample(start, count, temperature=options.temperature, seed=options.seed)
     samples = speech.decode(codes[0].numpy())
     speech.write_wav(options.output, real.rate, samples)
