@@ -139,3 +139,16 @@ def test_every_study_of_the_experiment_is_a_study_file_that_broodline_reads(tmp_
             study = read(path).study
             assert study.budget.trials == plan.trials
             assert study.population * (study.budget.generations or size.deep) >= plan.trials
+
+
+def test_the_time_of_a_trial_is_shared_out_among_its_spans() -> None:
+    overhead = import_module("overhead")
+    told = {"begun": 1000.25, "setup": 0.5, "first_step": 0.3, "other_steps": 0.9, "evaluate": 4.0, "save": 0.05}
+    records = [
+        {"steps": 10, "started": "1970-01-01T00:16:40.000000Z", "metrics": told},
+        {"steps": 10, "started": "1970-01-01T00:16:46.100000Z", "metrics": told},
+    ]
+    (spans,) = overhead.spans_of(records)
+    expected = {"ask": 0.25, "setup": 0.5, "warmup": 0.2, "train": 1.0, "save": 0.05, "complete": 0.1}
+    assert spans == pytest.approx(expected)
+    assert sum(spans.values()) == pytest.approx(6.1 - told["evaluate"])
