@@ -131,7 +131,7 @@ def figure_5(results: Results, size: Size) -> Figure:
 def figure_6(results: Results, size: Size) -> Figure:
     """Validation loss against the step: of the best lineage, and of the best trial at each step."""
     figure, (axes, close) = panels(2)
-    early = size.trial_steps * np.arange(1, size.shallow + 1)
+    early, ends = size.trial_steps * np.arange(1, size.shallow + 1), []
     for method in METHODS:
         runs = results.of(method)
         for place, run in enumerate(runs):
@@ -140,10 +140,14 @@ def figure_6(results: Results, size: Size) -> Figure:
             label = METHODS[method].title if place == 0 else None
             axes.plot(steps, losses, color=COLOURS[method], label=label, linewidth=1.2, alpha=0.85)
         if runs:
-            banded(close, early, [[run.best_at(int(step)) or np.nan for step in early] for run in runs], method)
+            curves = [[run.best_at(int(step)) or np.nan for step in early] for run in runs]
+            banded(close, early, curves, method)
+            ends += [curve[-1] for curve in curves]
+    if ends:
+        close.set_ylim(min(ends) - 0.1, min(ends) + 1.0)
     axes.axvline(size.shallow * size.trial_steps, color="#999999", linewidth=0.8, linestyle=":")
     axes.set(title="Loss along the best lineage, one line a repeat")
-    close.set(title="The best of all trials at a step, while all methods have some (median, range)")
+    close.set(title="The best of all trials at each step (median and range)")
     for each in (axes, close):
         each.set(xlabel=STEP, ylabel=LOSS)
         thousands(each)
