@@ -103,6 +103,20 @@ class Results:
         names = [name for name in self.test if name.rpartition("-")[0] == method]
         return [float(np.average(self.test[name], weights=self.test["samples"])) for name in names]
 
+    def advantage(self, method: str, other: str) -> tuple[float, float] | None:
+        """By how much a method's test loss is lower than another's, and the standard error over the recordings, paired.
+
+        The repeats are averaged first, so the error tells how sure the difference is for these checkpoints, not for others.
+        """
+        ours, theirs = ([self.test[name] for name in self.test if name.rpartition("-")[0] == one] for one in (method, other))
+        if not ours or not theirs:
+            return None
+        shares = np.array(self.test["samples"]) / np.sum(self.test["samples"])
+        lower = np.mean(theirs, axis=0) - np.mean(ours, axis=0)
+        mean = float(shares @ lower)
+        count = len(shares)
+        return mean, float(np.sqrt(np.sum((shares * (lower - mean)) ** 2) * count / (count - 1)))
+
 
 def load(folder: Path) -> Results:
     """Reads the results of one size."""

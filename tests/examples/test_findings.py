@@ -114,6 +114,15 @@ def test_the_loss_on_the_test_split_counts_every_sample_alike(findings: Any) -> 
     assert told.tested("pbt-5x5") == [3.5]
 
 
+def test_an_advantage_is_paired_by_recording(findings: Any) -> None:
+    # The recordings differ by far more than the methods do; what counts is the difference on each.
+    test = {"samples": [1, 1], "pbt-5x5-0": [1.0, 9.0], "grid-0": [1.5, 9.7], "grid-1": [1.5, 9.3]}
+    assert results(findings, test=test).advantage("pbt-5x5", "grid") == pytest.approx((0.5, 0.0))
+    test["grid-1"] = [1.7, 9.3]
+    assert results(findings, test=test).advantage("pbt-5x5", "grid") == pytest.approx((0.55, 0.05))
+    assert results(findings, test=test).advantage("pbt-5x5", "gp") is None
+
+
 def test_every_figure_is_drawn_from_the_committed_results(findings: Any, tmp_path: Path) -> None:
     figures, studies = import_module("figures"), import_module("studies")
     committed = findings.load(EXAMPLE / "results" / "small")
