@@ -21,7 +21,7 @@ from matplotlib.ticker import EngFormatter
 import findings
 from findings import Results, Run
 from report import bring_up_to_date
-from studies import HERE, METHODS, SIZES, SPREAD, Size
+from studies import CONTROLS, HERE, METHODS, SIZES, SPREAD, Size
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLOURS = {
@@ -31,6 +31,7 @@ COLOURS = {
     "random": "#009E73",
     "gp": "#0072B2",
     "cmaes": "#CC79A7",
+    "random-deep": "#56B4E9",
 }
 SPANS = {  # of a trial, in the order in which they happen, bottom first
     "ask": ("ask", "#56B4E9"),
@@ -244,16 +245,17 @@ def figure_9(results: Results, _size: Size) -> Figure:
 def figure_10(results: Results, size: Size) -> Figure:
     """The spread over repeated runs."""
     figure, (axes, spread) = panels(2)
+    titles = METHODS | CONTROLS
     half = size.resource // 2
     for method in SPREAD:
         runs = results.of(method, half)
         steps = size.trial_steps * np.arange(1, half + 1)
         for place, run in enumerate(runs):
-            label = f"{METHODS[method].title} ({len(runs)} repeats)" if place == 0 else None
+            label = f"{titles[method].title} ({len(runs)} repeats)" if place == 0 else None
             axes.plot(steps, run.best_so_far, color=COLOURS[method], linewidth=0.9, alpha=0.8, label=label)
         if len(runs) > 1:
             spreads = [stdev(column) for column in zip(*(run.best_so_far for run in runs), strict=True)]
-            spread.plot(steps, spreads, color=COLOURS[method], label=METHODS[method].title)
+            spread.plot(steps, spreads, color=COLOURS[method], label=titles[method].title)
     axes.set(title="Best validation loss so far, one line a repeat", xlabel=RESOURCE, ylabel=LOSS)
     spread.set(title="Standard deviation over the repeats", xlabel=RESOURCE, ylabel="nats a sample", ylim=(0, None))
     for each in (axes, spread):

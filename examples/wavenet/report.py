@@ -87,8 +87,8 @@ def sureness(results: Results) -> list[str]:
         return []
     count = len(results.test["samples"])
     return [
-        f"On the test split ({count} recordings that nothing else has seen) PBT-5x5 is lower than the others by, in nats a sample\n"
-        f"and with the standard error over the recordings: {', '.join(parts)}."
+        f"On the test split ({count} recordings that nothing else has seen) PBT-5x5 is lower than the others by, in nats a\n"
+        f"sample and with the standard error over the recordings: {', '.join(parts)}."
     ]
 
 

@@ -126,11 +126,15 @@ METHODS = {
     "gp": Method(title="GP-bandit", population=20, evolution={"strategy": "optuna", "sampler": "gp"}, shallow=True),
     "cmaes": Method(title="CMA-ES", population=20, evolution={"strategy": "optuna", "sampler": "cmaes"}, shallow=True),
 }
-SPREAD = ("pbt-5x5", "random")  # Figure 10
-# No contestant: with what is known by now, constant rates around the best ones, for a replayed schedule to beat.
-CONSTANTS = Method(
-    title="finer grid", population=5, evolution={"strategy": "grid", "points": 5}, shallow=False, rates=(1e-3, 3.2e-2)
-)
+CONTROLS = {  # no contestants
+    # With what is known by now, constant rates around the best ones, for a replayed schedule to beat.
+    "constants": Method(
+        title="finer grid", population=5, evolution={"strategy": "grid", "points": 5}, shallow=False, rates=(1e-3, 3.2e-2)
+    ),
+    # PBT-5x5 without evolution.
+    "random-deep": Method(title="random search, 5 deep lineages", population=5, evolution={"strategy": "none"}),
+}
+SPREAD = ("pbt-5x5", "random", "random-deep")  # Figure 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +142,7 @@ class Planned:
     """One study of the experiment.
 
     Args:
-        method: A key of `METHODS`, or `constants`.
+        method: A key of `METHODS` or `CONTROLS`.
         repeat: Which of its repeats; the seed follows from it, so repeat k of all methods begins alike.
         trials: Its budget.
     """
@@ -157,15 +161,18 @@ def planned(size: Size) -> list[Planned]:
     """All studies of the comparison, in an order in which what there is early is of use."""
     compared = [Planned(method=method, repeat=k, trials=size.resource) for k in range(size.repeats) for method in METHODS]
     constants = [Planned(method="constants", repeat=k, trials=size.resource) for k in range(size.repeats)]
-    further = [
-        Planned(method=method, repeat=k, trials=size.resource // 2) for k in range(size.repeats, size.spread) for method in SPREAD
+    spread = [
+        Planned(method=method, repeat=k, trials=size.resource // 2)
+        for k in range(size.spread)
+        for method in SPREAD
+        if method in CONTROLS or k >= size.repeats
     ]
-    return [*compared, constants[0], *further, *constants[1:]]
+    return [*compared, constants[0], *spread, *constants[1:]]
 
 
 def study_file(plan: Planned, size: Size, folder: Path) -> str:
     """The text of a study file that lies in `folder`."""
-    method = METHODS.get(plan.method, CONSTANTS)
+    method = (METHODS | CONTROLS)[plan.method]
     low, high = method.rates
     budget = {"trials": plan.trials}
     if method.shallow is not None:
