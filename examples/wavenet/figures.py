@@ -216,29 +216,27 @@ def figure_8(results: Results, _size: Size) -> Figure:
 def figure_9(results: Results, _size: Size) -> Figure:
     """Time per step against steps per trial."""
     assert results.overhead is not None
-    figure, (axes, close) = panels(2)
-    points, whole = results.overhead["points"], results.overhead["uninterrupted_s"]
+    figure, (axes,) = panels(1, width=7.2)
+    points = results.overhead["points"]
     places = range(len(points))
-    for each in (axes, close):
-        floor = np.zeros(len(points))
-        for name, (title, colour) in SPANS.items():
-            heights = np.array([1000 * point["spans"][name] / point["steps"] for point in points])
-            each.bar(places, heights, bottom=floor, color=colour, label=title, width=0.7)
+    floor = np.ones(len(points))
+    for name, (title, colour) in SPANS.items():
+        if name != "train":
+            heights = np.array([point["spans"][name] / point["spans"]["train"] for point in points])
+            axes.bar(places, heights, bottom=floor, color=colour, label=title, width=0.7)
             floor += heights
-        each.axhline(1000 * whole, color="#000000", linewidth=1, linestyle="--", label="uninterrupted")
-        each.axhline(1050 * whole, color="#999999", linewidth=1, linestyle=":", label="1.05 times that")
-        for place, point in enumerate(points):
-            each.text(
-                place, 1000 * point["per_step_s"], f"{point['per_step_s'] / whole:.3f}", ha="center", va="bottom", fontsize=8
-            )
-        each.set_xticks(places, [f"{point['steps']}\n{point['train_s']:.1f} s" for point in points])
-        each.grid(axis="x", visible=False)
-        each.set(xlabel="steps a trial, and the seconds of training that they take", ylabel="milliseconds a step")
-    axes.set(title="Time per step (ratio to uninterrupted training)")
-    highest = max(point["per_step_s"] for point in points)
-    close.set(title="The same, closer", ylim=(900 * whole, 1030 * highest))
-    axes.set_ylim(0, 1250 * highest)
-    axes.legend(ncols=3, fontsize=8, loc="upper right")
+    for place, (point, top) in enumerate(zip(points, floor, strict=True)):
+        axes.text(place, top, f"{point['ratio']:.3f}", ha="center", va="bottom", fontsize=9)
+    axes.axhline(1.05, color="#666666", linewidth=1, linestyle="--")
+    axes.set_xticks(places, [f"{point['steps']} steps\n{point['train_s']:.2g} s" for point in points])
+    axes.grid(axis="x", visible=False)
+    axes.set_ylim(1, None)
+    axes.margins(y=0.12)
+    axes.set(
+        title="Time per step, in relation to that of training alone (medians)",
+        xlabel="steps a trial, and the time that they train",
+    )
+    axes.legend()
     return figure
 
 
