@@ -73,15 +73,28 @@ class Place:
         """The file of its results."""
         return HERE / "results" / self.size / f"{name}.json"
 
+    def done(self, name: str) -> dict[str, Any] | None:
+        """The results that were collected in this checkout: those that came with it are of studies that are not here."""
+        path = self._own(name)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
     def has(self, name: str, trials: int) -> bool:
-        """True if that many of its trials have been collected."""
-        path = self.results(name)
-        return path.exists() and len(json.loads(path.read_text(encoding="utf-8"))["loss"]) >= trials
+        """True if that many of a study's trials have been collected."""
+        done = self.done(name)
+        return done is not None and len(done["loss"]) >= trials
+
+    def publish(self, name: str, results: dict[str, Any]) -> None:
+        """Writes results."""
+        write(self.results(name), results)
+        write(self._own(name), results)
+
+    def _own(self, name: str) -> Path:
+        return HERE / "runs" / self.size / "collected" / f"{name}.json"
 
     def collect(self, name: str, plan: Planned, records: list[dict[str, Any]], begun: float) -> None:
         """Writes the results of a study, and says so."""
         found = columns(records)
-        write(self.results(name), {"method": plan.method, "repeat": plan.repeat, **found})
+        self.publish(name, {"method": plan.method, "repeat": plan.repeat, **found})
         told = f"{name}: {len(found['loss'])} trials in {time.time() - begun:.0f} s, best {min(found['loss']):.3f}"
         print(told, flush=True)
 
@@ -122,15 +135,14 @@ def replay(plan: Planned, place: Place) -> None:
 
 def judge(plans: list[Planned], place: Place) -> None:
     """Measures the best checkpoint of every study on the test split, once: what is there already is not measured again."""
-    path = HERE / "results" / place.size / "test.json"
-    if path.exists():
+    if place.done("test"):
         return
     best = [json.loads(broodline("best", place.study(plan.name), "--json").splitlines()[0]) for plan in plans]
     command = [sys.executable, HERE / "judge.py", *(each["checkpoint"] for each in best)]
     lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
     judged = [json.loads(line) for line in lines]
     losses = {plan.name: each["losses"] for plan, each in zip(plans, judged, strict=True)}
-    write(path, {"samples": judged[0]["samples"], **losses})
+    place.publish("test", {"samples": judged[0]["samples"], **losses})
     print(f"the test split: {len(plans)} checkpoints on {len(judged[0]['samples'])} recordings", flush=True)
 
 

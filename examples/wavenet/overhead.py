@@ -32,7 +32,7 @@ from statistics import median
 from typing import Any
 
 import speech
-from experiment import Place, broodline, trials, write
+from experiment import Place, broodline, trials
 from studies import SIZES, Size, fixed_params
 
 SPANS = ("ask", "setup", "warmup", "train", "save", "complete")
@@ -101,9 +101,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--again", action="store_true", help="also if there are results")
     options = parser.parse_args()
-    if Place(size=options.size).results("overhead").exists() and not options.again:
-        return
     place, size = Place(size=options.size), SIZES[options.size]
+    if place.done("overhead") and not options.again:
+        return
     speech.prepare(size.voice)
     whole, chunked = [], {steps: [] for steps in options.steps}
     for run in range(options.runs):
@@ -119,7 +119,7 @@ def main() -> None:
         "points": points,
         "two_seconds": min(points, key=lambda point: abs(point["train_s"] - 2)),
     }
-    write(place.results("overhead"), results)
+    place.publish("overhead", results)
     for point in points:
         print(json.dumps(point))
 

@@ -7,7 +7,7 @@ from statistics import median
 
 import findings
 from findings import Results
-from studies import METHODS, Size
+from studies import METHODS, Size, planned
 
 BEGIN, END = "<!-- results: written by figures.py -->", "<!-- end of results -->"
 
@@ -75,8 +75,23 @@ def report(results: Results, size: Size) -> str:
             "so only the order of methods can be compared.",
             table(head, rows(results, size)),
             *sureness(results),
+            *missing(results, size),
         ]
     )
+
+
+def missing(results: Results, size: Size) -> list[str]:
+    """What of the plan has not been run."""
+    trials = {(run.method, run.repeat): len(run.loss) for run in results.runs}
+    further = {(run.method, run.repeat) for run in results.further}
+    left = [plan.name for plan in planned(size) if trials.get((plan.method, plan.repeat), 0) < plan.trials]
+    left += [
+        f"{plan.name} trained on"
+        for plan in planned(size)
+        if plan.method in METHODS and plan.repeat < size.repeats and (plan.method, plan.repeat) not in further
+    ]
+    left += [] if results.test else ["the test split"]
+    return [f"**Not run yet** (`make wavenet` goes on with it): {', '.join(left)}."] if left else []
 
 
 def sureness(results: Results) -> list[str]:
