@@ -247,7 +247,7 @@ def varies_less(results: Results, *, than: str, described: str) -> Claim:
 
 
 def spreads(results: Results, other: str, trials: int) -> list[tuple[float, int]]:
-    """The standard deviation of the best loss after so many trials, and of how many repeats: of PBT-5x5, and of another method."""
+    """The standard deviation of the best loss after so many trials, and of how many repeats: PBT-5x5's, and another method's."""
     losses = [[min(run.loss) for run in results.of(method, trials)] for method in ("pbt-5x5", other)]
     return [(stdev(found), len(found)) for found in losses if len(found) > 1]
 

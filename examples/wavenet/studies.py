@@ -68,7 +68,7 @@ SIZES = {
         spread=2,
         workers=2,
     ),
-    # Two CPU cores, two hours.
+    # Two CPU cores, an hour and a half or more.
     "small": Size(
         voice="festvox",
         network={"channels": 16, "skip": 32, "layers": 8, "stacks": 1},
