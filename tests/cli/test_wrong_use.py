@@ -13,6 +13,7 @@ NAMES = [command.__name__.rpartition(".")[2].rstrip("_") for command in COMMANDS
 TRAINING = ["check", "run", "worker"]
 READING = [name for name in NAMES if name not in TRAINING]
 STORED = [name for name in NAMES if name != "check"]
+NEEDED = {"continue": ("--steps", "10")}  # what a command can't do without
 
 
 def assert_refused(*arguments: object, cwd: Path, saying: str) -> None:
@@ -47,13 +48,13 @@ def test_a_command_line_that_makes_no_sense(arguments: tuple[str, ...], tmp_path
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_study_file_that_is_not_there(name: str, tmp_path: Path) -> None:
-    assert_refused(name, "missing.toml", cwd=tmp_path, saying="missing.toml: there is no such file")
+    assert_refused(name, *NEEDED.get(name, ()), "missing.toml", cwd=tmp_path, saying="missing.toml: there is no such file")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mistake_in_the_study_file(name: str, tmp_path: Path) -> None:
     write_study(tmp_path, more="typo = 1\n")
-    assert_refused(name, "study.toml", cwd=tmp_path, saying="train.typo")
+    assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="train.typo")
 
 
 @pytest.mark.parametrize("name", STORED)
@@ -64,20 +65,22 @@ def test_a_name_without_a_store(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [*READING, "worker"])
 def test_a_store_that_is_not_there_is_not_created(name: str, tmp_path: Path) -> None:
     write_study(tmp_path)
-    assert_refused(name, "study.toml", cwd=tmp_path, saying="there is no such database")
+    assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="there is no such database")
 
 
 @pytest.mark.parametrize("name", STORED)
 def test_a_store_that_cannot_be_one(name: str, tmp_path: Path) -> None:
     write_study(tmp_path)
-    assert_refused(name, "study.toml", "--store", "mysql://x", cwd=tmp_path, saying="'mysql://x' names no store")
+    assert_refused(
+        name, *NEEDED.get(name, ()), "study.toml", "--store", "mysql://x", cwd=tmp_path, saying="'mysql://x' names no store"
+    )
 
 
 @pytest.mark.parametrize("name", STORED)
 def test_a_file_that_is_no_database(name: str, tmp_path: Path) -> None:
     write_study(tmp_path)
     (tmp_path / "broodline.db").write_text("hello")
-    assert_refused(name, "study.toml", cwd=tmp_path, saying="not an SQLite database")
+    assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="not an SQLite database")
 
 
 @pytest.mark.parametrize("name", ["run", "worker"])
@@ -89,4 +92,4 @@ def test_what_runs_comes_from_a_study_file_only(name: str, tmp_path: Path) -> No
 def test_a_study_file_without_a_program(name: str, tmp_path: Path) -> None:
     path = write_study(tmp_path)
     path.write_text(path.read_text().partition("[train]")[0])
-    assert_refused(name, "study.toml", cwd=tmp_path, saying="has no [train]")
+    assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="has no [train]")
