@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -27,8 +26,7 @@ from broodline.strategies import optuna as optuna_strategy
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, checkpoint_of, study_from_tables
 
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="Optuna's GPSampler needs torch, which is not installed")
-SAMPLERS = ["tpe", "cmaes", "qmc", "random", pytest.param("gp", marks=needs_torch)]
+SAMPLERS = ["tpe", "cmaes", "qmc", "random", pytest.param("gp", marks=pytest.mark.frameworks)]
 
 
 @pytest.fixture
@@ -129,7 +127,7 @@ def best_of(store: Store, sampler: str, seed: int) -> float:
     return max((trial.fitness or (-math.inf,))[0] for trial in played(store, study, train))
 
 
-@pytest.mark.parametrize(("sampler", "seeds"), [("tpe", 12), ("cmaes", 12), pytest.param("gp", 3, marks=needs_torch)])
+@pytest.mark.parametrize(("sampler", "seeds"), [("tpe", 12), ("cmaes", 12), pytest.param("gp", 3, marks=pytest.mark.frameworks)])
 @pytest.mark.timeout(600)
 def test_a_sampler_that_learns_beats_random_search(store: Store, sampler: str, seeds: int) -> None:
     learned = fmean(math.log10(-best_of(store, sampler, seed)) for seed in range(seeds))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -82,6 +81,6 @@ class TestOptunaRandom(OptunaContract):
     sampler = "random"
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="Optuna's GPSampler needs torch, which is not installed")
+@pytest.mark.frameworks  # Optuna's GPSampler needs torch
 class TestOptunaGp(OptunaContract):
     sampler = "gp"

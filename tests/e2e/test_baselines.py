@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from commands import output
 from living import begun, running, trials_of, wait_for, write_study
 
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="Optuna's GPSampler needs torch, which is not installed")
 
-
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", pytest.param("gp", marks=needs_torch)])
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", pytest.param("gp", marks=pytest.mark.frameworks)])
 @pytest.mark.timeout(400)
 def test_a_sampler_suggests_what_real_workers_train_and_a_kill_changes_nothing_of_that(tmp_path: Path, sampler: str) -> None:
     more = f'[evolution]\nstrategy = "optuna"\nsampler = "{sampler}"\n'
@@ -28,7 +25,8 @@ def test_a_sampler_suggests_what_real_workers_train_and_a_kill_changes_nothing_o
     firsts = {trial["member"]: trial for trial in trials if trial["generation"] == 0}
     for child in (trial for trial in trials if trial["generation"] == 1):
         assert (child["parent"], child["params"]) == (firsts[child["member"]]["number"], firsts[child["member"]]["params"])
-    assert len({trial["params"]["lr"] for trial in firsts.values()}) == 12
+    tried = {trial["params"]["lr"] for trial in firsts.values()}
+    assert len(tried) == 12 or sampler == "gp"  # which does not look at what is being tried, and may suggest that again
 
 
 def test_a_grid_is_tried_by_real_workers(tmp_path: Path) -> None:
