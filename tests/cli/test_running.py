@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 from commands import TRAINER, call, lines_of_json, output, started, write_study
 
-# Trains on as soon as somebody writes into the pipe, and tells by another that it has begun: tests wait on facts, not on clocks.
-WAITING = 'echo "$BROODLINE_TRIAL" > began; read -r line < go\n' + TRAINER
+# Tells by a pipe that it has begun, and trains on as soon as `go` is there: tests wait on facts, not on clocks. (Of two that read
+# one pipe, each can get half a line, so `go` is none.)
+WAITING = 'echo "$BROODLINE_TRIAL" > began; until [ -e go ]; do sleep 0.02; done\n' + TRAINER
 
 EVALUATOR = """\
 echo "$BROODLINE_SEED $(cat "$BROODLINE_RESTORE/weights")" >> seeds
@@ -21,9 +21,8 @@ echo '{"accuracy": 7}' >> "$BROODLINE_METRICS"
 
 
 @pytest.fixture
-def pipes(tmp_path: Path) -> Path:
-    for name in ("began", "go"):
-        os.mkfifo(tmp_path / name)
+def waiting(tmp_path: Path) -> Path:
+    os.mkfifo(tmp_path / "began")
     return tmp_path
 
 
@@ -33,8 +32,8 @@ def began(directory: Path) -> int:
 
 
 def go(directory: Path) -> None:
-    """Lets the trial that is being trained train on."""
-    (directory / "go").write_text("go\n")
+    """Lets every trial train on."""
+    (directory / "go").touch()
 
 
 def states(directory: Path) -> list[str]:
@@ -104,67 +103,61 @@ def test_a_failed_study_is_one_line_of_json_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_gives_its_trials_back_and_goes_on_later(number: signal.Signals, pipes: Path) -> None:
-    write_study(pipes, trials=2, trainer=WAITING)
-    run = started("run", "study.toml", cwd=pipes)
-    assert began(pipes) == 0
+def test_an_interrupted_run_gives_its_trials_back_and_goes_on_later(number: signal.Signals, waiting: Path) -> None:
+    write_study(waiting, trials=2, trainer=WAITING)
+    run = started("run", "study.toml", cwd=waiting)
+    assert began(waiting) == 0
     run.send_signal(number)
     _, err = run.communicate(timeout=60)
     assert (run.returncode, err) == (130, "broodline: interrupted\n")
-    assert states(pipes) == ["pending"]
-    write_study(pipes, trials=2)
-    output("run", "study.toml", cwd=pipes)
-    first, second = lines_of_json("trials", "study.toml", cwd=pipes)
+    assert states(waiting) == ["pending"]
+    write_study(waiting, trials=2)
+    output("run", "study.toml", cwd=waiting)
+    first, second = lines_of_json("trials", "study.toml", cwd=waiting)
     assert (first["state"], second["state"]) == ("completed", "completed")
     assert first["attempt"] > second["attempt"] == 1
 
 
-def test_a_second_run_of_the_same_study_is_refused(pipes: Path) -> None:
-    write_study(pipes, trials=1, trainer=WAITING)
-    run = started("run", "study.toml", cwd=pipes)
-    began(pipes)
-    second = call("run", "study.toml", cwd=pipes)
-    go(pipes)
+def test_a_second_run_of_the_same_study_is_refused(waiting: Path) -> None:
+    write_study(waiting, trials=1, trainer=WAITING)
+    run = started("run", "study.toml", cwd=waiting)
+    began(waiting)
+    second = call("run", "study.toml", cwd=waiting)
+    go(waiting)
     run.communicate(timeout=60)
     assert (second.returncode, second.stdout) == (2, "")
     assert "is being run already" in second.stderr
     assert run.returncode == 0
 
 
-def test_a_worker_joins_a_running_study_under_a_name_of_its_own(pipes: Path) -> None:
-    write_study(pipes, trials=2, trainer=WAITING)
-    run = started("run", "study.toml", cwd=pipes)
-    assert began(pipes) == 0
-    worker = started("worker", "study.toml", cwd=pipes)
-    assert began(pipes) == 1
-    names = {trial["worker"] for trial in lines_of_json("trials", "study.toml", cwd=pipes)}
-    finish(pipes, 2, run, worker)
+def test_a_worker_joins_a_running_study_under_a_name_of_its_own(waiting: Path) -> None:
+    write_study(waiting, trials=2, trainer=WAITING)
+    run = started("run", "study.toml", cwd=waiting)
+    assert began(waiting) == 0
+    worker = started("worker", "study.toml", cwd=waiting)
+    assert began(waiting) == 1
+    names = {trial["worker"] for trial in lines_of_json("trials", "study.toml", cwd=waiting)}
+    go(waiting)
+    for process in (run, worker):
+        process.communicate(timeout=60)
     assert "0" in names
     assert len(names) == 2
     assert any(name.endswith(f"-{worker.pid}") for name in names)
     assert (run.returncode, worker.returncode) == (0, 0)
 
 
-def finish(directory: Path, trials: int, *processes: subprocess.Popen[str]) -> None:
-    """Lets trials train on, one after the other, and waits for the processes."""
-    for _ in range(trials):
-        go(directory)
-    for process in processes:
-        process.communicate(timeout=60)
-
-
-def test_a_worker_that_is_told_to_go_gives_its_trial_back(pipes: Path) -> None:
-    write_study(pipes, trials=1, trainer=WAITING)
-    run = started("run", "study.toml", cwd=pipes)
-    began(pipes)
+def test_a_worker_that_is_told_to_go_gives_its_trial_back(waiting: Path) -> None:
+    write_study(waiting, trials=1, trainer=WAITING)
+    run = started("run", "study.toml", cwd=waiting)
+    began(waiting)
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=60)
-    worker = started("worker", "study.toml", cwd=pipes)
-    assert began(pipes) == 0
+    worker = started("worker", "study.toml", cwd=waiting)
+    assert began(waiting) == 0
     worker.send_signal(signal.SIGTERM)
     worker.communicate(timeout=60)
     assert worker.returncode == 130
-    (trial,) = lines_of_json("trials", "study.toml", cwd=pipes)
+    (trial,) = lines_of_json("trials", "study.toml", cwd=waiting)
     assert trial["state"] == "pending"
 
 
@@ -177,30 +170,30 @@ def test_a_worker_of_another_definition_is_refused(tmp_path: Path) -> None:
     assert "trial_steps: 10 -> 20" in done.stderr
 
 
-def test_a_stopped_study_finishes_what_runs_and_goes_on_with_the_next_run(pipes: Path) -> None:
-    write_study(pipes, trials=3, trainer=WAITING)
-    run = started("run", "study.toml", cwd=pipes)
-    began(pipes)
-    (told,) = lines_of_json("stop", "study.toml", cwd=pipes)
+def test_a_stopped_study_finishes_what_runs_and_goes_on_with_the_next_run(waiting: Path) -> None:
+    write_study(waiting, trials=3, trainer=WAITING)
+    run = started("run", "study.toml", cwd=waiting)
+    began(waiting)
+    (told,) = lines_of_json("stop", "study.toml", cwd=waiting)
     assert told["state"] == "stopping"
-    go(pipes)
+    go(waiting)
     shown, _ = run.communicate(timeout=60)
     assert run.returncode == 0
     assert "digits  stopped (stopped by `broodline stop`)" in shown
-    assert states(pipes) == ["completed"]
-    write_study(pipes, trials=3)
-    output("run", "study.toml", cwd=pipes)
-    assert states(pipes) == ["completed"] * 3
+    assert states(waiting) == ["completed"]
+    write_study(waiting, trials=3)
+    output("run", "study.toml", cwd=waiting)
+    assert states(waiting) == ["completed"] * 3
 
 
-def test_stopping_now_calls_running_trials_back(pipes: Path) -> None:
-    write_study(pipes, trials=3, trainer=WAITING)
-    run = started("run", "study.toml", cwd=pipes)
-    began(pipes)
-    output("stop", "study.toml", "--now", cwd=pipes)
+def test_stopping_now_calls_running_trials_back(waiting: Path) -> None:
+    write_study(waiting, trials=3, trainer=WAITING)
+    run = started("run", "study.toml", cwd=waiting)
+    began(waiting)
+    output("stop", "study.toml", "--now", cwd=waiting)
     run.communicate(timeout=60)
     assert run.returncode == 0
-    assert states(pipes) == ["pending"]
+    assert states(waiting) == ["pending"]
 
 
 def test_stopping_a_study_that_failed_does_not_hide_why(tmp_path: Path) -> None:
