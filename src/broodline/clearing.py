@@ -10,7 +10,7 @@ from pathlib import Path
 
 from broodline import definition
 from broodline.checkpoints import Leftover, StudyFiles, size_of
-from broodline.controller import study_from
+from broodline.definition import study_from
 from broodline.errors import UsageError
 from broodline.model import Checkpoint, Retention, Study, Trial, TrialState
 from broodline.retention import Need, is_orphan, keeps_for_good, needs

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
-from broodline import definition, lifecycle
-from broodline.client import Answer, Asker, Done, Signal, Start, Wait
-from broodline.errors import StudyChanged, StudyNotFound
-from broodline.evolve import Begin, next_trial, program_seed, rerooted
-from broodline.model import (
-    Birth,
-    Checkpoint,
-    End,
-    Measurement,
-    Pause,
-    Progress,
-    Resume,
-    Retention,
-    Score,
-    Study,
-    StudyState,
-    Trial,
-    TrialState,
-)
+from broodline import definition
+from broodline.client import Answer, Asker, Signal
+from broodline.errors import StudyChanged
+from broodline.model import Measurement, Study, StudyState
 from broodline.plugins import load_strategy
-from broodline.retention import keeps_for_good, unneeded
-from broodline.stopping import reason_to_stop, scores
 from broodline.stores import Store, Transaction
-from broodline.strategies import Strategy
-
-StrategyOf = Callable[[str], Strategy]
+from broodline.turn import Foreseen, StrategyOf, TakesLongError, Turn, not_now
 
 _TRIES = 5  # at a slow decision outside of the lock
-_ANCESTORS = 100  # how far back a whole checkpoint is looked for
-_FITTEST = 100  # among how many of the fittest trials one is looked for that has its checkpoint
-_RIVALS = 2  # trials a member, among which those are looked for that a trial is compared with at a step
 
 
 class Controller:
@@ -112,7 +87,7 @@ class Controller:
         with self._turn(study) as turn:
             turn.end(StudyState.STOPPED if now else StudyState.STOPPING, reason)
 
-    def _answered(self, study: str, asker: Asker, tell: Callable[[_Turn], None]) -> Answer:
+    def _answered(self, study: str, asker: Asker, tell: Callable[[Turn], None]) -> Answer:
         """Saves what a worker tells and answers its next ask, in one transaction.
 
         Where that takes a slow decision, what was told is saved and the lock let go; what is decided outside of it is committed
@@ -124,8 +99,8 @@ class Controller:
             if not turn.strategy.slow:
                 return turn.answer(asker, held)
             try:
-                return turn.answer(asker, held, begin=_not_now)
-            except _TakesLongError:
+                return turn.answer(asker, held, begin=not_now)
+            except TakesLongError:
                 swept = turn.swept
         for _ in range(_TRIES):
             foreseen = self._foreseen(study, asker)
@@ -133,28 +108,22 @@ class Controller:
                 turn.swept += swept
                 try:
                     return turn.answer(asker, turn.held_by(asker), begin=turn.as_foreseen(foreseen))
-                except _TakesLongError:
+                except TakesLongError:
                     swept = turn.swept
         with self._turn(study) as turn:
             turn.swept += swept
             return turn.answer(asker, turn.held_by(asker))
 
-    def _foreseen(self, study: str, asker: Asker) -> _Foreseen:
+    def _foreseen(self, study: str, asker: Asker) -> Foreseen:
         with self._store.snapshot(study) as records:
-            return _Turn(records, self._strategy_of).foreseen(asker)
+            return Turn(records, self._strategy_of).foreseen(asker)
 
     @contextmanager
-    def _turn(self, study: str) -> Iterator[_Turn]:
+    def _turn(self, study: str) -> Iterator[Turn]:
         with self._store.transaction(study) as transaction:
-            turn = _Turn(transaction, self._strategy_of)
+            turn = Turn(transaction, self._strategy_of)
             yield turn
             turn.save()
-
-
-@lru_cache(maxsize=64)
-def study_from(text: str) -> Study:
-    """The study that a definition in the store describes. Remembered, because every call needs it and few differ."""
-    return definition.parse(json.loads(text), "store")
 
 
 def check_same(records: Transaction, study: Study) -> None:
@@ -163,346 +132,5 @@ def check_same(records: Transaction, study: Study) -> None:
     Raises:
         StudyChanged: The study in the store was defined otherwise.
     """
-    if differences := definition.changed(study_from(records.definition()), study):
+    if differences := definition.changed(definition.study_from(records.definition()), study):
         raise StudyChanged(f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences))
-
-
-class _TakesLongError(Exception):
-    """A decision takes longer than the lock may be held."""
-
-
-def _not_now(*_: Any) -> Birth:
-    raise _TakesLongError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Foreseen:
-    """How a member would begin, decided outside of the lock, and the version of the study for which that holds."""
-
-    version: tuple[Study, int, int]
-    birth: Birth | None
-
-
-class _Turn:
-    """What one call does inside of its transaction."""
-
-    def __init__(self, transaction: Transaction, strategy_of: StrategyOf) -> None:
-        self.study = study_from(transaction.definition())
-        self._tx, self.strategy = transaction, strategy_of(self.study.evolution.strategy)
-        self._saved = transaction.progress()
-        self._progress = _touched(self._saved, transaction.now, self.study.limits.lease)
-        self.swept: list[str] = []
-
-    def held_by(self, asker: Asker) -> Trial | None:
-        """The trial that the asker holds; if it held one in another session, that life has ended, and the trial is taken back."""
-        held = self._tx.held_by(asker.worker)
-        if held is None or held.session == asker.session:
-            return held
-        self._lose(held)
-        return None
-
-    @property
-    def _version(self) -> tuple[Study, int, int]:
-        return self.study, self._progress.trials, self._progress.finished
-
-    def foreseen(self, asker: Asker) -> _Foreseen:
-        """How a member begins, if this worker's next ask leads to that."""
-        decision = next_trial(self.study, self._progress, self._tx, strategy=self.strategy, worker=asker.worker)
-        birth = decision if isinstance(decision, Birth) and decision.initiator is None else None
-        return _Foreseen(version=self._version, birth=birth)
-
-    def as_foreseen(self, foreseen: _Foreseen) -> Begin:
-        """Begins a member as it was foreseen; where the study has gone on since then, not now."""
-        birth = foreseen.birth if foreseen.version == self._version else None
-        return _not_now if birth is None else lambda *_: birth
-
-    def answer(self, asker: Asker, held: Trial | None, *, begin: Begin | None = None) -> Answer:
-        for trial in self._tx.running_until(self._tx.now):
-            if held is None or trial.number != held.number:  # who asks is alive
-                self._lose(trial)
-        decision = next_trial(
-            self.study, self._progress, self._tx, strategy=self.strategy, worker=asker.worker, held=held, begin=begin
-        )
-        match decision:
-            case Birth():
-                return self._start(self._born(decision, asker))
-            case Resume(trial=trial):
-                return self._start(self._resumed(trial, asker))
-            case Pause():
-                # Nothing is written for one who waits, or all who wait would wake each other.
-                self._progress = self._progress.evolve(elapsed=self._saved.elapsed, touched=self._saved.touched)
-                return Wait(sweep=tuple(self.swept))
-            case End(reason=reason):
-                if held is not None and held.state is TrialState.RUNNING:  # called back; who is done tells nothing more
-                    self._tx.update(lifecycle.release(held))
-                return Done(reason=reason, sweep=tuple(self.swept))
-
-    def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
-        trial = self._trial(number)
-        lifecycle.check_unfinished(trial, attempt)
-        told = self._measured(trial, measurements)
-        if trial.state is TrialState.RUNNING:
-            trial = trial.evolve(reason=trial.reason or self._reason_to_stop(trial, told))
-            self._renew(trial)
-        if self._progress.state in (StudyState.STOPPED, StudyState.FAILED):
-            return Signal.RELEASE
-        # Who was told to stop is told so again, however others do meanwhile: the answer may have been lost.
-        return Signal.STOP if trial.state is TrialState.RUNNING and trial.reason else Signal.GO_ON
-
-    def damaged(self, number: int, attempt: int, parent: int, asker: Asker) -> Answer:
-        trial = self._trial(number)
-        lifecycle.check_unfinished(trial, attempt)
-        if trial.parent == parent:  # else it was told before
-            self._tx.update(self._trial(parent).evolve(checkpoint=None, kept=False))
-            separate = self.strategy.separate
-            other = self._in_place_of(parent, separate=separate)
-            again = rerooted(self.study, trial, other, separate=separate)
-            self._tx.update(again)
-            self._progress = self._progress.evolve(steps=self._progress.steps + again.steps - trial.steps)
-        return self.answer(asker, held=self._trial(number))
-
-    def complete(self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str) -> None:
-        before = self._trial(number)
-        if before.state is TrialState.COMPLETED and before.attempt == attempt:
-            return
-        lifecycle.check_attempt(before, attempt)
-        reported = self._reported(number, attempt, measurements)
-        if problem := self.study.objective.problem(reported):
-            self.swept.append(checkpoint)
-            self._fail(before, attempt, measurements, problem, "")
-            return
-        self._measured(before, measurements)
-        last = reported[-1]
-        fitness = self.study.objective.fitness(reported)
-        assert fitness is not None
-        done = lifecycle.complete(
-            before,
-            attempt=attempt,
-            now=self._tx.now,
-            steps=last.step - before.start,
-            metrics=last.metrics,
-            fitness=fitness,
-            checkpoint=checkpoint,
-        )
-        self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
-
-    def fail(self, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
-        self._fail(self._trial(number), attempt, measurements, reason, output)
-
-    def stop(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> None:
-        before = self._trial(number)
-        if before.state is TrialState.STOPPED and before.attempt == attempt:  # told twice
-            return
-        reported = self._reported(number, attempt, measurements)
-        last = reported[-1] if reported else Measurement(step=before.start, metrics={})
-        after = lifecycle.stop(
-            before,
-            attempt=attempt,
-            now=self._tx.now,
-            steps=max(0, last.step - before.start),
-            reason=before.reason or "stopped early",
-            metrics=last.metrics,
-        )
-        self._measured(before, measurements)
-        self._finish(before, after)
-
-    def _reported(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
-        """As much of all that the attempt reported, these last, as deciding its fitness takes."""
-        enough = len(measurements) >= self.study.objective.measurements_needed
-        return measurements if enough else (*self._tx.measurements(number, attempt), *measurements)
-
-    def _measured(self, trial: Trial, measurements: Sequence[Measurement]) -> list[Score]:
-        """Adds what the trial's present attempt measured; returns its scores, of a study that stops trials early."""
-        earlier: Sequence[Measurement] = ()
-        if self.study.stopping is not None and self.study.objective.measurements_needed > 1:
-            earlier = self._tx.measurements(trial.number, trial.attempt)
-        self._tx.add_measurements(trial.number, trial.attempt, measurements)
-        if self.study.stopping is None:
-            return []
-        told = scores(self.study.objective, [*earlier, *measurements], after=len(earlier))
-        self._tx.add_scores(trial.number, trial.attempt, told)
-        return told
-
-    def _reason_to_stop(self, trial: Trial, told: Sequence[Score]) -> str | None:
-        rule = self.study.stopping
-        if rule is None or not told:
-            return None
-        rivals = self._tx.rivals(told[-1].step, _RIVALS * self.study.population)
-        return reason_to_stop(rule, trial, told[-1], rivals)
-
-    def renew(self, sessions: Sequence[str]) -> None:
-        for trial in self._tx.running_in(sessions):
-            self._renew(trial)
-
-    def release(self, sessions: Sequence[str], *, lost: bool) -> None:
-        for trial in self._tx.running_in(sessions):
-            self._lose(trial) if lost else self._tx.update(lifecycle.release(trial))
-
-    def redefine(self, study: Study, text: str) -> None:
-        if text != self._tx.definition():
-            self._tx.redefine(text)
-        if study.checkpoints != self.study.checkpoints:
-            self._keep_what_is_there(study.checkpoints)
-        self._progress = self._progress.evolve(state=StudyState.ACTIVE, reason=None, failures=0)
-        if not self._tx.any_running():  # it was resting, for however short a time
-            self._progress = self._progress.evolve(elapsed=self._saved.elapsed)
-
-    def _keep_what_is_there(self, retention: Retention) -> None:
-        """Keeps for good, from now on, what new rules keep; what older ones kept stays until `broodline gc` is asked to look."""
-        for checkpoint in self._tx.checkpoints():
-            trial = self._trial(checkpoint.trial)
-            if keeps_for_good(retention, trial):
-                self._tx.update(trial.evolve(kept=True))
-
-    def end(self, state: StudyState, reason: str) -> None:
-        self._progress = self._progress.evolve(state=state, reason=reason)
-
-    def save(self) -> None:
-        if self._progress != self._saved:
-            self._tx.save_progress(self._progress)
-
-    def _lose(self, trial: Trial) -> None:
-        after = lifecycle.lose(trial, now=self._tx.now, max_lost=self.study.limits.max_lost)
-        if after.state.finished:
-            self._finish(trial, after)
-        else:
-            self._tx.update(after)
-
-    def _born(self, birth: Birth, asker: Asker) -> Trial:
-        number = self._progress.trials
-        trial = Trial(
-            number=number,
-            steps=self.study.trial_steps if birth.steps is None else birth.steps,
-            seed=program_seed(self.study.seed, number) if birth.seed is None else birth.seed,
-            created=self._tx.now,
-            **{name: getattr(birth, name) for name in Birth.__slots__ if name not in ("steps", "seed")},
-        )
-        leased = self._leased(trial, asker)
-        self._tx.insert(leased)
-        if birth.initiator is not None:
-            self._tx.update(self._trial(birth.initiator).evolve(child=number))
-        self._progress = self._progress.evolve(trials=number + 1, steps=self._progress.steps + trial.steps)
-        return leased
-
-    def _resumed(self, trial: Trial, asker: Asker) -> Trial:
-        now, seconds = self._tx.now, self.study.limits.lease
-        running = trial.state is TrialState.RUNNING
-        leased = lifecycle.renew(trial, now=now, seconds=seconds) if running else self._leased(trial, asker)
-        self._tx.update(leased)
-        return leased
-
-    def _leased(self, trial: Trial, asker: Asker) -> Trial:
-        return lifecycle.lease(
-            trial, worker=asker.worker, session=asker.session, now=self._tx.now, seconds=self.study.limits.lease
-        )
-
-    def _start(self, trial: Trial) -> Start:
-        restore = None if trial.parent is None else self._trial(trial.parent).checkpoint
-        return Start(trial=trial, restore=restore, sweep=tuple(self.swept))
-
-    def _renew(self, trial: Trial) -> None:
-        self._tx.update(lifecycle.renew(trial, now=self._tx.now, seconds=self.study.limits.lease))
-
-    def _fail(self, before: Trial, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
-        if before.attempt == attempt and before.reason == reason:  # told twice
-            return
-        reported = self._reported(before.number, attempt, measurements)
-        after = lifecycle.fail(
-            before,
-            attempt=attempt,
-            now=self._tx.now,
-            reason=reason,
-            output=output,
-            retries=self.study.limits.retries,
-            metrics=reported[-1].metrics if reported else None,
-        )
-        if after is before:  # told twice, or lost meanwhile: it has failed for another reason
-            return
-        self._measured(before, measurements)
-        if after.state.finished:
-            self._finish(before, after)
-        else:
-            self._tx.update(after)
-
-    def _finish(self, before: Trial, after: Trial) -> None:
-        if after is before:  # told twice
-            return
-        self._tx.update(after)
-        self._progress = _counted(self.study, self._progress, before, after)
-        self.swept += self._no_longer_needed(after)
-
-    def _no_longer_needed(self, finished: Trial) -> list[str]:
-        """Forgets the checkpoints that this trial's end made useless, and returns their paths.
-
-        Only three can be: an older one of its member, its parent's, and the one that it displaced from the best.
-        """
-        keep = self.study.checkpoints.keep_best
-        best = self._tx.best(keep + 1)
-        concerned = [finished, *best[keep:]]
-        if finished.parent is not None:
-            concerned.append(self._trial(finished.parent))
-        members = sorted({trial.member for trial in concerned})
-        checkpoints = [checkpoint for member in members for checkpoint in self._tx.checkpoints(member)]
-        return sweep(self._tx, checkpoints, best[:keep])
-
-    def _in_place_of(self, damaged: int, *, separate: bool) -> Trial | None:
-        """Whom to start from instead: the nearest ancestor that has its checkpoint, or the fittest trial that has.
-
-        Where lineages are separate, nobody but an ancestor will do.
-        """
-        ancestor = self._trial(damaged)
-        for _ in range(_ANCESTORS):
-            if ancestor.parent is None:
-                break
-            ancestor = self._trial(ancestor.parent)
-            if ancestor.can_be_parent:
-                return ancestor
-        if separate:
-            return None
-        # Nearly always the first of these is whole; those that are kept for good are found nowhere else.
-        if fittest := next((trial for trial in self._tx.best(_FITTEST) if trial.can_be_parent), None):
-            return fittest
-        held = [self._trial(checkpoint.trial) for checkpoint in self._tx.checkpoints()]
-        whole = [trial for trial in held if trial.can_be_parent]
-        return min(whole, key=lambda trial: (tuple(-value for value in trial.fitness or ()), trial.number), default=None)
-
-    def _trial(self, number: int) -> Trial:
-        trial = self._tx.trial(number)
-        if trial is None:
-            raise StudyNotFound(f"study '{self.study.name}' has no trial {number}")
-        return trial
-
-
-def sweep(transaction: Transaction, checkpoints: Collection[Checkpoint], best: Iterable[Trial]) -> list[str]:
-    """Takes the checkpoints that are not needed out of the store, and returns their paths for removal from the disk.
-
-    In this order: a checkpoint that is removed too late costs space, one that is removed too early costs a lineage.
-    """
-    swept = unneeded(checkpoints, {trial.number for trial in best})
-    for checkpoint in swept:
-        transaction.forget_checkpoint(checkpoint.trial)
-    return [checkpoint.path for checkpoint in swept]
-
-
-def _touched(progress: Progress, now: float, lease: float) -> Progress:
-    """The progress with the time since the last call added: a study that nobody trained for longer than a lease was resting."""
-    since = 0.0 if progress.touched is None else now - progress.touched
-    active = since if 0 <= since <= lease else 0.0
-    return progress.evolve(elapsed=progress.elapsed + active, touched=now)
-
-
-def _counted(study: Study, progress: Progress, before: Trial, after: Trial) -> Progress:
-    """The progress after a trial finished; the study fails if its first trials all did."""
-    completed = progress.completed + (after.state is TrialState.COMPLETED)
-    failures = progress.failures + (after.state is TrialState.FAILED and not completed)
-    progress = progress.evolve(
-        finished=progress.finished + 1,
-        completed=completed,
-        failures=failures,
-        steps=progress.steps + after.steps - before.steps,
-    )
-    limit = study.limits.max_failures or min(study.population, 5)
-    if completed or failures < limit:
-        return progress
-    told = f": {after.reason}" + (f"\n{after.output}" if after.output else "")
-    return progress.evolve(state=StudyState.FAILED, reason=f"the first {failures} trials all failed, the last one{told}")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -107,6 +108,12 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
     )
     _check_together(table, study)
     return study
+
+
+@lru_cache(maxsize=64)
+def study_from(recorded: str) -> Study:
+    """The study that a definition in the store describes. Remembered, because every call needs it and few differ."""
+    return parse(json.loads(recorded), "store")
 
 
 def dump(study: Study) -> dict[str, Any]:

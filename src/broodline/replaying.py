@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from broodline.controller import study_from
+from broodline.definition import study_from
 from broodline.errors import StudyChanged, StudyNotFound, UsageError
 from broodline.lineage import lineage_of
 from broodline.model import Study

@@ -20,7 +20,7 @@ ROWS = (
         *("retention", "definition", "program", "lineage", "schedule", "replay", "notation", "comparison", "stopping"),
     ),
     ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile", "schedulefile"),
-    ("client", "controller"),
+    ("client", "sweeping", "turn", "controller"),
     ("trainers", "running", "resident", "worker", "keeper", "loop"),
     ("engines",),
     ("views", "results", "adapters"),

@@ -42,7 +42,7 @@ def best_of(records: Transaction, target: Target, count: int | None) -> tuple[Tr
     Raises:
         UsageError: No trial has completed.
     """
-    from broodline.controller import study_from
+    from broodline.definition import study_from
 
     study = study_from(records.definition())
     found = _front(records)[:count] if _is_pareto(study) else records.best(count or 1)

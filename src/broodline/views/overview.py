@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from broodline.checkpoints import StudyFiles
-from broodline.controller import study_from
+from broodline.definition import study_from
 from broodline.errors import UsageError
 from broodline.evolve import next_trial
 from broodline.model import Birth, End, Population, Progress, Study, StudyState, Trial, TrialState
