@@ -33,6 +33,11 @@ _LOG = re.compile(r"(\d+)\.(\d+)\.log")
 MANIFEST = ".broodline.json"
 _CHUNK = 1 << 20
 _THREADS = 8
+# What keeps this process from reading now, and says nothing of what there is to read.
+_IN_THE_WAY = {
+    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +158,11 @@ class StudyFiles:
 
         Raises:
             CheckpointError: It is missing or damaged.
+            OSError: It can't be read here and now, whole or not: for want of permission, open files, or the disk's server.
         """
         path = self.path(checkpoint)
-        self._finish_rename(path)
         try:
+            self._finish_rename(path)
             manifest = json.loads((path / MANIFEST).read_bytes())
             for name, size in manifest["files"].items():
                 if (path / name).lstat().st_size != size:
@@ -165,6 +171,8 @@ class StudyFiles:
                 if _sha256(path / name) != digest:
                     raise CheckpointError(f"{path}: {name} is not what was committed (SHA-256)")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, OSError) and error.errno in _IN_THE_WAY:
+                raise
             raise CheckpointError(f"{path}: the checkpoint is damaged: {error}") from error
         return path
 

@@ -7,14 +7,14 @@ from broodline.controller import Controller
 from broodline.lifelines import bury_the_dead
 from broodline.retention import is_orphan
 from broodline.stores import Store
-from broodline.trainers.family import kill_all_of
+from broodline.trainers.scratch import clear_after
 
 
 def put_in_order(store: Store, study: str, files: StudyFiles) -> None:
     """Takes back the trials of dead workers of this machine without waiting for their leases, and sweeps orphans."""
     dead = bury_the_dead(files.workers)
     for session in dead:
-        kill_all_of(session)  # a program outlives a worker that was killed
+        clear_after(session)  # a program outlives a worker that was killed
     if dead:
         Controller(store).release(study, dead, lost=True)
     sweep_orphans(store, study, files)

@@ -105,6 +105,8 @@ class Worker:
                 parent = trial.parent
                 return self._insist(lambda: self.client.damaged(self.study, trial.number, trial.attempt, parent, self.asker))
             return self._insist(self._trained(trial, restore, reports))
+        except TrialFailed as failed:
+            return self._insist(self._failure(trial, reports, failed))
         except LeaseLost as lost:
             self.say(str(lost))
             self.files.forsake(trial)
@@ -117,12 +119,18 @@ class Worker:
         return self._insist(lambda: self.client.ask(self.study, self.asker))
 
     def _verified(self, start: Start) -> Path | None:
-        """The parent's checkpoint, found whole; None without a parent, or if the checkpoint is missing or damaged."""
+        """The parent's checkpoint, found whole; None without a parent, or if the checkpoint is missing or damaged.
+
+        Raises:
+            TrialFailed: It can't be read here: to give it up for that would lose what may be whole.
+        """
         try:
             return None if start.restore is None else self.files.verified(start.restore)
         except CheckpointError as error:
             self.say(f"trial {start.trial.number}: {error}; it starts from another trial")
             return None
+        except OSError as error:
+            raise TrialFailed(f"the checkpoint of trial {start.trial.parent} can't be read: {error}") from error
 
     def _trained(self, trial: Trial, restore: Path | None, reports: _Reports) -> Callable[[], Answer]:
         """Trains and saves; returns the call that tells the controller how it went."""
@@ -132,10 +140,13 @@ class Worker:
         except Stopped:
             return lambda: self.client.stop(study, trial.number, trial.attempt, reports.untold(), asker)
         except TrialFailed as failed:
-            reason, output = failed.reason, failed.output
-            return lambda: self.client.fail(study, trial.number, trial.attempt, reports.untold(), reason, output, asker)
+            return self._failure(trial, reports, failed)
         rest = reports.untold_of(measurements)
         return lambda: self.client.complete(study, trial.number, trial.attempt, rest, checkpoint, asker)
+
+    def _failure(self, trial: Trial, reports: _Reports, failed: TrialFailed) -> Callable[[], Answer]:
+        reason, output, untold = failed.reason, failed.output, reports.untold()
+        return lambda: self.client.fail(self.study, trial.number, trial.attempt, untold, reason, output, self.asker)
 
     def _patiently(self, trial: Trial, restore: Path | None, reports: _Reports) -> tuple[list[Measurement], str]:
         """Trains and saves, again and again while the disk is full: that is no fault of the trial."""

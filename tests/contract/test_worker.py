@@ -15,7 +15,7 @@ from broodline import worker as loop
 from broodline.checkpoints import StudyFiles
 from broodline.client import Asker
 from broodline.controller import Controller
-from broodline.model import Measurement, Trial
+from broodline.model import Measurement, Trial, TrialState
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.testing import study_from_tables
@@ -67,6 +67,33 @@ class FullOnce(StudyFiles):
             self.full = False
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().commit(trial)
+
+
+class UnreadableOnce(StudyFiles):
+    """Files of which none may be read at first."""
+
+    unreadable = True
+
+    def verified(self, checkpoint: str) -> Path:
+        if self.unreadable:
+            self.unreadable = False
+            raise PermissionError(errno.EACCES, "Permission denied", checkpoint)
+        return super().verified(checkpoint)
+
+
+def test_a_checkpoint_that_a_worker_may_not_read_is_not_given_up(store: Store, tmp_path: Path) -> None:
+    study = study_from_tables(name="two", population=1, budget={"trials": 2})
+    controller, asker = Controller(store), Asker(worker="0", session="a")
+    controller.open(study)
+    files, trainer = UnreadableOnce(tmp_path / "files"), Reporting(told=lambda _training, _step: None)
+    files.prepare()
+    Worker(client=controller, study=study.name, asker=asker, files=files, trainer=trainer).run()
+    with store.snapshot(study.name) as records:
+        parent, child = records.trials()
+    assert (child.state, child.parent, child.damaged) == (TrialState.FAILED, 0, None)
+    assert child.reason == "the checkpoint of trial 0 can't be read: [Errno 13] Permission denied: 'checkpoints/000000.1'"
+    assert parent.checkpoint is not None
+    assert files.verified(parent.checkpoint).is_dir()
 
 
 @pytest.mark.parametrize("last_told", [0, 1, 9, 10])

@@ -7,7 +7,8 @@ import signal
 from contextlib import closing
 from pathlib import Path
 
-from commands import output
+import pytest
+from commands import ENVIRONMENT, output
 from living import begun, running, trials_of, wait_for, write_study
 from recorded import recorded
 
@@ -26,6 +27,24 @@ def test_a_restart_does_not_wait_for_the_leases_of_dead_workers(tmp_path: Path) 
 
     assert [(trial["state"], trial["attempt"]) for trial in trials_of(study)] == [("completed", 2)] * 3
     assert sorted(begun(tmp_path)) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_a_restart_removes_what_killed_workers_left_in_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    (temporary / "broodline-of-another").mkdir(parents=True)
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(temporary))
+    study = write_study(tmp_path, population=2, workers=2, budget="trials = 2")
+    with running("run", study, cwd=tmp_path) as first:
+        wait_for(lambda: len(begun(tmp_path)) == 2)
+        first.kill()
+    assert len(list(temporary.iterdir())) == 3
+
+    (tmp_path / "go").touch()
+    output("run", study)
+
+    assert [path.name for path in temporary.iterdir()] == ["broodline-of-another"]
 
 
 def test_a_study_that_rested_for_a_moment_has_not_spent_that_time() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import socket
 import stat
 from collections.abc import Callable
@@ -242,6 +243,18 @@ def test_damage_is_found_before_a_warm_start(files: StudyFiles, damage: Callable
     damage(files.path(checkpoint))
     with pytest.raises(CheckpointError, match=r"000012\.1"):
         files.verified(checkpoint)
+
+
+def test_what_can_not_be_read_for_want_of_open_files_is_not_taken_for_damaged(files: StudyFiles) -> None:
+    checkpoint = saved(files)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            files.verified(checkpoint)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert files.verified(checkpoint) == files.path(checkpoint)
 
 
 def test_checksums_find_what_sizes_do_not(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def reevaluated(
         try:
             checkpoint = files.verified(trial.checkpoint)
             metrics = [_metrics(trial.evolve(seed=seeds.getrandbits(31)), checkpoint, programs, cwd) for _ in range(times)]
-        except (TrialFailed, CheckpointError) as error:
+        except (TrialFailed, CheckpointError, OSError) as error:
             output = f"\n{error.output}" if isinstance(error, TrialFailed) else ""
             raise UsageError(f"trial {trial.number} can't be evaluated again: {error}{output}") from error
         yield Again(trial=trial, fitnesses=tuple(_fitness(study, trial, each) for each in metrics))

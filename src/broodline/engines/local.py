@@ -19,8 +19,8 @@ from broodline.client import Asker, Client
 from broodline.engines.child import AT_WORK, CANNOT_WORK, READY, Job
 from broodline.errors import StoreUnavailable, WorkerError
 from broodline.lifelines import is_frozen
-from broodline.trainers.family import kill_all_of
 from broodline.trainers.processes import ending
+from broodline.trainers.scratch import clear_after
 
 # Numeric libraries take all cores for each process by default: W workers then wait for each other.
 THREAD_VARIABLES = (
@@ -114,7 +114,7 @@ class LocalEngine:
             process.popen.wait()
         dead += self._reap()
         for session in dead:
-            kill_all_of(session)  # what it had started would go on without it
+            clear_after(session)  # what it had started would go on without it
         if dead:
             with contextlib.suppress(StoreUnavailable):  # the next run finds them dead, and tells
                 self.client.release(self.job.study, dead)
@@ -182,7 +182,7 @@ class LocalEngine:
         self._forget(process)
         if status == 0:
             return
-        kill_all_of(process.asker.session)  # what it had started would go on without it
+        clear_after(process.asker.session)  # what it had started would go on without it
         if status == CANNOT_WORK:
             raise WorkerError("workers can't work:\n" + "\n".join(process.heard))
         self._false_starts = 0 if process.ready else self._false_starts + 1

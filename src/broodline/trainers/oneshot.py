@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from broodline.errors import TrialFailed
@@ -23,6 +22,7 @@ from broodline.trainers.measuring import finish, joined
 from broodline.trainers.output import JsonLines, tail
 from broodline.trainers.processes import Process, ending
 from broodline.trainers.reports import Reports
+from broodline.trainers.scratch import scratch
 
 FOLLOW_SECONDS = 0.2
 
@@ -66,9 +66,9 @@ class OneShot:
         """
         since = os.fstat(log.fileno()).st_size
         try:
-            with TemporaryDirectory(prefix="broodline-") as scratch:
-                reports = Reports(Path(scratch) / "metrics.jsonl", trial, report)
-                params = Path(scratch) / "params.json"
+            with scratch(trial.session) as folder:
+                reports = Reports(Path(folder) / "metrics.jsonl", trial, report)
+                params = Path(folder) / "params.json"
                 params.write_text(json.dumps(dict(trial.params)), encoding="utf-8")
                 told = {**told, "metrics": None if self.prints else str(reports.path)}
                 return self._run(trial, told, params, log, reports)

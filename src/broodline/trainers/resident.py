@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from broodline.errors import TrialFailed
@@ -17,6 +16,7 @@ from broodline.trainers.measuring import parsed
 from broodline.trainers.oneshot import concluded, evaluation, free_port
 from broodline.trainers.output import log_file, tail
 from broodline.trainers.reports import Reports
+from broodline.trainers.scratch import scratch
 
 
 class ResidentTrainer:
@@ -51,8 +51,8 @@ class ResidentTrainer:
             program.close()
 
     def _measurements(self, assignment: Assignment, told: Facts, log: BinaryIO) -> list[Measurement]:
-        with TemporaryDirectory(prefix="broodline-") as scratch:
-            reports = Reports(Path(scratch) / "metrics.jsonl", assignment.trial, assignment.report)
+        with scratch(assignment.trial.session) as folder:
+            reports = Reports(Path(folder) / "metrics.jsonl", assignment.trial, assignment.report)
             request = message({**told, "metrics": str(reports.path)}, assignment.trial.params)
             answer = parsed(self._answer(request, assignment, log, reports))
             if isinstance(answer.get("error"), str):  # a number is a metric of that name
