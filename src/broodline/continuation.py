@@ -44,7 +44,7 @@ def begun_at(place: Place, name: str) -> int | None:
     """The steps behind the weights with which a continuation began; None if it has not begun."""
     try:
         with closing(place.open(create=False)) as store, store.snapshot(name) as records:
-            copied = [trial for trial in records.trials() if _is_copy(trial)]
+            copied = [trial for trial in records.trials() if trial.is_copy]
             if records.progress().trials and not copied:
                 raise UsageError(f"study '{name}' exists, and is no continuation; name this one otherwise, with --name")
     except StudyNotFound:
@@ -97,10 +97,6 @@ def _copy(trial: Trial, number: int) -> Trial:
         kept=False,
         damaged=None,
     )
-
-
-def _is_copy(trial: Trial) -> bool:
-    return trial.attempt == 0 and trial.state.finished
 
 
 def check_has_checkpoint(trial: Trial) -> str:

@@ -130,6 +130,11 @@ class Trial:
         """True for a completed trial whose checkpoint is there."""
         return self.state is TrialState.COMPLETED and self.checkpoint is not None
 
+    @property
+    def is_copy(self) -> bool:
+        """True for a trial of another study, with which a continuation begins: here it was never given out."""
+        return self.attempt == 0 and self.state.finished
+
     def evolve(self, **changes: Any) -> Trial:
         """Returns this trial with some fields changed."""
         return replace(self, **changes)

@@ -36,6 +36,7 @@ StrategyOf = Callable[[str], Strategy]
 _ANCESTORS = 100  # how far back a whole checkpoint is looked for
 _FITTEST = 100  # among how many of the fittest trials one is looked for that has its checkpoint
 _RIVALS = 2  # trials a member, among which those are looked for that a trial is compared with at a step
+_NOTHING_TO_GO_ON_FROM = "the checkpoint from which it was to go on is damaged; make another continuation, under another --name"
 
 
 class TakesLongError(Exception):
@@ -128,6 +129,9 @@ class Turn:
             self._tx.update(self._trial(parent).evolve(checkpoint=None, kept=False))
             separate = self.strategy.separate
             other = self._in_place_of(parent, separate=separate)
+            if other is None and self._trial(0).is_copy:
+                self.end(StudyState.FAILED, _NOTHING_TO_GO_ON_FROM)
+                return self.answer(asker, held=trial)
             again = rerooted(self.study, trial, other, separate=separate)
             self._tx.update(again)
             self._progress = self._progress.evolve(steps=self._progress.steps + again.steps - trial.steps)

@@ -165,3 +165,19 @@ def test_a_checkpoint_that_is_damaged_is_told(folder: Path) -> None:
     done = call("continue", "study.toml", "--steps", "10", cwd=folder)
     assert done.returncode == 2
     assert "can't be gone on from" in done.stderr
+
+
+def test_one_whose_first_checkpoint_is_damaged_ends_rather_than_begin_from_nothing(folder: Path) -> None:
+    trainer = (folder / "train.sh").read_text()
+    (folder / "train.sh").write_text("touch waits; while :; do sleep 0.05; done\n")
+    with running("continue", "study.toml", "--steps", "10", cwd=folder) as first:
+        wait_for(lambda: (folder / "waits").exists())
+        first.kill()
+    (folder / "train.sh").write_text(trainer)
+    (copy,) = [trial["checkpoint"] for trial in trials_of(folder) if trial["checkpoint"]]
+    (Path(copy) / "weights").unlink()
+    for _ in range(2):
+        done = call("continue", "study.toml", "--steps", "10", cwd=folder)
+        assert done.returncode == 1
+        assert "the checkpoint from which it was to go on is damaged; make another continuation" in done.stderr
+        assert [(trial["start"], trial["state"]) for trial in trials_of(folder)[3:]] == [(30, "pending")]
