@@ -123,13 +123,13 @@ def go_on(plan: Planned, place: Place) -> None:
 
 
 def replay(plan: Planned, place: Place) -> None:
-    """Trains the best lineage of a study again from scratch, with other random numbers."""
-    name = f"replays/{plan.name}"
-    if place.has(name, 1):
+    """Trains the best lineage of a study again from scratch, some times, with other random numbers."""
+    name, copies = f"replays/{plan.name}", SIZES[place.size].copies
+    if place.has(name, copies):
         return
     study, begun = place.study(plan.name), time.time()
-    again = f"{plan.name}-replay"
-    broodline("replay", study, "--seeds", "fresh", "--name", again, "--workers", "1", "--json")
+    again = f"{plan.name}-replay-{copies}"
+    broodline("replay", study, "--seeds", "fresh", "--copies", str(copies), "--name", again, "--workers", "1", "--json")
     place.collect(name, plan, trials(study, again), begun)
 
 

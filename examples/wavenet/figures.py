@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import stdev
+from statistics import median, stdev
 from typing import Any
 
 import matplotlib as mpl
@@ -181,8 +181,8 @@ def figure_7(results: Results, size: Size) -> Figure:
             again.plot(*zip(*points, strict=True), color=COLOURS["grid"], linewidth=0.9, alpha=0.45, label=label)
             ends.append(points[-1][1])
     for place, run in enumerate(run for run in results.replays if run.method == "pbt-5x5"):
-        points = sorted(zip(run.end, run.loss, strict=True))
-        label = "PBT-5x5's schedule, replayed" if place == 0 else None
+        points = [(step, median(run.losses_at(step))) for step in sorted(set(run.end))]
+        label = "PBT-5x5's schedules, replayed" if place == 0 else None
         again.plot(*zip(*points, strict=True), color=COLOURS["pbt-5x5"], linewidth=1.4, label=label)
         ends.append(points[-1][1])
     if ends:

@@ -30,6 +30,7 @@ class Size:
         shallow: Trials of a lineage if there are 20.
         repeats: Of every method, with other seeds.
         workers: At a time; the paper's 5, where results count.
+        copies: Of each replay, with other random numbers.
         spread: Of PBT-5x5 and random search, for Figure 10; the further ones may stop at half of the resource.
     """
 
@@ -44,6 +45,7 @@ class Size:
     shallow: int
     repeats: int
     spread: int
+    copies: int = 3
     workers: int = 5
 
     @property
@@ -66,6 +68,7 @@ SIZES = {
         shallow=1,
         repeats=1,
         spread=2,
+        copies=2,
         workers=2,
     ),
     # Two CPU cores, an hour and a half or more.

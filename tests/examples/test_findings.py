@@ -92,15 +92,24 @@ def test_the_spread_is_compared_at_half_of_the_resource(findings: Any, wide: lis
     assert findings.varies_less(told, than="random", described="").holds is holds
 
 
-@pytest.mark.parametrize(("replayed", "holds"), [(2.9, True), (2.95, False)])
+@pytest.mark.parametrize(("replayed", "holds"), [(2.9, True), (2.93, False)])
 def test_a_replay_must_beat_the_best_constant_rate_of_any_repeat_at_its_last_step(
     findings: Any, replayed: float, holds: bool
 ) -> None:
-    grid = run(
-        "grid", [4.0, 3.0, 4.0, 2.93], number=[0, 1, 2, 3], parent=[None, 0, None, 2], start=[0, 10, 0, 10], lr=[1, 1, 2, 2]
-    )
-    told = results(findings, grid, replays=[run("pbt-5x5", [1.0, replayed])])
+    deep: dict[str, Any] = {"number": [0, 1, 2, 3], "parent": [None, 0, None, 2], "start": [0, 10, 0, 10], "lr": [1, 1, 2, 2]}
+    grids = [run("grid", [4.0, 3.0, 4.0, best], repeat, **deep) for repeat, best in enumerate([2.93, 2.96])]
+    early = run("constants", [2.0, 9.0, 9.0, 9.0])  # ahead at its first step, where nothing is compared
+    told = results(findings, *grids, early, replays=[run("pbt-5x5", [1.0, replayed])])
     assert findings.replay_beats_constants(told).holds is holds
+
+
+def test_of_several_copies_of_a_replay_the_median_counts(findings: Any) -> None:
+    copies: dict[str, Any] = {"number": [0, 1, 2], "parent": [None] * 3, "start": [0] * 3}
+    claim = findings.replay_beats_constants(
+        results(findings, run("grid", [3.0]), replays=[run("pbt-5x5", [2.0, 3.1, 2.9], **copies)])
+    )
+    assert claim.holds is True
+    assert claim.here == "2.900 against 3.000 of the best of 1 at step 10 (2 of all 3 replays are better)"
 
 
 @pytest.mark.parametrize(("ratio", "holds"), [(1.05, True), (1.051, False)])
