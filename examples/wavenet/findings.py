@@ -45,6 +45,11 @@ class Run:
         """(trials,) the lowest loss of the trials completed by then: Figure 4."""
         return np.minimum.accumulate(self.loss)
 
+    @property
+    def drawn(self) -> list[float]:
+        """The rates with which its lineages began."""
+        return [lr for lr, parent in zip(self.lr, self.parent, strict=True) if parent is None]
+
     def until(self, trials: int) -> Run:
         """The run as it was when so many trials had completed."""
         columns = {name: getattr(self, name)[:trials] for name in ("number", "parent", "end", "lr", "loss")}
@@ -165,8 +170,9 @@ def claims(results: Results, methods: Sequence[str], shallow: int) -> list[Claim
         stays_ahead_trained_on(results, methods),
         large_population_ahead(results, shallow, lineage=True),
         large_population_ahead(results, shallow, lineage=False),
-        varies_less(results, than="random", described="with 20 short lineages"),
-        varies_less(results, than="random-deep", described="with 5 lineages as deep as its own"),
+        varies_less(results, "pbt-5x5", than="random", described="with 20 short lineages"),
+        varies_less(results, "pbt-5x5", than="random-deep", described="with 5 lineages as deep as its own"),
+        varies_less(results, "pbt-5x20", than="random", described="with 20 short lineages"),
         replay_beats_constants(results),
         chunking_is_cheap(results),
     ]
@@ -227,18 +233,20 @@ def ranked(losses: dict[str, float]) -> str:
     return ", ".join(f"{method} {loss:.3f}" for method, loss in sorted(losses.items(), key=lambda item: item[1]))
 
 
-def varies_less(results: Results, *, than: str, described: str) -> Claim:
+def varies_less(results: Results, method: str, *, than: str, described: str) -> Claim:
     """Figure 10: at half of the resource, which all repeats have; told also at the full one, where there are some."""
     most = max((len(run.loss) for run in results.runs), default=0)
-    half, full = (spreads(results, than, trials) for trials in (most // 2, most))
+    half, full = (spreads(results, (method, than), trials) for trials in (most // 2, most))
     told = [
         f"{where} {ours:.3f} against {theirs:.3f} ({count} and {others} repeats)"
         for where, found in (("at half of the resource", half), ("at the full resource", full))
         if len(found) == 2
         for (ours, count), (theirs, others) in [found]
     ]
+    if told and method == "pbt-5x5" and than == "random":
+        told.append(well_begun(results, most // 2))
     return Claim(
-        sentence=f"The result of PBT-5x5 varies less over repeats than that of random search {described}",
+        sentence=f"The result of {method.replace('pbt', 'PBT')} varies less over repeats than that of random search {described}",
         figure="10",
         paper="less variance than random search (no numbers are known)",
         here="standard deviation " + "; ".join(told) if told else "",
@@ -246,9 +254,19 @@ def varies_less(results: Results, *, than: str, described: str) -> Claim:
     )
 
 
-def spreads(results: Results, other: str, trials: int) -> list[tuple[float, int]]:
-    """The standard deviation of the best loss after so many trials, and of how many repeats: PBT-5x5's, and another method's."""
-    losses = [[min(run.loss) for run in results.of(method, trials)] for method in ("pbt-5x5", other)]
+def well_begun(results: Results, trials: int) -> str:
+    """The spread of PBT-5x5 over those repeats that began with a rate within a factor of two of the grid's best."""
+    points = [(loss, lr) for run in results.of("grid") for loss, lr in zip(run.loss, run.lr, strict=True)]
+    _, rate = min(points, default=(0.0, 0.0))
+    begun = [run for run in results.of("pbt-5x5", trials) if any(rate / 2 <= lr <= 2 * rate for lr in run.drawn)]
+    losses = [min(run.loss) for run in begun]
+    spread = f" {stdev(losses):.3f}" if len(losses) > 1 else ""
+    return f"PBT-5x5's {len(losses)} repeats that drew a rate within a factor of two of {rate:.2g} to begin with:{spread}"
+
+
+def spreads(results: Results, methods: Iterable[str], trials: int) -> list[tuple[float, int]]:
+    """Of each method the standard deviation of the best loss after so many trials, and over how many repeats."""
+    losses = [[min(run.loss) for run in results.of(method, trials)] for method in methods]
     return [(stdev(found), len(found)) for found in losses if len(found) > 1]
 
 

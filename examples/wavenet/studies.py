@@ -137,7 +137,7 @@ CONTROLS = {  # no contestants
     # PBT-5x5 without evolution.
     "random-deep": Method(title="random search, 5 deep lineages", population=5, evolution={"strategy": "none"}),
 }
-SPREAD = ("pbt-5x5", "random", "random-deep")  # Figure 10
+SPREAD = ("pbt-5x5", "pbt-5x20", "random", "random-deep")  # Figure 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
