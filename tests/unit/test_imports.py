@@ -46,7 +46,7 @@ IMPURE = {
 }
 # Implementations: named by the wiring, by the reader of plugins, and within their own package.
 IMPLEMENTATIONS = (
-    *("stores.sqlite", "stores.sql", "stores.schema", "stores.rows"),
+    *("stores.sqlite", "stores.sqlite_engine", "stores.sqlite_file", "stores.sql", "stores.schema", "stores.rows"),
     *("engines.local", "trainers.command", "trainers.function", "trainers.resident"),
     *("strategies.initiator", "strategies.generational", "strategies.none", "strategies.alone"),
     *("strategies.optuna", "strategies.grid", "strategies.replay"),

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from broodline.controller import Controller
 from broodline.errors import StoreError, StoreUnavailable
-from broodline.stores import IN_MEMORY, absolute, files_of, open_store, schema, sqlite
-from broodline.stores.sqlite import SqliteStore, file_system_of
+from broodline.stores import IN_MEMORY, absolute, files_of, open_store, schema, sqlite_engine, sqlite_file
+from broodline.stores.sqlite import SqliteStore
+from broodline.stores.sqlite_file import file_system_of
 from broodline.testing import Crew, check_invariants, study_from_tables
 
 WRITES = 60
@@ -123,7 +124,7 @@ def test_an_empty_file_becomes_a_store(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs", "9p"])
 def test_a_network_file_system_is_refused(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "file_system_of", lambda _: kind)
+    monkeypatch.setattr(sqlite_file, "file_system_of", lambda _: kind)
     with pytest.raises(StoreError, match=rf"network file system \({kind}\).*local disk"):
         SqliteStore(path)
     assert not path.exists()
@@ -288,7 +289,7 @@ def test_threads_may_share_a_store(path: Path) -> None:
 def test_a_store_that_is_locked_for_too_long_says_so_and_has_changed_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(SqliteStore(path)) as store, raw(path) as other:
         store.create("s", "{}")
-        monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+        monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.05)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="locked"), store.transaction("s") as transaction:
             transaction.redefine("changed")
