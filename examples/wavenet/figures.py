@@ -258,7 +258,7 @@ def figure_10(results: Results, size: Size) -> Figure:
     spread.set(title="Standard deviation over the repeats", xlabel=RESOURCE, ylabel="nats a sample", ylim=(0, None))
     for each in (axes, spread):
         thousands(each)
-    axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(SPREAD))
     return figure
 
 

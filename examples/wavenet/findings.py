@@ -243,8 +243,8 @@ def varies_less(results: Results, method: str, *, than: str, described: str) -> 
         if len(found) == 2
         for (ours, count), (theirs, others) in [found]
     ]
-    if told and method == "pbt-5x5" and than == "random":
-        told.append(well_begun(results, most // 2))
+    if told and method == "pbt-5x5":
+        told.append(well_begun(results, most // 2) if than == "random" else lower_from_the_same_start(results, than, most // 2))
     return Claim(
         sentence=f"The result of {method.replace('pbt', 'PBT')} varies less over repeats than that of random search {described}",
         figure="10",
@@ -262,6 +262,14 @@ def well_begun(results: Results, trials: int) -> str:
     losses = [min(run.loss) for run in begun]
     spread = f" {stdev(losses):.3f}" if len(losses) > 1 else ""
     return f"PBT-5x5's {len(losses)} repeats that drew a rate within a factor of two of {rate:.2g} to begin with:{spread}"
+
+
+def lower_from_the_same_start(results: Results, than: str, trials: int) -> str:
+    """In how many repeats that begin with the same rates evolution ends lower."""
+    ours, theirs = ({run.repeat: run for run in results.of(method, trials)} for method in ("pbt-5x5", than))
+    pairs = [(run, theirs[k]) for k, run in ours.items() if k in theirs and sorted(run.drawn) == sorted(theirs[k].drawn)]
+    lower = sum(min(run.loss) < min(other.loss) for run, other in pairs)
+    return f"PBT-5x5 is lower in {lower} of {len(pairs)} repeats that began with the same rates"
 
 
 def spreads(results: Results, methods: Iterable[str], trials: int) -> list[tuple[float, int]]:

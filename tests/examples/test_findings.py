@@ -92,6 +92,17 @@ def test_the_spread_is_compared_at_half_of_the_resource(findings: Any, wide: lis
     assert findings.varies_less(told, "pbt-5x5", than="random", described="").holds is holds
 
 
+def test_the_start_is_told_of_beside_the_spread(findings: Any) -> None:
+    grid = run("grid", [3.0, 2.0, 4.0, 4.0], lr=[0.1, 0.01, 1.0, 1.0])
+    ours = [
+        run("pbt-5x5", [loss, loss], k, lr=[rate, 0.01]) for k, (loss, rate) in enumerate([(3, 0.006), (4, 0.019), (9, 0.03)])
+    ]
+    deep = [run("random-deep", [loss, loss], k, lr=[rate, rate]) for k, (loss, rate) in enumerate([(3.5, 0.006), (3.9, 0.019)])]
+    told = results(findings, grid, *ours, *deep)
+    assert "2 repeats that drew a rate within a factor of two of 0.01 to begin with: 0.707" in findings.well_begun(told, 2)
+    assert findings.lower_from_the_same_start(told, "random-deep", 2).startswith("PBT-5x5 is lower in 1 of 2 repeats")
+
+
 @pytest.mark.parametrize(("replayed", "holds"), [(2.9, True), (2.93, False)])
 def test_a_replay_must_beat_the_best_constant_rate_of_any_repeat_at_its_last_step(
     findings: Any, replayed: float, holds: bool
