@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-from keras import ops
+try:
+    import keras
+    from keras import ops
+except ModuleNotFoundError as error:
+    needs = f"broodline.adapters.keras needs {error.name}: pip install 'broodline[keras]'"
+    raise ModuleNotFoundError(needs, name=error.name) from None
 
 from broodline.notation import from_document
 from broodline.schedule import Schedule

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
+try:
+    import jax.numpy as jnp
+except ModuleNotFoundError as error:
+    needs = f"broodline.adapters.optax needs {error.name}: pip install 'broodline[optax]'"
+    raise ModuleNotFoundError(needs, name=error.name) from None
 
 from broodline.errors import UsageError
 from broodline.schedule import Schedule

@@ -7,9 +7,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+try:
+    import torch
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
+except ModuleNotFoundError as error:
+    needs = f"broodline.adapters.torch needs {error.name}: pip install 'broodline[torch]'"
+    raise ModuleNotFoundError(needs, name=error.name) from None
 
 from broodline.errors import UsageError
 from broodline.schedule import Schedule
