@@ -106,6 +106,7 @@ class Turn:
                 self._progress = self._progress.evolve(elapsed=self._saved.elapsed, touched=self._saved.touched)
                 return Wait(sweep=tuple(self.swept))
             case End(reason=reason):
+                self._leave_out_a_rest()
                 if held is not None and held.state is TrialState.RUNNING:  # called back; who is done tells nothing more
                     self._tx.update(lifecycle.release(held))
                 return Done(reason=reason, sweep=tuple(self.swept))
@@ -220,8 +221,7 @@ class Turn:
         if study.checkpoints != self.study.checkpoints:
             self._keep_what_is_there(study.checkpoints)
         self._progress = self._progress.evolve(state=StudyState.ACTIVE, reason=None, failures=0)
-        if not self._tx.any_running():  # it was resting, for however short a time
-            self._progress = self._progress.evolve(elapsed=self._saved.elapsed)
+        self._leave_out_a_rest()
 
     def _keep_what_is_there(self, retention: Retention) -> None:
         """Keeps for good, from now on, what new rules keep; what older ones kept stays until `broodline gc` is asked to look."""
@@ -230,7 +230,13 @@ class Turn:
             if keeps_for_good(retention, trial):
                 self._tx.update(trial.evolve(kept=True))
 
+    def _leave_out_a_rest(self) -> None:
+        """Takes back the time since the last call if nobody has trained since, however short it was."""
+        if self._progress.finished == self._saved.finished and not self._tx.any_running():
+            self._progress = self._progress.evolve(elapsed=self._saved.elapsed)
+
     def end(self, state: StudyState, reason: str) -> None:
+        self._leave_out_a_rest()
         self._progress = self._progress.evolve(state=state, reason=reason)
 
     def save(self) -> None:
@@ -353,7 +359,7 @@ def _counted(study: Study, progress: Progress, before: Trial, after: Trial) -> P
         steps=progress.steps + after.steps - before.steps,
     )
     limit = study.limits.max_failures or min(study.population, 5)
-    if completed or failures < limit:
+    if completed or failures < limit or progress.state is StudyState.FAILED:
         return progress
     told = f": {after.reason}" + (f"\n{after.output}" if after.output else "")
     return progress.evolve(state=StudyState.FAILED, reason=f"the first {failures} trials all failed, the last one{told}")

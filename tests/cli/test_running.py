@@ -196,6 +196,15 @@ def test_stopping_now_calls_running_trials_back(waiting: Path) -> None:
     assert states(waiting) == ["pending"]
 
 
+def test_stopping_a_study_that_is_done_changes_nothing(tmp_path: Path) -> None:
+    write_study(tmp_path, trials=2)
+    output("run", "study.toml", cwd=tmp_path)
+    for options in ((), ("--now",)):
+        shown = output("stop", "study.toml", *options, cwd=tmp_path)
+        assert "study 'digits' is done: 2 trials are done\n" in shown
+        assert "goes on with it, with a larger [budget]" in shown
+
+
 def test_stopping_a_study_that_failed_does_not_hide_why(tmp_path: Path) -> None:
     write_study(tmp_path, trainer="exit 3\n")
     call("run", "study.toml", cwd=tmp_path)

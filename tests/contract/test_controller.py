@@ -403,6 +403,14 @@ def test_a_study_whose_first_trials_all_fail_has_failed_with_what_the_last_one_s
     assert study.progress().state is StudyState.FAILED
 
 
+def test_what_fails_after_a_study_has_failed_does_not_change_why(begin: Begin) -> None:
+    study = begin(train={"max_failures": 2})
+    trials = {worker: study.ask(worker) for worker in "abc"}
+    for worker, trial in trials.items():
+        study.fail(trial, worker, reason=f"of {worker}")
+    assert str(study.progress().reason).startswith("the first 2 trials all failed, the last one: of b")
+
+
 def test_one_completed_trial_and_failures_do_not_end_the_study(begin: Begin) -> None:
     study = begin(population=2, train={"max_failures": 2})
     trial = given(study.fail(given(study.complete(study.ask()))))
@@ -689,6 +697,17 @@ def test_time_counts_while_somebody_trains_and_not_while_a_study_rests(begin: Be
     study.clock.advance(2)
     assert isinstance(study.complete(trial), Done)
     assert study.progress().elapsed == 20
+
+
+def test_a_spent_study_rests_whoever_asks_or_stops_it(begin: Begin) -> None:
+    study = begin(budget={"trials": 1})
+    trial = study.ask()
+    study.clock.advance(3)
+    study.complete(trial)
+    for call in (study.answer, study.open, lambda: study.controller.end(study.name, now=True, reason="enough")):
+        study.clock.advance(5)  # less than a lease
+        call()
+        assert study.progress().elapsed == 3
 
 
 def test_after_the_last_second_pending_trials_stay_pending_and_running_ones_finish(begin: Begin) -> None:

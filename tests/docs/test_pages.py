@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from commands import ENVIRONMENT, lines_of_json, output
 
 from broodline.cli import COMMANDS
 from broodline.studyfile import read
@@ -58,6 +62,20 @@ def test_study_files_can_be_read(page: Path, tmp_path: Path) -> None:
         path = tmp_path / f"{number}.toml"
         path.write_text(_toml(missing, top=True) + block + _toml(missing, top=False), encoding="utf-8")
         read(path)
+
+
+def test_the_study_that_the_readme_prints_trains_the_script_that_it_speaks_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "PATH", f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}")
+    first, *_ = blocks(ROOT / "README.md", "toml")
+    assert "trials = 240" in first
+    (tmp_path / "study.toml").write_text(first.replace("trials = 240", "trials = 30"), encoding="utf-8")
+    shutil.copy(ROOT / "examples" / "digits" / "train.py", tmp_path)
+    output("run", "study.toml", cwd=tmp_path)
+    trials = lines_of_json("trials", "study.toml", cwd=tmp_path)
+    assert {trial["state"] for trial in trials} == {"completed"}
+    assert any(trial["parent"] is not None for trial in trials)
 
 
 @by_page

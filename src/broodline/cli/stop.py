@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from broodline.cli.target import add_target, target_of
-from broodline.model import Progress, StudyState
+from broodline.model import StudyState
+
+if TYPE_CHECKING:
+    from broodline.views.overview import Overview
 
 PURPOSE = "End a study that is running, from anywhere: no new trial starts. `broodline run` goes on with it."
 EXAMPLE = "broodline stop study.toml --now"
@@ -29,7 +33,7 @@ def main(arguments: argparse.Namespace) -> None:
     with closing(target.place.open(create=False)) as store:
         with store.snapshot(target.name) as records:
             view = read(records)
-        if _is_heard(view.progress, now=arguments.now):
+        if _is_heard(view, now=arguments.now):
             Controller(store).end(target.name, now=arguments.now, reason="stopped by `broodline stop`")
         with store.snapshot(target.name) as records:
             view = read(records)
@@ -40,9 +44,13 @@ def main(arguments: argparse.Namespace) -> None:
     if view.running:
         what = "are called back" if arguments.now else "finish"
         print(f"{wording.counted(len(view.running), 'running trial')} {what}")
-    print(f"{target.command('run') if target.file else '`broodline run` with its study file'} goes on with it")
+    command = target.command("run") if target.file else "`broodline run` with its study file"
+    print(f"{command} goes on with it" + (", with a larger [budget]" if view.standing == "done" else ""))
 
 
-def _is_heard(progress: Progress, *, now: bool) -> bool:
+def _is_heard(view: Overview, *, now: bool) -> bool:
     """False where a study has ended already, so that stopping it must not hide why."""
-    return progress.state is StudyState.ACTIVE or (now and progress.state is StudyState.STOPPING)
+    from broodline.views.overview import Standing
+
+    state = view.progress.state
+    return view.standing is not Standing.DONE and (state is StudyState.ACTIVE or (now and state is StudyState.STOPPING))
