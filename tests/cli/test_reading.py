@@ -165,6 +165,10 @@ def test_an_export_that_cannot_be_written_is_told(place: Place, tmp_path: Path) 
     done = call("export", "digits", "--store", place.url, "-o", tmp_path / "missing" / "out.json")
     assert done.returncode == 2
     assert "out.json: can't be written" in done.stderr
+    for directory in (tmp_path, "."):
+        done = call("export", "digits", "--store", place.url, "-o", directory)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{directory}: is a directory" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["best", "lineage", "schedule"])

@@ -39,6 +39,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _write(path: Path, pieces: Iterable[str]) -> None:
     """Writes beside the file first, so that it never holds half of a document."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a directory; name a file with -o")
     beside = path.with_name(path.name + ".partial")
     try:
         with beside.open("w", encoding="utf-8") as file:
