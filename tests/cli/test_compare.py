@@ -65,12 +65,13 @@ def test_labels_name_studies_and_make_repeats(place: Place) -> None:
 
 
 def test_studies_may_live_in_several_stores(place: Place, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    write_study(tmp_path / "mine")
     space = {"lr": {"float": [1e-4, 1.0], "log": True}}
-    recorded_at(tmp_path / "mine", [0.1], population=2, workers=1, space=space, budget={"trials": 6})
-    (told,) = lines_of_json("compare", "mine/study.toml", f"{place.url}#deep", "mine/study.toml", cwd=tmp_path)
-    assert [each["label"] for each in told["studies"]] == ["mine/study.toml", "deep", "mine/study.toml"]
+    for directory in (tmp_path / "mine", tmp_path / "yours"):
+        directory.mkdir()
+        write_study(directory)
+        recorded_at(directory, [0.1], population=2, workers=1, space=space, budget={"trials": 6})
+    (told,) = lines_of_json("compare", "mine/study.toml", f"{place.url}#deep", "yours/study.toml", cwd=tmp_path)
+    assert [each["label"] for each in told["studies"]] == ["mine/study.toml", "deep", "yours/study.toml"]
 
 
 @pytest.mark.parametrize(("ending", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
@@ -106,6 +107,7 @@ def test_what_can_not_be_compared_or_drawn_is_told(place: Place, tmp_path: Path)
     assert "only studies of one objective can be compared" in refused("deep", "other", "--store", place.url)
     assert "study 'empty': no trial has completed yet" in refused("deep", "empty", "--store", place.url)
     assert "must end in .svg, .png, .pdf" in refused("deep", "--store", place.url, "-o", tmp_path / "figure.gif")
+    assert "study 'deep' is named 2 times" in refused("deep", f"{place.url}#deep", "--store", place.url)
     assert "can't be written" in refused("deep", "--store", place.url, "-o", tmp_path / "missing" / "figure.svg")
 
 

@@ -59,6 +59,7 @@ def _contenders(studies: Sequence[str], store: str | None, *, repeats: bool) -> 
     labels = [found[1] if (found := _labelled(each)) else None for each in studies]
     named = [found[2] if (found := _labelled(each)) else each for each in studies]
     targets = [_target(each, store) for each in named]
+    _check_distinct(targets)
     names = Counter(target.name for target, label in zip(targets, labels, strict=True) if label is None)
     contenders = []
     for target, label, given in zip(targets, labels, named, strict=True):
@@ -66,6 +67,12 @@ def _contenders(studies: Sequence[str], store: str | None, *, repeats: bool) -> 
         own = repeat[1] if repeat else target.name if names[target.name] == 1 else given
         contenders.append(_contender(target, label or own))
     return contenders
+
+
+def _check_distinct(targets: Sequence[Target]) -> None:
+    (name, _), times = Counter((target.name, target.place) for target in targets).most_common(1)[0]
+    if times > 1:
+        raise UsageError(f"study '{name}' is named {times} times; name each study once")
 
 
 def _labelled(study: str) -> re.Match[str] | None:
