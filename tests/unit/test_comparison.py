@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from broodline.comparison import (
     Contender,
@@ -23,6 +25,7 @@ from broodline.definition import parse
 from broodline.errors import UsageError
 from broodline.fitness import Goal, Objective
 from broodline.model import Trial, TrialState
+from broodline.views.compared import show
 
 MINIMIZED = Objective(goals=(Goal(metric="loss", goal="minimize"),))
 MAXIMIZED = Objective(goals=(Goal(metric="accuracy"),))
@@ -148,6 +151,19 @@ def test_equal_costs_are_those_that_all_reached() -> None:
     other = compared([trial(0, 1.0, steps=5), trial(1, 1.0, steps=5), trial(2, 1.0, steps=30)])
     assert equal_costs([one, other]) == (20, 20)
     assert (one.by_resource(20), other.by_resource(20), other.by_step(20)) == (2.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("width", [20, 80, 120, 200])
+def test_no_number_is_cut_off_in_a_narrow_terminal(width: int) -> None:
+    trials = [trial(number, 1 + number / 16, start=640 * number, steps=640) for number in range(12)]
+    console = Console(file=StringIO(), width=width, force_terminal=True, color_system=None, _environ={})
+    show([compared(trials, "population based"), compared(trials[:7], "random search")], console)
+    assert isinstance(console.file, StringIO)
+    printed = console.file.getvalue()
+    for told in ("population based", "random search", "accuracy at resource 4,480", "7,680", "4,480", "1.6875", "1.375"):
+        assert told in printed, told
+    if width >= 80:
+        assert max(map(len, printed.splitlines())) <= width
 
 
 def test_studies_of_one_label_are_repeats() -> None:

@@ -17,6 +17,7 @@ from rich.console import Console
 from broodline.checkpoints import StudyFiles
 from broodline.errors import StoreUnavailable
 from broodline.model import Change, Measurement, Trial, TrialState
+from broodline.schedule import Schedule, Segment
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.views import panels, tables, wording
@@ -430,3 +431,13 @@ def test_values(value: object, told: str) -> None:
 def test_an_outcome_is_one_line() -> None:
     trial = Trial(number=3, member=0, generation=0, params={}, steps=1, state=TrialState.FAILED, reason="exit 1\nTraceback")
     assert wording.outcome(trial) == "trial 3 failed: exit 1"
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_a_schedule_of_many_params_is_shown_whole_in_a_narrow_terminal(width: int) -> None:
+    names = [f"parameter_{number}" for number in range(9)]
+    learned = Schedule(segments=(Segment(start=0, params={name: 0.001234 + n / 1000 for n, name in enumerate(names)}),), end=10)
+    console = Console(file=StringIO(), width=width, force_terminal=True, color_system=None, _environ={})
+    tables.print_whole(tables.schedule(learned), console)
+    assert isinstance(console.file, StringIO)
+    assert all(told in console.file.getvalue() for told in (*names, "0.001234", "0.009234"))

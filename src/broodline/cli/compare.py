@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Compares studies."""
     from broodline.comparison import check_comparable
-    from broodline.views.compared import document, table
+    from broodline.views.compared import document, show
     from broodline.views.records import to_json
     from broodline.views.tables import console
 
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(to_json(document(contenders) | ({} if path is None else {"figure": str(path.absolute())})))
         return
-    console().print(table(contenders))
+    show(contenders, console())
     if path is not None:
         print(f"the figure is in {path.absolute()}")
 

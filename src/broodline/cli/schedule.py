@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     from broodline.schedule import schedule_of
     from broodline.schedulefile import notation_of, save_schedule
     from broodline.views.records import to_json
-    from broodline.views.tables import console
+    from broodline.views.tables import console, print_whole
     from broodline.views.tables import schedule as table_of
 
     path, notation = arguments.output, arguments.format
@@ -48,4 +48,5 @@ def main(arguments: argparse.Namespace) -> None:
     elif arguments.json:
         print(to_json({**origin, **schedule.document()}))
     else:
-        console().print(table_of(schedule), f"up to step {schedule.end}, of trial {lineage[0].number}", sep="")
+        print_whole(table_of(schedule), console())
+        print(f"up to step {schedule.end}, of trial {lineage[0].number}")

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from rich.table import Table
+from rich.console import Console
 
 from broodline.comparison import Contender, Curve, equal_costs, grouped, metric_of
 from broodline.views import wording
+from broodline.views.tables import print_whole, width
 from broodline.views.tables import table as empty_table
 
 
@@ -23,13 +24,25 @@ def size(each: Contender) -> str:
     return f"{each.study.workers}x{each.study.population}"
 
 
-def table(contenders: Sequence[Contender]) -> Table:
-    """A row a label: of repeats the median, and from the lowest to the highest."""
+def show(contenders: Sequence[Contender], console: Console) -> None:
+    """Prints a row a label, or a column a label where rows are too wide; of repeats the median, from lowest to highest."""
+    heads, *rows = _cells(contenders)
+    made = empty_table(*heads, right=heads[3:])
+    for row in rows:
+        made.add_row(*row)
+    if width(made, console) > console.width:
+        (study, *labels), *facts = zip(heads, *rows, strict=True)
+        made = empty_table(study, *labels, right=labels)
+        for fact in facts:
+            made.add_row(*fact)
+    print_whole(made, console)
+
+
+def _cells(contenders: Sequence[Contender]) -> list[list[str]]:
     resource, step = equal_costs(contenders)
     metric, _ = metric_of(contenders[0].study.objective)
     costs = f"{metric} at resource {resource:,}", f"{metric} at step {step:,}"
-    numbers = ("trials", "resource", f"best {metric}", "at resource", "at step", *costs)
-    made = empty_table("study", "method", "WxN", *numbers, right=numbers)
+    cells = [["study", "method", "WxN", "trials", "resource", f"best {metric}", "at resource", "at step", *costs]]
     for label, group in grouped(contenders).items():
         name = label if len(group) == 1 else f"{label} ({len(group)} repeats)"
         columns: tuple[Callable[[Contender], float | None], ...] = (
@@ -41,8 +54,8 @@ def table(contenders: Sequence[Contender]) -> Table:
             lambda each: each.by_resource(resource),
             lambda each: each.by_step(step),
         )
-        made.add_row(name, _shared(map(method, group)), _shared(map(size, group)), *(_cell(map(of, group)) for of in columns))
-    return made
+        cells.append([name, _shared(map(method, group)), _shared(map(size, group)), *(_cell(map(of, group)) for of in columns)])
+    return cells
 
 
 def document(contenders: Sequence[Contender]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from itertools import chain
 
 from rich import box
 from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +32,17 @@ def console(*, stderr: bool = False) -> Console:
     if not found.is_terminal:
         found.width = _UNBOUNDED
     return found
+
+
+def width(made: Table, found: Console) -> int:
+    """How many columns of a terminal a table takes whose lines are not broken."""
+    return Measurement.get(found, found.options.update(width=_UNBOUNDED), made).maximum
+
+
+def print_whole(made: Table, found: Console) -> None:
+    """Prints a table of numbers; the terminal breaks lines that do not fit, since a number cut off reads as another."""
+    found.width = max(found.width, width(made, found))
+    found.print(made)
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
