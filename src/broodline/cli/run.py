@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from broodline.cli.target import Target, add_target, file_of, target_of
@@ -30,7 +31,8 @@ def main(arguments: argparse.Namespace) -> None:
     file = file_of(target)
     workers = arguments.workers or file.study.workers
     before = finished_before(target)
-    _warn_of_spares(file, workers)
+    for warning in _warnings(file, workers):
+        print(f"broodline: warning: {warning}", file=sys.stderr)
     try:
         _run(target, file, workers=workers, json=arguments.json)
     except (KeyboardInterrupt, StudyFailed, WorkerError):
@@ -54,10 +56,9 @@ def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
     )
 
 
-def _warn_of_spares(file: StudyFile, workers: int) -> None:
-    if workers > file.study.population:
-        print(
-            f"broodline: warning: {workers} workers, but a population of {file.study.population}: "
-            f"{workers - file.study.population} can only wait (spares)",
-            file=sys.stderr,
-        )
+def _warnings(file: StudyFile, workers: int) -> Iterator[str]:
+    spares = workers - file.study.population
+    if spares > 0:
+        yield f"{workers} workers, but a population of {file.study.population}: {spares} can only wait (spares)"
+    if file.study.stopping is not None and file.train is not None and file.train.metrics == "stdout":
+        yield '[stopping] stops nothing here: metrics = "stdout" is read when a program ends; let it write to BROODLINE_METRICS'
