@@ -199,6 +199,7 @@ def test_another_worker_joins_a_replay(folder: Path) -> None:
             wait_for(lambda: len(copies_of(folder, "again")) == 2, "the other copy")
             (folder / "hold").unlink()
             assert (run.end(), other.end()) == (0, 0), run.said + other.said
+            assert "raise the [budget]" not in other.said
     assert len({trial["worker"] for own in copies_of(folder, "again") for trial in own}) == 2
 
 

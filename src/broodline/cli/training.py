@@ -78,12 +78,14 @@ def tell_end(target: Target, *, json: bool, before: int | None = None, again: st
     if view.best is not None and view.best.checkpoint is not None:
         printer.print(f"checkpoint  {target.files.path(view.best.checkpoint)}", soft_wrap=True)
     if view.standing is Standing.DONE:
-        printer.print(_next_steps(target, nothing_done=before == view.progress.finished, again=again), soft_wrap=True)
+        printer.print(f"\n{target.command('schedule')}   shows how the best came to be", soft_wrap=True)
+        if view.study.evolution.strategy != "replay":  # a replay ends where its lineage does
+            printer.print(_how_to_go_on(nothing_done=before == view.progress.finished, again=again))
     elif view.standing in (Standing.RESTING, Standing.STOPPED, Standing.STOPPING):
         printer.print(f"\n{again or target.command('run')}   goes on with it", soft_wrap=True)
 
 
-def _next_steps(target: Target, *, nothing_done: bool, again: str | None) -> str:
+def _how_to_go_on(*, nothing_done: bool, again: str | None) -> str:
     spent = "There was nothing left to do. To go on" if nothing_done else "To go on"
     how = "raise the [budget] and run the study again." if again is None else "give the same command more --steps."
-    return f"\n{target.command('schedule')}   shows how the best came to be\n{spent}, {how}"
+    return f"{spent}, {how}"
