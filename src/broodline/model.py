@@ -316,10 +316,6 @@ class Replay:
         place = self.place_of(trial) + 1
         return self.legs[place] if place < len(self.legs) else None
 
-    def seed_of(self, member: int, leg: Leg) -> int | None:
-        """The seed that a copy is given for a leg; None: a fresh one."""
-        return leg.seed if self.seeds == "recorded" and member == 0 else None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:

@@ -80,6 +80,13 @@ def test_a_replay_has_the_schedule_of_its_source(seed: int, strategy: str, copie
     assert len({trial.seed for trial in replayed}) == len(replayed)
 
 
+def test_fresh_seeds_depend_on_the_copy_and_the_leg_and_not_on_the_pace_of_workers() -> None:
+    again = replay_of(study_from_tables(), lineage_with(SGD, ADAM, SGD), name="again", copies=3, seeds="fresh", seed=7)
+    alone, together = ({(t.member, t.generation): t.seed for t in trained_again(again, workers)} for workers in (1, 3))
+    assert alone == together
+    assert len(set(alone.values())) == 9
+
+
 def test_the_definition_holds_all_of_a_replay() -> None:
     study, trials = source(1, "initiator")
     lineage = lineage_of(next(t.number for t in reversed(trials.values()) if t.state is TrialState.COMPLETED), trials.get)
