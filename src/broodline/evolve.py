@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from broodline.model import Birth, Change, Decision, End, Pause, Population, Progress, Resume, Study, StudyState, Trial
-from broodline.strategies import Strategy, newborn
+from broodline.strategies import Strategy, newborn, replay_seed
 
 Begin = Callable[[Study, Population, int, Random], Birth | None]
 """What `Strategy.begin` is."""
@@ -85,14 +85,13 @@ def _replayed(study: Study, trial: Trial, parent: Trial | None) -> Trial:
     assert study.replay is not None
     leg = study.replay.legs[0] if parent is None else study.replay.leg_after(parent)
     assert leg is not None
-    seed = study.replay.seed_of(trial.member, leg)
     return trial.evolve(
         parent=None if parent is None else parent.number,
         start=0 if parent is None else parent.end,
         steps=leg.steps,
         params=leg.params,
         changes=study.space.chosen(leg.params) if parent is None else study.space.followed(parent.params, leg.params),
-        seed=trial.seed if seed is None else seed,
+        seed=replay_seed(study, trial.member, leg),
     )
 
 

@@ -302,19 +302,19 @@ class Replay:
     def place_of(self, trial: Trial) -> int:
         """Which leg a completed trial of the replay trained.
 
-        Its generation tells, unless its copy had to go back to an older checkpoint: then the step does.
+        Its generation tells, unless its copy had to go back to an older checkpoint: then it is that of an earlier leg which it
+        trained exactly. Its end alone does not tell: another program may train more or fewer steps than it is asked to.
         """
-        ends = {leg.start + leg.steps: place for place, leg in enumerate(self.legs)}
-        return ends.get(trial.end, trial.generation) if trial.steps else trial.generation
+        trained = (trial.start, trial.steps, trial.params)
+        for place, leg in enumerate(self.legs[: trial.generation]):
+            if (leg.start, leg.steps, leg.params) == trained:
+                return place
+        return trial.generation
 
     def leg_after(self, trial: Trial) -> Leg | None:
         """The leg with which a completed trial of the replay is continued; None: it has come to the end."""
         place = self.place_of(trial) + 1
         return self.legs[place] if place < len(self.legs) else None
-
-    def seed_of(self, member: int, leg: Leg) -> int | None:
-        """The seed that a copy is given for a leg; None: a fresh one."""
-        return leg.seed if self.seeds == "recorded" and member == 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

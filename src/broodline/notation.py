@@ -197,7 +197,7 @@ def _cell(params: Mapping[str, Any], name: str) -> str:
 def _cell_value(cell: str) -> Any:
     try:
         return _from_json(cell)
-    except ValueError:
+    except (ValueError, RecursionError):
         return cell
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from commands import ENVIRONMENT, call, lines_of_json, output, write_study
-from recorded import recorded, recorded_at
+from recorded import Recorded, recorded, recorded_at
 
+from broodline.controller import Controller
+from broodline.definition import study_from
+from broodline.lineage import lineage_of
 from broodline.places import Place
-from broodline.stores import open_store
+from broodline.replay import replay_of
+from broodline.stores import Store, open_store
 
 SPACE = {
     "lr": {"float": [1e-4, 1.0], "log": True},
@@ -24,6 +30,16 @@ SPACE = {
     "width": 64,
 }
 RUNS = {"wide-0": (0.5, 0.6, 0.9), "wide-1": (0.4, 0.7, 0.8, 0.85), "deep": (0.3, 0.2)}
+
+
+def recorded_replay(store: Store, source: str, fixed: Mapping[str, object]) -> Recorded:
+    with store.snapshot(source) as records:
+        study, lineage = study_from(records.definition()), lineage_of(0, records.trial)
+    again = replay_of(study, lineage, name=f"{source}-again", fixed=fixed)
+    Controller(store).open(again)
+    found = Recorded(store, name=again.name)
+    found.ask()
+    return found
 
 
 @pytest.fixture
@@ -56,6 +72,21 @@ def test_the_table_has_a_row_a_study_or_a_group_of_repeats(place: Place) -> None
     assert "wide (2 repeats)" in shown
     assert "0.875 (0.85 to 0.9)" in shown
     assert "wide-0" not in shown
+
+
+@pytest.mark.parametrize(
+    ("evolution", "method"),
+    [
+        ({"strategy": "none"}, "random search"),
+        ({"strategy": "grid", "points": 2}, "grid"),
+        ({"strategy": "optuna", "sampler": "random"}, "optuna random"),
+        ({"strategy": "optuna"}, "optuna tpe"),
+    ],
+)
+def test_the_table_tells_how_each_study_searched(evolution: dict[str, object], method: str, place: Place) -> None:
+    with closing(open_store(place.url)) as store:
+        recorded(store, name="other", evolution=evolution, budget={"generations": 1}, population=2).complete({"accuracy": 0.5})
+    assert method in output("compare", "deep", "other", "--store", place.url)
 
 
 def test_labels_name_studies_and_make_repeats(place: Place) -> None:
@@ -92,6 +123,17 @@ def test_a_figure_shows_every_label_and_param_and_is_the_same_each_time(place: P
     for text in [*shown, *(f"{name}, of the best lineage" for name in ("lr", "gamma", "batch_size", "optimizer"))]:
         assert text in drawn[0], text
     assert "width, of" not in drawn[0]
+
+
+def test_a_figure_has_room_for_params_that_a_replay_fixed_outside_of_their_ranges(place: Place, tmp_path: Path) -> None:
+    fixed = {"lr": -0.5, "gamma": 1.0, "batch_size": -3, "optimizer": "new"}
+    with closing(open_store(place.url)) as store:
+        recorded_replay(store, "deep", fixed).complete({"accuracy": 0.3})
+    drawn = tmp_path / "figure.svg"
+    output("compare", "deep", "deep-again", "--store", place.url, "-o", drawn)
+    ticks = {text.strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", drawn.read_text())}
+    assert "new" in ticks
+    assert any(tick.startswith("\N{MINUS SIGN}") for tick in ticks), "an axis that holds what is below zero"
 
 
 def refused(*arguments: object) -> str:

@@ -106,6 +106,18 @@ def test_it_may_go_on_from_any_trial_under_any_name_in_other_trials(folder: Path
     assert [trial["steps"] for trial in trials_of(folder, "finish")] == [10, 10, 10, 5, 5]
 
 
+def test_what_went_on_from_one_trial_is_not_taken_for_another_ones(folder: Path) -> None:
+    best, *others = [trial["number"] for trial in trials_of(folder, "digits")[::-1]]
+    begin = ("continue", "study.toml", "--trial", best, "--name", "further", "--steps")
+    output(*begin, 10, cwd=folder)
+    output(*begin, 20, cwd=folder)
+    before = trials_of(folder, "further")
+    done = call("continue", "study.toml", "--trial", others[0], "--name", "further", "--steps", 30, cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"study 'further' went on from another trial than {others[0]}; take another --name" in done.stderr
+    assert trials_of(folder, "further") == before
+
+
 def test_a_trial_that_fails_is_trained_again_from_the_last_that_completed(folder: Path) -> None:
     flaky = TRAINER + '[ "$BROODLINE_START" != 40 ] || [ -e seen ] || { touch seen; exit 3; }\n'
     (folder / "train.sh").write_text(flaky)

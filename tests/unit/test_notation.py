@@ -98,6 +98,11 @@ def test_csv_is_plain_for_plain_values() -> None:
     assert write(schedule, "csv") == "start,steps,lr,optimizer,bn\n0,40,0.1,adam,\n40,60,0.08,,true\n"
 
 
+def test_a_text_that_looks_like_json_nested_without_end_is_a_text_in_csv() -> None:
+    schedule = example(code="[" * 100_000)
+    assert read(write(schedule, "csv"), "csv", "f") == schedule
+
+
 def test_json_and_toml_tell_where_a_schedule_comes_from() -> None:
     origin = {"study": "digits", "trial": 7}
     written = write(example(lr=0.1), "toml", origin)

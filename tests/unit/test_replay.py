@@ -80,6 +80,13 @@ def test_a_replay_has_the_schedule_of_its_source(seed: int, strategy: str, copie
     assert len({trial.seed for trial in replayed}) == len(replayed)
 
 
+def test_fresh_seeds_depend_on_the_copy_and_the_leg_and_not_on_the_pace_of_workers() -> None:
+    again = replay_of(study_from_tables(), lineage_with(SGD, ADAM, SGD), name="again", copies=3, seeds="fresh", seed=7)
+    alone, together = ({(t.member, t.generation): t.seed for t in trained_again(again, workers)} for workers in (1, 3))
+    assert alone == together
+    assert len(set(alone.values())) == 9
+
+
 def test_the_definition_holds_all_of_a_replay() -> None:
     study, trials = source(1, "initiator")
     lineage = lineage_of(next(t.number for t in reversed(trials.values()) if t.state is TrialState.COMPLETED), trials.get)
@@ -146,16 +153,18 @@ def test_a_copy_that_goes_back_to_an_older_checkpoint_trains_again_what_was_lost
     assert len(trials) == 5
 
 
-def test_a_program_that_trains_nothing_comes_to_an_end_too() -> None:
-    study = replay_of(study_from_tables(), lineage_with(SGD, ADAM, SGD), name="again")
+@pytest.mark.parametrize("steps", [0, 5, 10, 15, 20, 30])
+def test_a_program_that_trains_other_steps_than_it_is_asked_to_trains_each_leg_once(steps: int) -> None:
+    params = [SGD, ADAM, {**SGD, "lr": 0.3}, {**SGD, "lr": 0.4}]
+    study = replay_of(study_from_tables(), lineage_with(*params), name="again")
     with closing(SqliteStore(None, clock=FakeClock())) as store:
         controller, asker = Controller(store), Asker(worker="0", session="a")
         controller.open(study)
         answer = controller.ask("again", asker)
         while isinstance(answer, Start):
             trial = answer.trial
-            measured = [Measurement(step=trial.start, metrics={"score": 1.0})]
+            measured = [Measurement(step=trial.start + steps, metrics={"score": 1.0})]
             path = f"checkpoints/{trial.number:06d}.1"
             answer = controller.complete("again", trial.number, trial.attempt, measured, path, asker)
         with store.snapshot("again") as records:
-            assert len(list(records.trials())) == 3
+            assert [trial.params for trial in records.trials()] == params

@@ -11,7 +11,7 @@ from broodline.cli.chosen import add_choice, chosen_lineage
 from broodline.cli.target import Target, file_of, target_of
 from broodline.cli.training import finished_before, grace_of, tell_end, trainer_of
 from broodline.cli.values import at_least_one
-from broodline.errors import StudyFailed, WorkerError
+from broodline.errors import StudyChanged, StudyFailed, WorkerError
 
 if TYPE_CHECKING:
     from broodline.model import Study, Trial
@@ -41,6 +41,9 @@ def main(arguments: argparse.Namespace) -> None:
     name = arguments.name or f"{source.name}-continued" + ("" if number is None else f"-{number}")
     begun = begun_at(source.place, name)
     lineage = _lineage(source, file, number) if begun is None else ()
+    target = Target(name=name, place=source.place, file=None, store=source.place.url)
+    if begun is not None and number is not None:
+        _check_begun_from(target, source, number)
     study = continuation_of(
         file.study,
         name,
@@ -49,7 +52,6 @@ def main(arguments: argparse.Namespace) -> None:
         trial_steps=arguments.trial_steps,
     )
     parse(dump(study), "broodline continue")  # the name may be none
-    target = Target(name=name, place=source.place, file=None, store=source.place.url)
     before = finished_before(target)
     again = shlex.join(["broodline", "continue", arguments.study, "--steps", str(arguments.steps)])
     tell = partial(tell_end, target, json=arguments.json, again=f"{again} ...")
@@ -70,6 +72,16 @@ def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial
         lineage = chosen_lineage(records, source, number)
     check_has_checkpoint(lineage[0])
     return lineage
+
+
+def _check_begun_from(target: Target, source: Target, number: int) -> None:
+    """Refuses to go on with what began with another trial than the one that is asked for."""
+    with source.records() as records:
+        asked = chosen_lineage(records, source, number)[0]
+    with target.records() as records:
+        copied = [trial for trial in records.trials() if trial.is_copy][-1]
+    if (copied.seed, copied.params, copied.end) != (asked.seed, asked.params, asked.end):
+        raise StudyChanged(f"study '{target.name}' went on from another trial than {number}; take another --name")
 
 
 def _run(source: Target, file: StudyFile, study: Study, lineage: tuple[Trial, ...], *, json: bool) -> None:

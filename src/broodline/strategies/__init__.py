@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any, ClassVar, Protocol
 
-from broodline.model import Birth, Population, Study, Trial, TrialState
+from broodline.model import Birth, Leg, Population, Study, Trial, TrialState
 
 # Drawing a member and a place until one is taken is uniform over all that are taken, and needs no list of them.
 # While few trials have completed it may take long: then it is drawn from the members that have any, and in the end from a list.
@@ -133,3 +133,10 @@ def child_of(
         initiator=initiator.number,
         opponent=None if opponent is None else opponent.number,
     )
+
+
+def replay_seed(study: Study, member: int, leg: Leg) -> int:
+    """The seed that a copy of a replay is given for a leg: the recorded one, or a fresh one, on which no worker's pace tells."""
+    if study.replay is not None and study.replay.seeds == "recorded" and member == 0:
+        return leg.seed
+    return Random(f"broodline replay {study.seed} {member} {leg.trial}").getrandbits(31)

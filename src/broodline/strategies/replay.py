@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from broodline.errors import UsageError
 from broodline.model import Birth, Population, Replay, Study, Trial
-from broodline.strategies import Strategy
+from broodline.strategies import Strategy, replay_seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,20 +24,18 @@ class Replayed(Strategy):
             )
 
     def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
-        replay = _of(study)
-        leg = replay.legs[0]
+        leg = _of(study).legs[0]
         return Birth(
             member=member,
             generation=0,
             params=leg.params,
             changes=study.space.chosen(leg.params),
             steps=leg.steps,
-            seed=replay.seed_of(member, leg),
+            seed=replay_seed(study, member, leg),
         )
 
     def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
-        replay = _of(study)
-        leg = replay.leg_after(initiator)
+        leg = _of(study).leg_after(initiator)
         if leg is None:
             return None
         return Birth(
@@ -49,7 +47,7 @@ class Replayed(Strategy):
             parent=initiator.number,
             initiator=initiator.number,
             steps=leg.steps,
-            seed=replay.seed_of(initiator.member, leg),
+            seed=replay_seed(study, initiator.member, leg),
         )
 
 

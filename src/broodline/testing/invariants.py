@@ -13,6 +13,7 @@ from broodline.definition import parse
 from broodline.evolve import program_seed
 from broodline.model import Change, Measurement, Progress, Study, Trial, TrialState
 from broodline.stores import Store
+from broodline.strategies import replay_seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +110,9 @@ _MIXING = ("initiator", "generational", "none", "alone")
 
 def _check_birth(records: _Records, trial: Trial) -> None:
     name, trials, population = f"trial {trial.number}", records.trials, records.study.population
-    given = () if records.study.replay is None else tuple(leg.seed for leg in records.study.replay.legs)
-    assert trial.seed in (program_seed(records.study.seed, trial.number), *given), f"{name} has the seed {trial.seed}"
+    legs = () if records.study.replay is None else records.study.replay.legs
+    seeds = [replay_seed(records.study, trial.member, leg) for leg in legs] or [program_seed(records.study.seed, trial.number)]
+    assert trial.seed in seeds, f"{name} has the seed {trial.seed}"
     parent = None if trial.parent is None else trials[trial.parent]
     assert trial.start == (0 if parent is None else parent.end), f"{name} starts at {trial.start}"
     assert parent is None or parent.state is TrialState.COMPLETED, f"{name} has the parent {trial.parent}"

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from broodline.comparison import Contender, Curve, equal_costs, grouped, metric_of
+from broodline.definition import SAMPLERS
 from broodline.views import wording
 from broodline.views.tables import print_whole, width
 from broodline.views.tables import table as empty_table
@@ -16,7 +17,10 @@ from broodline.views.tables import table as empty_table
 
 def method(each: Contender) -> str:
     """How a study searched."""
-    return "random search" if each.study.evolution.strategy == "none" else each.study.evolution.strategy
+    evolution = each.study.evolution
+    if evolution.strategy == "optuna":
+        return f"optuna {evolution.sampler or SAMPLERS[0]}"
+    return "random search" if evolution.strategy == "none" else evolution.strategy
 
 
 def size(each: Contender) -> str:

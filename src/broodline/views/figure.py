@@ -185,17 +185,20 @@ def _height(params: Mapping[str, Any], name: str, kinds: list[Any] | None) -> fl
 
 
 def _scale(axes: Axes, param: Param) -> None:
-    """The axis on which the param moves: a logarithmic range on a logarithmic one."""
-    if isinstance(param, Float | Int) and param.log:
+    """The axis on which the param moves: a logarithmic range on a logarithmic one.
+
+    A replay may have fixed the param at a value outside of its range, which has no place there: then the axis is a plain one.
+    """
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()])
+    low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
+    if isinstance(param, Float | Int) and param.log and low > 0:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
         if high / low < _NARROW:  # where there is hardly a power of ten
             axes.yaxis.set_major_locator(FixedLocator(_round_between(low, high)))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
-    elif isinstance(param, Float) and param.scale is not None:
-        drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()])
-        low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
+    elif isinstance(param, Float) and param.scale is not None and high < 1:
         axes.set_yscale("function", functions=(_from_one, _to_one))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.8g}")
         low, high = 1 - (1 - low) * 1.15, 1 - (1 - high) / 1.15
@@ -203,7 +206,7 @@ def _scale(axes: Axes, param: Param) -> None:
         axes.yaxis.set_major_locator(FixedLocator([1 - each for each in _round_between(1 - high, 1 - low) if each <= 1]))
     elif isinstance(param, Ordered):
         values = [float(value) for value in param.values]
-        if min(values) > 0 and max(values) / min(values) >= 8:
+        if min(low, *values) > 0 and max(values) / min(values) >= 8:
             axes.set_yscale("log")
             axes.yaxis.set_minor_locator(FixedLocator([]))
         axes.yaxis.set_major_locator(FixedLocator(values))
