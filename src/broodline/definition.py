@@ -150,7 +150,10 @@ def changed(old: Study, new: Study) -> list[str]:
             lines.append(f"evolution.{name}: {knob!r} -> {turned!r}")
     if old.replay != new.replay:
         lines.append("replay: of another lineage, or with other changes")
-    return lines + [f"space.{line}" for line in old.space.widened_by(new.space)]
+    refused = [f"space.{line}" for line in old.space.widened_by(new.space)]
+    if not refused and old.space != new.space and old.evolution.strategy == "grid":
+        refused = ["space: the points of a grid follow from its ranges, so these can't grow"]
+    return lines + refused
 
 
 def _checked(table: Table, rules: Mapping[str, Rule]) -> dict[str, Any]:

@@ -66,6 +66,12 @@ class Result:
     ) -> None:
         self._study, self._records, self._files = study, records, files
 
+    def __repr__(self) -> str:
+        with self._records() as records:
+            count, best = records.progress().trials, next(iter(records.best(1)), None)
+        told = "none completed" if best is None else f"best {best.number}, {dict(best.metrics or {})}"
+        return f"<Result of study {self._study!r}: {count} trials, {told}>"
+
     @property
     def best(self) -> Outcome:
         """The fittest completed trial.

@@ -168,3 +168,10 @@ def test_a_duration_is_a_text_or_seconds(text: str | float, seconds: float) -> N
 def test_anything_else_is_no_duration(value: Any) -> None:
     with pytest.raises(Unfit, match="30m"):
         duration(value)
+
+
+def test_the_ranges_of_a_grid_can_not_grow() -> None:
+    grid = DOCUMENT | {"evolution": {"strategy": "grid", "points": 5}, "population": 5, "budget": {"generations": 1}}
+    narrow, wide = (parse(grid | {"space": {"lr": {"float": [0.1, high]}}}, "study.toml") for high in (1.0, 2.0))
+    assert changed(narrow, narrow) == []
+    assert changed(narrow, wide) == ["space: the points of a grid follow from its ranges, so these can't grow"]

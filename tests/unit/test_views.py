@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from io import StringIO
@@ -441,3 +442,15 @@ def test_a_schedule_of_many_params_is_shown_whole_in_a_narrow_terminal(width: in
     tables.print_whole(tables.schedule(learned), console)
     assert isinstance(console.file, StringIO)
     assert all(told in console.file.getvalue() for told in (*names, "0.001234", "0.009234"))
+
+
+@pytest.mark.parametrize(("width", "lines"), [(30, 1), (50, 2)])
+def test_the_text_of_a_row_is_folded_or_broken_by_the_terminal_and_never_left_out(width: int, lines: int) -> None:
+    made = tables.table("a number in a wide column", "params", right=["a number in a wide column"])
+    made.add_row("1", "one two three four five six seven eight")
+    console = Console(file=StringIO(), width=width, force_terminal=True, color_system=None, _environ={})
+    tables.print_folded(made, console)
+    assert isinstance(console.file, StringIO)
+    rows = [line for line in console.file.getvalue().splitlines() if re.search("one|eight", line)]
+    assert len(rows) == lines
+    assert " ".join(rows).split()[1:] == ["one", "two", "three", "four", "five", "six", "seven", "eight"]

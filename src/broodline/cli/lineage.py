@@ -17,7 +17,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Shows a lineage."""
     from broodline.definition import study_from
     from broodline.views.records import record, to_json
-    from broodline.views.tables import console
+    from broodline.views.tables import console, print_folded
     from broodline.views.tables import lineage as table_of
 
     target = target_of(arguments)
@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> None:
         study = study_from(records.definition())
         lineage = chosen_lineage(records, target, arguments.trial)
     if not arguments.json:
-        console().print(table_of(study, lineage))
+        print_folded(table_of(study, lineage), console())
     else:
         for trial in lineage:
             print(to_json(record(trial, target.files)))

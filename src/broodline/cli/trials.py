@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Lists trials."""
     from broodline.definition import study_from
     from broodline.views.records import record, to_json
-    from broodline.views.tables import console
+    from broodline.views.tables import console, print_folded
     from broodline.views.tables import trials as table_of
 
     target = target_of(arguments)
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
     with target.records() as records:
         listed = _listed(records, arguments.state, arguments.last)
         if not arguments.json:
-            console().print(table_of(study_from(records.definition()), listed))
+            print_folded(table_of(study_from(records.definition()), listed), console())
         else:
             for trial in listed:
                 print(to_json(record(trial, files)))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
@@ -24,6 +25,7 @@ STATE_STYLES: Mapping[str, str] = {
     TrialState.STOPPED: "magenta",
 }
 _UNBOUNDED = 10_000
+_ROOM = 20  # columns of a terminal, for a text that is folded
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -43,6 +45,15 @@ def print_whole(made: Table, found: Console) -> None:
     """Prints a table of numbers; the terminal breaks lines that do not fit, since a number cut off reads as another."""
     found.width = max(found.width, width(made, found))
     found.print(made)
+
+
+def print_folded(made: Table, found: Console) -> None:
+    """Prints a table whose last column is folded where it is too wide; where there is hardly room for it, as `print_whole`."""
+    last = max((cell_len(str(cell)) for cell in made.columns[-1].cells), default=0)
+    if width(made, found) - last + min(last, _ROOM) > found.width:
+        print_whole(made, found)
+    else:
+        found.print(made)
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
