@@ -155,6 +155,12 @@ main(sys.argv[1:])
     assert [trial["start"] for trial in trials_of(folder)] == [0, 10, 20, 30]
 
 
+def test_whoever_stops_it_is_told_how_it_goes_on(folder: Path) -> None:
+    output("continue", "study.toml", "--steps", "10", cwd=folder)
+    shown = output("stop", "digits-continued", "--store", Place(url=f"sqlite:///{folder / 'broodline.db'}").url)
+    assert "`broodline continue` with its study file goes on with it" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [

@@ -17,6 +17,7 @@ from broodline.model import Measurement
 from broodline.program import Evaluate, Train
 from broodline.trainers.command import CommandTrainer
 
+NOTHING = 'sh wrote nothing to the file that BROODLINE_METRICS names (if it prints its metrics: [train] metrics = "stdout")'
 SAVES = 'echo weights >"$BROODLINE_SAVE/weights"; '
 
 
@@ -88,7 +89,7 @@ def test_reports_are_told_while_the_program_runs(tmp_path: Path) -> None:
         ("kill -SEGV $$", "killed by signal SIGSEGV"),
         ("kill -TERM $$", "killed by signal SIGTERM"),
         (says(a=1) + "exit 3", "exit status 3"),
-        ("true", "no metric: sh wrote nothing to the file that BROODLINE_METRICS names"),
+        ("true", f"no metric: {NOTHING}"),
         (says(a="NaN"), "no metric of the last measurement is a finite number: a = nan"),
         (says(a="-Infinity"), "no metric of the last measurement is a finite number: a = -inf"),
         (says(step=0, a=1), "reported step 0, but this trial starts at step 0: steps count from the beginning of the lineage"),
@@ -198,7 +199,7 @@ def test_an_evaluation_may_measure_alone(tmp_path: Path) -> None:
     ("text", "evaluate", "reason"),
     [
         (SAVES + says(a=1), "echo why; exit 1", "evaluation: exit status 1"),
-        (SAVES + says(a=1), "echo why", "evaluation: no metric: sh wrote nothing to the file that BROODLINE_METRICS names"),
+        (SAVES + says(a=1), "echo why", f"evaluation: no metric: {NOTHING}"),
         (SAVES + says(a=1), "echo why; sleep 600", "evaluation: timed out after 0.3 s"),
         (SAVES + says(a=1), "echo why; " + says(a="NaN"), "no metric of the last measurement is a finite number: a = nan"),
         ("echo why; " + says(a=1), says(a=1), "no checkpoint: the program left nothing in the directory that it was to save in"),

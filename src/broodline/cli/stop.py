@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "End a study that is running, from anywhere: no new trial starts. `broodline run` goes on with it."
 EXAMPLE = "broodline stop study.toml --now"
+_WAYS = {"replay": "replay", "alone": "continue"}  # of studies that are made from others, how they go on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,8 @@ def main(arguments: argparse.Namespace) -> None:
     if view.running:
         what = "are called back" if arguments.now else "finish"
         print(f"{wording.counted(len(view.running), 'running trial')} {what}")
-    command = target.command("run") if target.file else "`broodline run` with its study file"
+    way = _WAYS.get(view.study.evolution.strategy, "run")
+    command = target.command(way) if target.file else f"`broodline {way}` with its study file"
     print(f"{command} goes on with it" + (", with a larger [budget]" if view.standing == "done" else ""))
 
 

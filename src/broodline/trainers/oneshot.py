@@ -50,7 +50,10 @@ class OneShot:
         """What to say if it measured nothing."""
         if self.prints:
             return f"no line that {self.command[0]} printed is a JSON object"
-        return f"{self.command[0]} wrote nothing to the file that BROODLINE_METRICS names"
+        return (
+            f"{self.command[0]} wrote nothing to the file that BROODLINE_METRICS names "
+            '(if it prints its metrics: [train] metrics = "stdout")'
+        )
 
     def run(self, trial: Trial, told: Facts, log: BinaryIO, report: Callable[[Measurement], None]) -> list[Measurement]:
         """Runs it to its end, and returns what it measured.
