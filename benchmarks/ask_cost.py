@@ -19,8 +19,8 @@ from statistics import median
 
 from broodline.client import Asker, Start
 from broodline.controller import Controller
+from broodline.core.trial import Measurement
 from broodline.definition import parse
-from broodline.model import Measurement
 from broodline.stores import open_store
 
 POPULATION = 20

@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 
 from broodline.checkpoints import StudyFiles
-from broodline.model import Trial
+from broodline.core.trial import Trial
 
 MEGABYTE = 10**6
 COUNTS = (1, 20)

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 import broodline
-from broodline.model import Measurement, Trial
+from broodline.core.trial import Measurement, Trial
 from broodline.trainers import Assignment
 
 PYTHON = sys.executable

@@ -25,8 +25,9 @@ import broodline.run
 from broodline.api import Study
 from broodline.client import Asker
 from broodline.controller import Controller
+from broodline.core.study import Budget
+from broodline.core.trial import Trial
 from broodline.engines import child
-from broodline.model import Budget, Trial
 from broodline.places import Place
 from broodline.stores import Store
 from broodline.testing import check_invariants

@@ -10,8 +10,8 @@ from typing import Any
 
 from broodline.client import Answer, Asker, Start
 from broodline.controller import Controller
+from broodline.core.trial import Measurement, Trial
 from broodline.definition import parse
-from broodline.model import Measurement, Trial
 from broodline.places import Place
 from broodline.stores import Store, open_store
 

@@ -7,42 +7,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from broodline.api import Study
+    from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered
+    from broodline.core.schedule import Schedule
+    from broodline.core.study import Budget, Evolution, Retention, Stopping
     from broodline.errors import BroodlineError, Stopped, TrialFailed
     from broodline.loop import trials
-    from broodline.model import Budget, Evolution, Retention, Stopping
     from broodline.results import Outcome, Result
     from broodline.running import RunningTrial
-    from broodline.schedule import Schedule
     from broodline.schedulefile import load_schedule, save_schedule
     from broodline.simulation import Faults, SimulatedTrial, Simulation, simulate
-    from broodline.space import Choice, Fixed, Float, Int, Ordered
 
 # Names are loaded when they are used: a resident program that imports broodline needs no database.
 _HOMES = {
-    "Outcome": "results",
-    "Result": "results",
     "Study": "api",
+    "Choice": "core.parameters",
+    "Fixed": "core.parameters",
+    "Float": "core.parameters",
+    "Int": "core.parameters",
+    "Ordered": "core.parameters",
+    "Schedule": "core.schedule",
+    "Budget": "core.study",
+    "Evolution": "core.study",
+    "Retention": "core.study",
+    "Stopping": "core.study",
     "BroodlineError": "errors",
     "Stopped": "errors",
     "TrialFailed": "errors",
     "trials": "loop",
-    "Budget": "model",
-    "Evolution": "model",
-    "Retention": "model",
-    "Stopping": "model",
+    "Outcome": "results",
+    "Result": "results",
     "RunningTrial": "running",
-    "Schedule": "schedule",
     "load_schedule": "schedulefile",
     "save_schedule": "schedulefile",
     "Faults": "simulation",
     "SimulatedTrial": "simulation",
     "Simulation": "simulation",
     "simulate": "simulation",
-    "Choice": "space",
-    "Fixed": "space",
-    "Float": "space",
-    "Int": "space",
-    "Ordered": "space",
 }
 
 __version__ = "0.1.0"

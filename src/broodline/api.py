@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from broodline.core.parameters import Param
+from broodline.core.study import Budget, Evolution, Retention, Stopping
+from broodline.core.study import Study as Definition
 from broodline.definition import parse
 from broodline.errors import UsageError
-from broodline.model import Budget, Evolution, Retention, Stopping
-from broodline.model import Study as Definition
 from broodline.places import Place
 from broodline.program import EngineOptions
 from broodline.results import Result
 from broodline.run import run
-from broodline.space import Param
 from broodline.studyfile import check_strategy
 from broodline.trainers.function import FunctionTrainer
 

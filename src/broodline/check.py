@@ -16,9 +16,10 @@ from random import Random
 from typing import Any
 
 from broodline.checkpoints import MANIFEST, StudyFiles
+from broodline.core.parameters import Fixed
+from broodline.core.study import Study
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import BroodlineError, CheckpointError, TrialFailed
-from broodline.model import Measurement, Study, Trial, TrialState
-from broodline.space import Fixed
 from broodline.trainers import Assignment, Trainer
 
 _DAY = 86_400.0

@@ -24,8 +24,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from broodline.core.trial import Trial
 from broodline.errors import CheckpointError
-from broodline.model import Trial
 
 _REMOVED = ".removed"
 _NAME = re.compile(rf"(\d+)\.(\d+)(?:{re.escape(_REMOVED)})?")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from broodline import definition
 from broodline.checkpoints import Leftover, StudyFiles, size_of
+from broodline.core.retention import Need, is_orphan, keeps_for_good, needs
+from broodline.core.study import Retention, Study
+from broodline.core.trial import Checkpoint, Trial, TrialState
 from broodline.definition import study_from
 from broodline.errors import UsageError
-from broodline.model import Checkpoint, Retention, Study, Trial, TrialState
-from broodline.retention import Need, is_orphan, keeps_for_good, needs
 from broodline.stores import Store, Transaction
 from broodline.views.overview import Standing, read
 

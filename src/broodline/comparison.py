@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from broodline.core.objective import Objective
+from broodline.core.schedule import Schedule, schedule_of
+from broodline.core.study import Study
+from broodline.core.trial import Trial
 from broodline.errors import UsageError
-from broodline.fitness import Objective
-from broodline.model import Study, Trial
-from broodline.schedule import Schedule, schedule_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,10 @@ from contextlib import closing
 from dataclasses import replace
 
 from broodline.checkpoints import StudyFiles
+from broodline.core.population import Progress
+from broodline.core.study import Budget, Evolution, Study
+from broodline.core.trial import Trial, TrialState
 from broodline.errors import CheckpointError, StoreError, StudyNotFound, UsageError
-from broodline.model import Budget, Evolution, Progress, Study, Trial, TrialState
 from broodline.places import Place
 from broodline.stores import Store
 

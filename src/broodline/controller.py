@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 from broodline import definition
 from broodline.client import Answer, Asker, Signal
+from broodline.core.population import StudyState
+from broodline.core.study import Study
+from broodline.core.trial import Measurement
 from broodline.errors import StudyChanged
-from broodline.model import Measurement, Study, StudyState
 from broodline.plugins import load_strategy
 from broodline.stores import Store, Transaction
 from broodline.turn import Foreseen, StrategyOf, TakesLongError, Turn, not_now

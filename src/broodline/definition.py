@@ -10,12 +10,14 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from broodline.core.objective import Goal, Objective
+from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered, Param
+from broodline.core.replay import Leg, Replay
+from broodline.core.space import Space
+from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, Study
 from broodline.document import Rule, Table, duration, finite, flag, integer, list_of, nearest, one_of, shown, text
 from broodline.errors import SpaceError
-from broodline.fitness import Goal, Objective
-from broodline.model import Budget, Evolution, Leg, Limits, Replay, Retention, Stopping, Study
 from broodline.program import PLACEHOLDERS
-from broodline.space import Choice, Fixed, Float, Int, Ordered, Param, Space
 
 KEYS = (
     *("name", "trial_steps", "population", "workers", "seed"),

@@ -6,14 +6,12 @@ import difflib
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from broodline.core.json_values import LARGEST_INT, is_finite
 from broodline.errors import DocumentError, StudyFileError
-
-LARGEST_INT = 2**53  # every reader of JSON, and every database, keeps integers up to here
 
 Rule = Callable[[Any], Any]
 
@@ -133,11 +131,6 @@ def finite(*, above: float = -math.inf, at_least: float = -math.inf, at_most: fl
         return float(value)
 
     return rule
-
-
-def is_finite(value: Any) -> bool:
-    """True for a number that a float can hold; a boolean is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def flag(value: Any) -> bool:

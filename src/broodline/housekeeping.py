@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from broodline.checkpoints import StudyFiles
 from broodline.controller import Controller
+from broodline.core.retention import is_orphan
 from broodline.lifelines import bury_the_dead
-from broodline.retention import is_orphan
 from broodline.stores import Store
 from broodline.trainers.scratch import clear_after
 

@@ -25,9 +25,9 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from broodline.controller import Controller
+from broodline.core.population import StudyState
 from broodline.errors import StoreUnavailable, StudyNotFound, WorkerError
 from broodline.lifelines import is_frozen
-from broodline.model import StudyState
 from broodline.stores import Store, open_store
 
 LOOK_SECONDS = 1.0

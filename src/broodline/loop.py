@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed, UsageError
-from broodline.model import Measurement
 from broodline.running import RunningTrial, told
 from broodline.trainers import Assignment
 from broodline.trainers.measuring import finish

@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any, NoReturn
 
+from broodline.core.parameters import Fixed
+from broodline.core.schedule import Schedule, Segment
 from broodline.definition import check_identifier
 from broodline.document import Rule, Table, Unfit, integer, list_of, shown, text
 from broodline.errors import DocumentError, ScheduleError, SpaceError, UsageError
 from broodline.program import PLACEHOLDERS
-from broodline.schedule import Schedule, Segment
-from broodline.space import Fixed
 
 _PLACE = ("start", "steps")  # no param has such a name: they are placeholders of a command
 

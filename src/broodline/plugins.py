@@ -6,8 +6,8 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any
 
+from broodline.core.strategy import Strategy
 from broodline.errors import UsageError
-from broodline.strategies import Strategy
 
 STRATEGIES = "broodline.strategies"
 

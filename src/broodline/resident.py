@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from broodline.core.trial import Measurement, Trial
 from broodline.errors import UsageError
-from broodline.model import Measurement, Trial
 from broodline.running import RunningTrial, told
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from broodline.checkpoints import StudyFiles
+from broodline.core.lineage import lineage_of
+from broodline.core.objective import front
+from broodline.core.schedule import Schedule, schedule_of
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import StudyFailed
-from broodline.fitness import front
-from broodline.lineage import lineage_of
-from broodline.model import Measurement, Trial, TrialState
-from broodline.schedule import Schedule, schedule_of
 from broodline.stores import Transaction
 
 

@@ -15,11 +15,12 @@ from typing import Protocol, TextIO
 
 from broodline.checkpoints import StudyFiles
 from broodline.controller import Controller
+from broodline.core.population import StudyState
+from broodline.core.study import Study
 from broodline.engines.child import Job
 from broodline.engines.local import LocalEngine
 from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
 from broodline.housekeeping import put_in_order, sweep_orphans
-from broodline.model import Study, StudyState
 from broodline.places import Place
 from broodline.program import EngineOptions
 from broodline.stores import Store

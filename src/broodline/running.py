@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from broodline.core.trial import Measurement, Trial
 from broodline.errors import LeaseLost, Preempted, Stopped
-from broodline.model import Measurement, Trial
 from broodline.trainers.measuring import measured
 
 

@@ -10,10 +10,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from broodline.core.study import Study
 from broodline.definition import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
 from broodline.document import Rule, Table, Unfit, duration, flag, integer, list_of, nearest, one_of, text
 from broodline.errors import StudyFileError
-from broodline.model import Study
 from broodline.program import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
 
 STRATEGIES = ("initiator", "generational", "none", "alone", "optuna", "grid")

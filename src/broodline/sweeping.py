@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from broodline.model import Checkpoint, Retention, Trial
-from broodline.retention import unneeded
+from broodline.core.retention import unneeded
+from broodline.core.study import Retention
+from broodline.core.trial import Checkpoint, Trial
 from broodline.stores import Transaction
 
 

@@ -6,29 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broodline import lifecycle
 from broodline.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.core import lifecycle
+from broodline.core.early_stopping import reason_to_stop, scores
+from broodline.core.next_trial import Begin, next_trial, program_seed, rerooted
+from broodline.core.population import Birth, End, Pause, Progress, Resume, StudyState
+from broodline.core.retention import keeps_for_good
+from broodline.core.strategy import Strategy
+from broodline.core.study import Retention, Study
+from broodline.core.trial import Measurement, Score, Trial, TrialState
 from broodline.definition import study_from
 from broodline.errors import StudyNotFound
-from broodline.evolve import Begin, next_trial, program_seed, rerooted
-from broodline.model import (
-    Birth,
-    End,
-    Measurement,
-    Pause,
-    Progress,
-    Resume,
-    Retention,
-    Score,
-    Study,
-    StudyState,
-    Trial,
-    TrialState,
-)
-from broodline.retention import keeps_for_good
-from broodline.stopping import reason_to_stop, scores
 from broodline.stores import Transaction
-from broodline.strategies import Strategy
 from broodline.sweeping import no_longer_needed
 
 StrategyOf = Callable[[str], Strategy]

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from broodline.checkpoints import StudyFiles, is_disk_full
 from broodline.client import Answer, Asker, Client, Done, Signal, Start, Wait
+from broodline.core.trial import Measurement, Trial
 from broodline.errors import (
     CheckpointError,
     LeaseLost,
@@ -21,7 +22,6 @@ from broodline.errors import (
     StoreUnavailable,
     TrialFailed,
 )
-from broodline.model import Measurement, Trial
 from broodline.trainers import Assignment, Trainer
 
 T = TypeVar("T")

@@ -19,7 +19,8 @@ from living import begun, running, trials_of, wait_for, write_study
 from recorded import Recorded, recorded
 
 from broodline.clearing import Wish, clear
-from broodline.model import Measurement, Retention
+from broodline.core.study import Retention
+from broodline.core.trial import Measurement
 from broodline.places import Place
 from broodline.stores import Store, Transaction
 from broodline.testing import check_invariants

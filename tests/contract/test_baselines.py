@@ -14,14 +14,18 @@ import pytest
 
 from broodline.client import Asker, Start
 from broodline.controller import Controller
+from broodline.core.next_trial import rng_for
+from broodline.core.parameters import Choice, Float, Int, Ordered
+from broodline.core.population import Birth, Population
+from broodline.core.reproduction import begun, newborn
+from broodline.core.space import Space
+from broodline.core.strategy import Strategy
+from broodline.core.study import Study
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import UsageError
-from broodline.evolve import rng_for
-from broodline.model import Birth, Measurement, Population, Study, Trial, TrialState
 from broodline.plugins import load_strategy
-from broodline.space import Choice, Float, Int, Ordered, Space
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
-from broodline.strategies import Strategy, begun, newborn
 from broodline.strategies import optuna as optuna_strategy
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, checkpoint_of, study_from_tables

@@ -12,7 +12,7 @@ from broodline.checkpoints import StudyFiles
 from broodline.client import Asker, Start
 from broodline.continuation import continuation_of, copy_lineage
 from broodline.controller import Controller
-from broodline.model import Measurement, Trial
+from broodline.core.trial import Measurement, Trial
 from broodline.stores import Store, Transaction
 from broodline.stores.sqlite import SqliteStore
 from broodline.testing import study_from_tables

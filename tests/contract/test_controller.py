@@ -12,8 +12,9 @@ import pytest
 
 from broodline.client import Answer, Asker, Done, Signal, Start, Wait
 from broodline.controller import Controller
+from broodline.core.population import Progress, StudyState
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import LeaseLost, StudyChanged, StudyNotFound
-from broodline.model import Measurement, Progress, StudyState, Trial, TrialState
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.testing import Crash, CrashingStore, Crew, FakeClock, Moment, check_invariants, checkpoint_of, study_from_tables

@@ -15,8 +15,8 @@ from sqlalchemy.engine import Engine
 
 from broodline.client import Asker, Signal, Start
 from broodline.controller import Controller
+from broodline.core.trial import Measurement
 from broodline.definition import parse
-from broodline.model import Measurement
 from broodline.stores.sqlite import SqliteStore
 
 ASKER = Asker(worker="0", session="a")

@@ -11,8 +11,8 @@ import pytest
 from broodline.checkpoints import Leftover, StudyFiles
 from broodline.client import Asker, Start
 from broodline.controller import Controller
+from broodline.core.trial import Measurement, Trial
 from broodline.housekeeping import sweep_orphans
-from broodline.model import Measurement, Trial
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.testing import study_from_tables

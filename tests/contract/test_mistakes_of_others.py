@@ -26,10 +26,11 @@ from recorded import Recorded, asker, recorded
 from broodline.checkpoints import StudyFiles
 from broodline.client import Answer, Asker, Start, Wait
 from broodline.controller import Controller
-from broodline.lineage import lineage_of
-from broodline.model import Measurement, StudyState, Trial, TrialState
+from broodline.core.lineage import lineage_of
+from broodline.core.population import StudyState
+from broodline.core.schedule import schedule_of
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.running import RunningTrial
-from broodline.schedule import schedule_of
 from broodline.stores import IN_MEMORY, Store, open_store
 from broodline.trainers.function import FunctionTrainer
 from broodline.worker import Worker

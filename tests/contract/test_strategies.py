@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from broodline.core.strategy import Strategy
 from broodline.plugins import load_strategy
-from broodline.strategies import Strategy
 from broodline.testing import StrategyContract
 
 

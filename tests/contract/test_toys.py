@@ -13,8 +13,8 @@ from benchmarks.toys import TOYS
 
 from broodline.client import Asker, Start
 from broodline.controller import Controller
+from broodline.core.trial import Measurement, Trial
 from broodline.definition import parse
-from broodline.model import Measurement, Trial
 from broodline.stores.sqlite import SqliteStore
 
 SEEDS = range(4)

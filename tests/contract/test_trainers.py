@@ -15,8 +15,8 @@ import pytest
 import toy
 from assignments import PYTHON, SEES_US, assignment
 
+from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.model import Measurement
 from broodline.program import Train
 from broodline.trainers import Trainer
 from broodline.trainers.command import CommandTrainer

@@ -15,7 +15,7 @@ from broodline import worker as loop
 from broodline.checkpoints import StudyFiles
 from broodline.client import Asker
 from broodline.controller import Controller
-from broodline.model import Measurement, Trial, TrialState
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.testing import study_from_tables

@@ -19,9 +19,9 @@ import broodline
 from broodline.checkpoints import MANIFEST
 from broodline.client import Asker, Start, Wait
 from broodline.controller import Controller
+from broodline.core.trial import Measurement, Trial
 from broodline.definition import parse
 from broodline.housekeeping import put_in_order
-from broodline.model import Measurement, Trial
 from broodline.places import Place
 from broodline.stores import Store
 

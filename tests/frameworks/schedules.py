@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broodline.schedule import Schedule, Segment
+from broodline.core.schedule import Schedule, Segment
 
 LEARNED = Schedule(
     segments=(

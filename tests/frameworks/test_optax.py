@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from frameworks.schedules import LEARNED, RATES, STEPS
 
+from broodline.core.schedule import Schedule, Segment
 from broodline.errors import UsageError
-from broodline.schedule import Schedule, Segment
 
 pytestmark = pytest.mark.frameworks
 

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 import broodline
 from broodline.cli import main
+from broodline.core.population import Birth, Population
+from broodline.core.strategy import Strategy
+from broodline.core.study import Study as Definition
+from broodline.core.trial import Trial, TrialState
 from broodline.errors import StoreError, StudyFailed, UsageError
-from broodline.model import Birth, Population, Trial, TrialState
-from broodline.model import Study as Definition
 from broodline.simulation.clock import EPOCH
 from broodline.simulation.faults import Departures
-from broodline.strategies import Strategy
 from broodline.testing import check_invariants
 
 EVERYTHING = broodline.Faults(
@@ -148,7 +149,7 @@ def test_a_strategy_of_ones_own_needs_no_entry_point() -> None:
                 member=initiator.member,
                 generation=initiator.generation + 1,
                 params=initiator.params,
-                changes=dict.fromkeys(initiator.params, broodline.model.Change.KEPT),
+                changes=dict.fromkeys(initiator.params, broodline.core.trial.Change.KEPT),
                 start=initiator.end,
                 parent=initiator.number,
                 initiator=initiator.number,

@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from broodline.client import Answer, Asker, Done, Signal, Start, Wait
 from broodline.controller import Controller
+from broodline.core.study import Stopping, Study
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import LeaseLost
-from broodline.model import Measurement, Stopping, Study, Trial, TrialState
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.testing import Crash, CrashingStore, FakeClock, Moment, check_invariants, checkpoint_of, study_from_tables

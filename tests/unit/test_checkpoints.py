@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from broodline.checkpoints import MANIFEST, StudyFiles, is_disk_full, size_of
+from broodline.core.retention import is_orphan
+from broodline.core.trial import Trial, TrialState
 from broodline.errors import CheckpointError
-from broodline.model import Trial, TrialState
-from broodline.retention import is_orphan
 
 
 @pytest.fixture

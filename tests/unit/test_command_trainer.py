@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from assignments import assignment, is_gone, script
 
+from broodline.core.trial import Measurement
 from broodline.errors import Preempted, Stopped, TrialFailed
-from broodline.model import Measurement
 from broodline.program import Evaluate, Train
 from broodline.trainers.command import CommandTrainer
 

@@ -21,10 +21,10 @@ from broodline.comparison import (
     equal_costs,
     grouped,
 )
+from broodline.core.objective import Goal, Objective
+from broodline.core.trial import Trial, TrialState
 from broodline.definition import parse
 from broodline.errors import UsageError
-from broodline.fitness import Goal, Objective
-from broodline.model import Trial, TrialState
 from broodline.views.compared import show
 
 MINIMIZED = Objective(goals=(Goal(metric="loss", goal="minimize"),))

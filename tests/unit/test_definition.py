@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broodline.core.objective import Goal, Objective
+from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered, Param
+from broodline.core.space import Space
+from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, Study
 from broodline.definition import changed, dump, parse
 from broodline.document import Unfit, duration
 from broodline.errors import StudyFileError
-from broodline.fitness import Goal, Objective
-from broodline.model import Budget, Evolution, Limits, Retention, Stopping, Study
-from broodline.space import Choice, Fixed, Float, Int, Ordered, Param, Space
 
 DOCUMENT: dict[str, Any] = {
     "name": "digits",

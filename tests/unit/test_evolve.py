@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from broodline.evolve import next_trial, program_seed, rerooted, rng_for
-from broodline.model import Birth, Change, End, Pause, Population, Progress, Resume, Study, StudyState, Trial, TrialState
-from broodline.strategies import Strategy, child_of
+from broodline.core.next_trial import next_trial, program_seed, rerooted, rng_for
+from broodline.core.population import Birth, End, Pause, Population, Progress, Resume, StudyState
+from broodline.core.reproduction import child_of
+from broodline.core.strategy import Strategy
+from broodline.core.study import Study
+from broodline.core.trial import Change, Trial, TrialState
 from broodline.testing import study_from_tables
 
 N = 4

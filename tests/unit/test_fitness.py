@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broodline.fitness import Fitness, Goal, Objective, fitter, front
-from broodline.model import Measurement, Trial
+from broodline.core.objective import Fitness, Goal, Objective, fitter, front
+from broodline.core.trial import Measurement, Trial
 
 ACCURACY = Objective(goals=(Goal(metric="accuracy"),))
 LOSS = Objective(goals=(Goal(metric="loss", goal="minimize"),))

@@ -13,8 +13,8 @@ import pytest
 from assignments import assignment
 
 from broodline.checkpoints import is_disk_full
+from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.model import Measurement
 from broodline.running import RunningTrial
 from broodline.trainers.function import FunctionTrainer
 

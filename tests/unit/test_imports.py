@@ -14,16 +14,46 @@ import broodline
 
 # A module imports from its own row and from the rows above it, never from those below.
 ROWS = (
-    ("model", "errors"),
+    ("errors",),
     (
-        *("document", "parameters", "space", "fitness", "lifecycle", "evolve", "strategies"),
-        *("retention", "definition", "program", "lineage", "schedule", "replay", "notation", "comparison", "stopping"),
+        "core",
+        "document",
+        "strategies",
+        "definition",
+        "program",
+        "replay",
+        "notation",
+        "comparison",
     ),
-    ("stores", "checkpoints", "lifelines", "places", "plugins", "studyfile", "schedulefile"),
-    ("client", "sweeping", "turn", "controller"),
-    ("trainers", "running", "resident", "worker", "keeper", "loop"),
+    (
+        "stores",
+        "checkpoints",
+        "lifelines",
+        "places",
+        "plugins",
+        "studyfile",
+        "schedulefile",
+    ),
+    (
+        "client",
+        "sweeping",
+        "turn",
+        "controller",
+    ),
+    (
+        "trainers",
+        "running",
+        "resident",
+        "worker",
+        "keeper",
+        "loop",
+    ),
     ("engines",),
-    ("views", "results", "adapters"),
+    (
+        "views",
+        "results",
+        "adapters",
+    ),
     (
         "housekeeping",
         "clearing",

@@ -7,10 +7,10 @@ from itertools import product
 
 import pytest
 
-from broodline import lifecycle
+from broodline.core import lifecycle
+from broodline.core.lifecycle import LEGAL, Move
+from broodline.core.trial import Trial, TrialState
 from broodline.errors import IllegalTransition, LeaseLost
-from broodline.lifecycle import LEGAL, Move
-from broodline.model import Trial, TrialState
 
 NOW = 1000.0
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broodline.core.lineage import lineage_of
+from broodline.core.schedule import Schedule, Segment, schedule_of
+from broodline.core.trial import Trial
 from broodline.errors import UsageError
-from broodline.lineage import lineage_of
-from broodline.model import Trial
-from broodline.schedule import Schedule, Segment, schedule_of
 
 STEPS = 10
 

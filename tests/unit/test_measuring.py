@@ -14,8 +14,8 @@ from assignments import trial
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broodline.core.trial import Measurement
 from broodline.errors import TrialFailed
-from broodline.model import Measurement
 from broodline.trainers.measuring import finish, found, joined, measured, parsed
 
 TRIAL = trial(start=100, steps=10)

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from broodline.client import Asker, Start
 from broodline.controller import Controller
+from broodline.core.lineage import lineage_of
+from broodline.core.schedule import schedule_of
+from broodline.core.study import Study
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.definition import dump, parse
 from broodline.errors import UsageError
-from broodline.lineage import lineage_of
-from broodline.model import Measurement, Study, Trial, TrialState
 from broodline.replay import replay_of
-from broodline.schedule import schedule_of
 from broodline.stores.sqlite import SqliteStore
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, study_from_tables

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from assignments import trial
 
+from broodline.core.trial import Measurement
 from broodline.errors import Stopped, TrialFailed
-from broodline.model import Measurement
 from broodline.trainers.reports import Reports
 
 

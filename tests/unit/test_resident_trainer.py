@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from assignments import PYTHON, SEES_US, assignment, is_gone, script
 
+from broodline.core.trial import Measurement
 from broodline.errors import Preempted, Stopped, TrialFailed
-from broodline.model import Measurement
 from broodline.program import Evaluate, Train
 from broodline.trainers.resident import ResidentTrainer
 

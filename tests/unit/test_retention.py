@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broodline.model import Checkpoint, Retention, Trial, TrialState
-from broodline.retention import Need, is_orphan, keeps_for_good, needs, unneeded
+from broodline.core.retention import Need, is_orphan, keeps_for_good, needs, unneeded
+from broodline.core.study import Retention
+from broodline.core.trial import Checkpoint, Trial, TrialState
 
 
 def checkpoint(trial: int, member: int = 0, *, in_use: bool = False) -> Checkpoint:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from assignments import trial
 
+from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.model import Measurement
 from broodline.running import RunningTrial, told
 
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered, Param
+from broodline.core.space import Space
+from broodline.core.trial import Change
 from broodline.errors import SpaceError
-from broodline.model import Change
-from broodline.space import Choice, Fixed, Float, Int, Ordered, Param, Space
 
 FACTORS = (0.8, 1.2)
 UP, DOWN = (1.2,), (0.8,)

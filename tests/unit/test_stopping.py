@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broodline.fitness import Goal, Objective
-from broodline.model import Measurement, Rival, Score, Stopping, Trial, TrialState
-from broodline.stopping import reason_to_stop, scores
+from broodline.core.early_stopping import reason_to_stop, scores
+from broodline.core.objective import Goal, Objective
+from broodline.core.study import Stopping
+from broodline.core.trial import Measurement, Rival, Score, Trial, TrialState
 
 WORST = -math.inf
 TRIAL = Trial(number=9, member=0, generation=1, params={}, start=10, steps=10)

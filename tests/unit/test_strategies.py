@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from broodline.core.population import Birth
+from broodline.core.reproduction import draw_opponent
+from broodline.core.strategy import Strategy
+from broodline.core.trial import Change, Trial, TrialState
 from broodline.errors import UsageError
-from broodline.model import Birth, Change, Trial, TrialState
 from broodline.plugins import load_strategy
-from broodline.strategies import Strategy, draw_opponent
 from broodline.strategies.generational import Generational, ranked
 from broodline.strategies.initiator import Initiator
 from broodline.strategies.none import Continue

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from bad_study_files import BAD_STUDY_FILES, study_file
 
+from broodline.core.parameters import Fixed, Float, Int
+from broodline.core.study import Budget, Evolution, Limits, Retention
 from broodline.errors import StudyFileError, UsageError
-from broodline.model import Budget, Evolution, Limits, Retention
 from broodline.program import EngineOptions, Evaluate, Train
-from broodline.space import Fixed, Float, Int
 from broodline.studyfile import StudyFile, read
 
 FULL = """

@@ -16,9 +16,9 @@ from recorded import Recorded, asker, recorded
 from rich.console import Console
 
 from broodline.checkpoints import StudyFiles
+from broodline.core.schedule import Schedule, Segment
+from broodline.core.trial import Change, Measurement, Trial, TrialState
 from broodline.errors import StoreUnavailable
-from broodline.model import Change, Measurement, Trial, TrialState
-from broodline.schedule import Schedule, Segment
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.views import panels, tables, wording

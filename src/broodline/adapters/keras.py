@@ -11,8 +11,8 @@ except ModuleNotFoundError as error:
     needs = f"broodline.adapters.keras needs {error.name}: pip install 'broodline[keras]'"
     raise ModuleNotFoundError(needs, name=error.name) from None
 
+from broodline.core.schedule import Schedule
 from broodline.notation import from_document
-from broodline.schedule import Schedule
 
 
 @keras.saving.register_keras_serializable(package="broodline")

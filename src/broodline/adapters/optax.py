@@ -11,8 +11,8 @@ except ModuleNotFoundError as error:
     needs = f"broodline.adapters.optax needs {error.name}: pip install 'broodline[optax]'"
     raise ModuleNotFoundError(needs, name=error.name) from None
 
+from broodline.core.schedule import Schedule
 from broodline.errors import UsageError
-from broodline.schedule import Schedule
 
 _MOST = 2**31 - 1  # Optax counts in 32 bits
 

@@ -15,8 +15,8 @@ except ModuleNotFoundError as error:
     needs = f"broodline.adapters.torch needs {error.name}: pip install 'broodline[torch]'"
     raise ModuleNotFoundError(needs, name=error.name) from None
 
+from broodline.core.schedule import Schedule
 from broodline.errors import UsageError
-from broodline.schedule import Schedule
 
 
 def lambda_lr(optimizer: Optimizer, schedule: Schedule, param: str | Sequence[str] = "lr") -> LambdaLR:

@@ -10,7 +10,8 @@ from broodline.cli.values import trial_number
 from broodline.errors import UsageError
 
 if TYPE_CHECKING:
-    from broodline.model import Study, Trial
+    from broodline.core.study import Study
+    from broodline.core.trial import Trial
     from broodline.stores import Transaction
 
 
@@ -26,7 +27,7 @@ def chosen_lineage(records: Transaction, target: Target, number: int | None) -> 
     Raises:
         UsageError: There is no such trial.
     """
-    from broodline.lineage import lineage_of
+    from broodline.core.lineage import lineage_of
 
     return lineage_of(best_of(records, target, 1)[0].number if number is None else number, records.trial)
 
@@ -56,7 +57,7 @@ def _is_pareto(study: Study) -> bool:
 
 
 def _front(records: Transaction) -> list[Trial]:
-    from broodline.fitness import front
-    from broodline.model import TrialState
+    from broodline.core.objective import front
+    from broodline.core.trial import TrialState
 
     return front(trial for trial in records.trials() if trial.state is TrialState.COMPLETED)

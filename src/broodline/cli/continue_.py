@@ -14,7 +14,8 @@ from broodline.cli.values import at_least_one
 from broodline.errors import StudyChanged, StudyFailed, WorkerError
 
 if TYPE_CHECKING:
-    from broodline.model import Study, Trial
+    from broodline.core.study import Study
+    from broodline.core.trial import Trial
     from broodline.studyfile import StudyFile
 
 PURPOSE = "Go on alone: train on from the best trial's checkpoint with its params, by one worker, as a study of its own."

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from broodline.clearing import Stock
-    from broodline.model import Retention
+    from broodline.core.study import Retention
     from broodline.stores import Store
 
 PURPOSE = "Show what a study holds on the disk and why, and remove what nothing needs, also while it runs."
@@ -70,7 +70,7 @@ def _table(stock: Stock) -> Table:
     """A row a reason; a checkpoint that is needed for several things stands at the first."""
     from rich.text import Text
 
-    from broodline.retention import Need
+    from broodline.core.retention import Need
     from broodline.views import wording
     from broodline.views.tables import table
 

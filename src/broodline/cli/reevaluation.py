@@ -9,8 +9,9 @@ from random import Random
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from broodline.core.study import Study
+from broodline.core.trial import Measurement, Trial
 from broodline.errors import CheckpointError, TrialFailed, UsageError
-from broodline.model import Measurement, Study, Trial
 
 if TYPE_CHECKING:
     from broodline.checkpoints import StudyFiles

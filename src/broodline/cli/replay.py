@@ -12,7 +12,7 @@ from broodline.cli.values import at_least_one, trial_number
 from broodline.errors import StudyFailed, UsageError, WorkerError
 
 if TYPE_CHECKING:
-    from broodline.model import Study
+    from broodline.core.study import Study
     from broodline.studyfile import StudyFile
 
 PURPOSE = "Train the best lineage, or any trial's, again along its schedule: a study of its own, which can be gone on with."

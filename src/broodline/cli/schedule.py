@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Shows or writes a schedule."""
+    from broodline.core.schedule import schedule_of
     from broodline.notation import write
-    from broodline.schedule import schedule_of
     from broodline.schedulefile import notation_of, save_schedule
     from broodline.views.records import to_json
     from broodline.views.tables import console, print_whole

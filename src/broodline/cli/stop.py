@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from broodline.cli.target import add_target, target_of
-from broodline.model import StudyState
+from broodline.core.population import StudyState
 
 if TYPE_CHECKING:
     from broodline.views.overview import Overview

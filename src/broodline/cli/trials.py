@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from broodline.cli.target import add_target, target_of
 from broodline.cli.values import at_least_one
-from broodline.model import Trial, TrialState
+from broodline.core.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from broodline.stores import Transaction

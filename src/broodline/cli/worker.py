@@ -12,7 +12,7 @@ from broodline.cli.target import Target, add_target, file_of, target_of
 from broodline.cli.training import grace_of, tell_end, trainer_of
 
 if TYPE_CHECKING:
-    from broodline.model import Study
+    from broodline.core.study import Study
     from broodline.studyfile import StudyFile
 
 PURPOSE = "Join a study that exists with one more worker, from any process; what it runs comes from its own study file."

@@ -15,8 +15,9 @@ from typing import Any
 
 from broodline.client import Answer, Done, Signal, Start, Wait
 from broodline.controller import Controller
+from broodline.core.study import Study
+from broodline.core.trial import Trial
 from broodline.errors import LeaseLost, StudyFailed
-from broodline.model import Study, Trial
 from broodline.simulation.clock import VirtualClock
 from broodline.simulation.faults import HOUR, Departures, Faults, Outages, fate_of, paces
 from broodline.simulation.heartbeats import Heartbeats

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from math import exp, inf, isfinite
 from random import Random
 
+from broodline.core.trial import Trial
 from broodline.errors import UsageError
-from broodline.model import Trial
 
 HOUR = 3600.0
 _SHARES = ("failures", "damaged", "lost_answers", "stragglers")

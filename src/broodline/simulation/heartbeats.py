@@ -13,8 +13,8 @@ from heapq import heappop, heappush
 from math import ceil, floor, inf
 from typing import Any, cast
 
+from broodline.core.trial import Trial
 from broodline.loop import RENEWALS
-from broodline.model import Trial
 from broodline.simulation.clock import EPOCH
 from broodline.stores import Store, Transaction
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from broodline.api import Study
 from broodline.controller import Controller
+from broodline.core.strategy import Strategy
+from broodline.core.study import Budget
+from broodline.core.study import Study as Definition
+from broodline.core.trial import Trial
 from broodline.errors import StudyFailed, UsageError
-from broodline.model import Budget, Trial
-from broodline.model import Study as Definition
 from broodline.plugins import load_strategy
 from broodline.results import Outcome, Result
 from broodline.simulation.clock import VirtualClock
@@ -23,7 +25,6 @@ from broodline.simulation.heartbeats import BeatingStore, Heartbeats
 from broodline.simulation.training import Seconds, Train
 from broodline.stores import Store, Transaction
 from broodline.stores.sqlite import SqliteStore
-from broodline.strategies import Strategy
 from broodline.studyfile import read
 
 

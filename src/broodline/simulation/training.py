@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from broodline.core.trial import Measurement, Trial
 from broodline.errors import TrialFailed, UsageError
-from broodline.model import Measurement, Trial
 from broodline.trainers.measuring import finish, measured
 
 

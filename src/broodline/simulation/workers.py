@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from broodline.client import Asker, Start
-from broodline.model import Trial
+from broodline.core.trial import Trial
 from broodline.simulation.faults import Departures, Fate
 from broodline.simulation.training import Training
 

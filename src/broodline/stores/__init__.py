@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from broodline.core.population import Population, Progress
+from broodline.core.trial import Checkpoint, Measurement, Rival, Score, Trial
 from broodline.errors import StoreError
-from broodline.model import Checkpoint, Measurement, Population, Progress, Rival, Score, Trial
 
 
 class Transaction(Population, Protocol):

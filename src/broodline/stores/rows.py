@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broodline.model import Change, Measurement, Progress, StudyState, Trial, TrialState
+from broodline.core.population import Progress, StudyState
+from broodline.core.trial import Change, Measurement, Trial, TrialState
 
 FIELDS: tuple[str, ...] = Trial.__slots__
 _JSON = ("params", "changes", "metrics", "fitness")

@@ -8,8 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from broodline.core.population import Progress
+from broodline.core.trial import Checkpoint, Measurement, Rival, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
-from broodline.model import Checkpoint, Measurement, Progress, Rival, Score, Trial, TrialState
 from broodline.stores import schema
 from broodline.stores.rows import (
     FIELDS,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from broodline.core.population import Progress
 from broodline.errors import StoreError, StoreUnavailable
-from broodline.model import Progress
 from broodline.stores import Clock, schema
 from broodline.stores.rows import row_of_progress
 from broodline.stores.sql import SqlTransaction

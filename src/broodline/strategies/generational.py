@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from broodline.model import Birth, Population, Study, Trial
-from broodline.strategies import Strategy, child_of
+from broodline.core.population import Birth, Population
+from broodline.core.reproduction import child_of
+from broodline.core.strategy import Strategy
+from broodline.core.study import Study
+from broodline.core.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,11 @@ from itertools import islice
 from random import Random
 from typing import ClassVar
 
-from broodline.model import Birth, Population, Study, Trial
-from broodline.strategies import Strategy, begun, child_of
+from broodline.core.population import Birth, Population
+from broodline.core.reproduction import begun, child_of
+from broodline.core.strategy import Strategy
+from broodline.core.study import Study
+from broodline.core.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

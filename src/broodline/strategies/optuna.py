@@ -12,10 +12,13 @@ from importlib.util import find_spec
 from random import Random
 from typing import ClassVar
 
+from broodline.core.population import Birth, Population
+from broodline.core.reproduction import begun, child_of
+from broodline.core.strategy import Strategy
+from broodline.core.study import Study
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.definition import SAMPLERS
 from broodline.errors import UsageError
-from broodline.model import Birth, Measurement, Population, Study, Trial, TrialState
-from broodline.strategies import Strategy, begun, child_of
 
 _NEEDED: Mapping[str, Sequence[str]] = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
 

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
+from broodline.core.population import Birth, Population
+from broodline.core.replay import Replay
+from broodline.core.reproduction import replay_seed
+from broodline.core.strategy import Strategy
+from broodline.core.study import Study
+from broodline.core.trial import Trial
 from broodline.errors import UsageError
-from broodline.model import Birth, Population, Replay, Study, Trial
-from broodline.strategies import Strategy, replay_seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

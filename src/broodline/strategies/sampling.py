@@ -13,8 +13,10 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from broodline.model import Study, Trial
-from broodline.parameters import Choice, Float, Int, Ordered, Param, same
+from broodline.core.json_values import same
+from broodline.core.parameters import Choice, Float, Int, Ordered, Param
+from broodline.core.study import Study
+from broodline.core.trial import Trial
 
 _EXTREME = 1e100  # samplers compute variances of what they are told, and these are to be finite
 _STATEFUL = ("cmaes", "qmc")  # their next suggestion depends on what else they were asked, not only on what they were told

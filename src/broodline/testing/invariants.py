@@ -9,11 +9,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from broodline.core.next_trial import program_seed
+from broodline.core.population import Progress
+from broodline.core.reproduction import replay_seed
+from broodline.core.study import Study
+from broodline.core.trial import Change, Measurement, Trial, TrialState
 from broodline.definition import parse
-from broodline.evolve import program_seed
-from broodline.model import Change, Measurement, Progress, Study, Trial, TrialState
 from broodline.stores import Store
-from broodline.strategies import replay_seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,10 @@ from random import Random
 from typing import Any
 
 from broodline.client import Answer, Asker, Client, Done, Start
+from broodline.core.study import Study
+from broodline.core.trial import Measurement, Trial
 from broodline.definition import parse
 from broodline.errors import LeaseLost
-from broodline.model import Measurement, Study, Trial
 
 Train = Callable[[Trial], Mapping[str, Any] | None]
 """Trains a trial: the metrics of its last measurement, or None if its program fails."""

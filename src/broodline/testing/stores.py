@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from broodline.core.population import Progress, StudyState
+from broodline.core.trial import Change, Checkpoint, Measurement, Rival, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
-from broodline.model import Change, Checkpoint, Measurement, Progress, Rival, Score, StudyState, Trial, TrialState
 from broodline.stores import Store, Transaction
 from broodline.testing.playing import FakeClock, checkpoint_of
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from broodline.controller import Controller
-from broodline.evolve import rng_for
-from broodline.model import Study, Trial, TrialState
+from broodline.core.next_trial import rng_for
+from broodline.core.strategy import Strategy
+from broodline.core.study import Study
+from broodline.core.trial import Trial, TrialState
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
-from broodline.strategies import Strategy
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from broodline.model import Measurement, Trial
+from broodline.core.trial import Measurement, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

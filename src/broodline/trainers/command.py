@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from broodline.model import Measurement
+from broodline.core.trial import Measurement
 from broodline.program import Evaluate, Train
 from broodline.trainers import Assignment
 from broodline.trainers.environment import facts

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.model import Measurement
 from broodline.running import RunningTrial, told
 from broodline.trainers import Assignment
 from broodline.trainers.measuring import finish

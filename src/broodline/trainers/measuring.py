@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
 
+from broodline.core.trial import Measurement, Trial
 from broodline.errors import TrialFailed
-from broodline.model import Measurement, Trial
 
 _PLAIN = (bool, int, float, str, type(None))
 _LARGEST_STEP = 2**63 - 1  # what a database holds

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from broodline.core.trial import Measurement, Trial
 from broodline.errors import TrialFailed
-from broodline.model import Measurement, Trial
 from broodline.program import Evaluate, Train, fill
 from broodline.trainers import Assignment
 from broodline.trainers.environment import Facts, for_evaluation, inherited, placeholders, variables

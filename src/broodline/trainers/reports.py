@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from broodline.model import Measurement, Trial
+from broodline.core.trial import Measurement, Trial
 from broodline.trainers.measuring import measured, parsed
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from broodline.core.trial import Measurement
 from broodline.errors import TrialFailed
-from broodline.model import Measurement
 from broodline.program import Evaluate, Train
 from broodline.trainers import Assignment
 from broodline.trainers.conversation import Conversation, Unheard

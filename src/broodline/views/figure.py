@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullFormatter
 
 from broodline.comparison import Contender, Curve, band, grouped, metric_of
-from broodline.space import Fixed, Float, Int, Ordered, Param
+from broodline.core.parameters import Fixed, Float, Int, Ordered, Param
 from broodline.views import wording
 
 FORMATS = (".svg", ".png", ".pdf")

@@ -9,7 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from broodline.model import Study, Trial
+from broodline.core.study import Study
+from broodline.core.trial import Trial
 from broodline.views import wording
 from broodline.views.overview import Overview, Spending, Standing
 from broodline.views.tables import STATE_STYLES, table

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broodline.checkpoints import StudyFiles
-from broodline.model import Measurement, Trial
+from broodline.core.trial import Measurement, Trial
 
 _PLACE = ("number", "member", "generation", "state")
 _ORIGIN = ("parent", "initiator", "opponent", "params", "changes", "start", "steps")

@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from broodline.fitness import number
-from broodline.model import Study, Trial, TrialState
+from broodline.core.json_values import number
+from broodline.core.study import Study
+from broodline.core.trial import Trial, TrialState
 from broodline.views import wording
 from broodline.views.tables import table
 

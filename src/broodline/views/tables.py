@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from broodline.checkpoints import StudyFiles
-from broodline.model import Study, Trial, TrialState
-from broodline.schedule import Schedule
+from broodline.core.schedule import Schedule
+from broodline.core.study import Study
+from broodline.core.trial import Trial, TrialState
 from broodline.views import wording
 
 STATE_STYLES: Mapping[str, str] = {

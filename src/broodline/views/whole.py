@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 
 from broodline.checkpoints import StudyFiles
-from broodline.model import Progress, Trial
+from broodline.core.population import Progress
+from broodline.core.trial import Trial
 from broodline.stores import Transaction
 from broodline.views.records import measurement_record, moment, record, to_json
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from broodline.model import Change, Study, Trial
-from broodline.space import Fixed
+from broodline.core.parameters import Fixed
+from broodline.core.study import Study
+from broodline.core.trial import Change, Trial
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400

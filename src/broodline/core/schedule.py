@@ -9,8 +9,8 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
+from broodline.core.trial import Trial
 from broodline.errors import UsageError
-from broodline.model import Trial
 
 _FINEST = 10**9  # so that a float such as 1/49 means the fraction that was meant
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from random import Random
-from typing import Any
 
-from broodline.model import Measurement, Trial
+from broodline.core.json_values import number
+from broodline.core.trial import Measurement, Trial
 
 Fitness = tuple[float, ...]
 
@@ -87,17 +86,6 @@ class Objective:
     def reached(self, fitness: Fitness, target: float) -> bool:
         """True if a trial of this fitness is as good as `target`, a value of the metric; of one goal only."""
         return len(self.goals) == 1 and fitness[0] >= self.goals[0].contribution(target)
-
-
-def number(value: Any) -> float | None:
-    """The value as a float, or None if it is not a finite number; booleans are not numbers."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return None
-    try:
-        result = float(value)
-    except OverflowError:
-        return None
-    return result if math.isfinite(result) else None
 
 
 def fitter(initiator: Fitness | None, opponent: Fitness | None, rng: Random) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from broodline.core.trial import Trial
 from broodline.errors import UsageError
-from broodline.model import Trial
 
 
 def lineage_of(number: int, trial_of: Callable[[int], Trial | None]) -> tuple[Trial, ...]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from broodline.model import Birth, Change, Decision, End, Pause, Population, Progress, Resume, Study, StudyState, Trial
-from broodline.strategies import Strategy, newborn, replay_seed
+from broodline.core.population import Birth, Decision, End, Pause, Population, Progress, Resume, StudyState
+from broodline.core.reproduction import newborn, replay_seed
+from broodline.core.strategy import Strategy
+from broodline.core.study import Study
+from broodline.core.trial import Change, Trial
 
 Begin = Callable[[Study, Population, int, Random], Birth | None]
 """What `Strategy.begin` is."""

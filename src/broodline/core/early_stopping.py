@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from broodline.fitness import Objective
-from broodline.model import Measurement, Rival, Score, Stopping, Trial, TrialState
+from broodline.core.objective import Objective
+from broodline.core.study import Stopping
+from broodline.core.trial import Measurement, Rival, Score, Trial, TrialState
 
 
 def scores(objective: Objective, measurements: Sequence[Measurement], *, after: int) -> list[Score]:

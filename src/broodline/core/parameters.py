@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from random import Random
 from typing import Any, ClassVar
 
-from broodline.document import LARGEST_INT, is_finite
+from broodline.core.json_values import LARGEST_INT, among, is_finite, same
 from broodline.errors import SpaceError
 
 LEAST_MOVE = 0.02  # of a linear range's width, so that zero is no trap
@@ -233,16 +233,6 @@ class Fixed:
 
 
 Param = Float | Int | Ordered | Choice | Fixed
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equality of JSON values, in which true is not 1."""
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
-
-
-def among(value: Any, values: Iterable[Any]) -> bool:
-    """True if a JSON value is one of some."""
-    return any(same(value, known) for known in values)
 
 
 def _moved(value: float, factor: float, least: float) -> float:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from broodline.core.json_values import among, same
+from broodline.core.parameters import Choice, Condition, Fixed, Float, Int, Ordered, Param
+from broodline.core.trial import Change
 from broodline.errors import SpaceError
-from broodline.model import Change
-from broodline.parameters import Choice, Condition, Fixed, Float, Int, Ordered, Param, among, same
 
 __all__ = ["Choice", "Fixed", "Float", "Int", "Ordered", "Param", "Space"]
 

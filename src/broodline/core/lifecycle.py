@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from broodline.core.trial import Trial, TrialState
 from broodline.errors import IllegalTransition, LeaseLost
-from broodline.model import Trial, TrialState
 
 PENDING, RUNNING, COMPLETED, FAILED, STOPPED = TrialState
 

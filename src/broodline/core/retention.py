@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from enum import StrEnum
 
-from broodline.model import Checkpoint, Retention, Trial
+from broodline.core.study import Retention
+from broodline.core.trial import Checkpoint, Trial
 
 _LAST = 2  # an opponent is drawn from the last two completed trials of a member
 

@@ -1,0 +1,1 @@
+"""Pure values and decisions: no clock, disk, database, logging, threads or global random numbers."""

@@ -1,0 +1,56 @@
+"""The protocol of strategies: how members begin, and who reproduces."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import ClassVar, Protocol
+
+from broodline.core.population import Birth, Population
+from broodline.core.reproduction import newborn
+from broodline.core.study import Study
+from broodline.core.trial import Trial
+
+
+class Strategy(Protocol):
+    """Decides how members begin, and what the child of an initiator is made of.
+
+    A strategy is a subclass, and says how it differs from what is here: all members begin first, each drawn from the space.
+
+    Attributes:
+        separate: True: lineages never mix. They are trained depth first: a member begins only when no lineage that has begun
+            waits to be continued; and a lineage ends where it fails.
+        slow: True: `begin` takes long enough to be decided outside of the store's lock (it is made again if the
+            study went on meanwhile).
+    """
+
+    separate: ClassVar[bool] = False
+    slow: ClassVar[bool] = False
+
+    def check(self, study: Study) -> None:
+        """Looks whether it can decide for a study, before that is created.
+
+        Raises:
+            UsageError: Something is missing; the message says how to get it.
+        """
+        return
+
+    def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
+        """Returns the trial with which a member begins, or None to wait until more trials have finished.
+
+        Args:
+            study: The study, its space and its knobs.
+            population: A view of the trials; it stays as it is while the decision is made.
+            member: The member; those below it have begun.
+            rng: The only source of chance.
+        """
+        return newborn(study, member=member, rng=rng)
+
+    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+        """Returns the child to make, or None to wait until more trials have finished (`separate`: to let the lineage end).
+
+        Args:
+            study, population: As of `begin`.
+            initiator: A finished trial that has not initiated yet; the child takes its member.
+            rng: The only source of chance.
+        """
+        raise NotImplementedError

@@ -1,0 +1,158 @@
+"""Trials, and what is recorded of them, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+
+class TrialState(StrEnum):
+    """Where a trial stands; the legal moves between states are in `lifecycle`."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def finished(self) -> bool:
+        """True for completed, failed and stopped."""
+        return self not in (TrialState.PENDING, TrialState.RUNNING)
+
+
+class Change(StrEnum):
+    """What happened to one parameter when a trial was made."""
+
+    DRAWN = "drawn"
+    KEPT = "kept"
+    MUTATED = "mutated"
+    RESAMPLED = "resampled"
+    CROSSED = "crossed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """The metrics that a trial reported at a step; steps count from the beginning of the lineage."""
+
+    step: int
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What the fitness of a trial would be, had it ended at a step: its first value, minus infinity if it is not finite."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """How a trial stood at a step.
+
+    Args:
+        trial: Its number.
+        state: Where it stands now.
+        score: The last one at or before the step; None if there was none.
+        measured: The last step at which it has a score; None if it has none at all.
+    """
+
+    trial: int
+    state: TrialState
+    score: float | None
+    measured: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A small chunk of training, warm-started from the checkpoint of its parent.
+
+    Args:
+        number: Its number in the study, from 0, in order of creation.
+        member: Its place in the population, 0 to N-1.
+        generation: 0 for trials that start from nothing; else its initiator's plus one.
+        params: Its hyperparameters, JSON values.
+        seed: For the program's own random numbers; the same at every attempt.
+        start: Steps that the weights have behind them.
+        steps: Steps to train; once completed, the steps that it did train.
+        attempt: How often it was given out, from 1; 0 while it never was.
+        session: The life of the worker that holds it: a worker that is started again is another session.
+        lease_until: When its lease runs out, in seconds of the store's clock.
+        lost: How often it lost its worker without a goodbye.
+        failures: How often its program failed.
+        fitness: One value, higher is fitter, or one an objective where they are compared by Pareto improvement.
+        checkpoint: Path of the committed checkpoint, relative to the store's files; None once it is swept.
+        reason: Why it failed or was stopped; of a running trial, why it has been told to stop.
+        damaged: The parent that it was to have, had that one's checkpoint not been found damaged.
+        child: The number of the trial that it initiated.
+        created, started, finished: Seconds since the epoch, by the store's clock.
+    """
+
+    number: int
+    member: int
+    generation: int
+    params: Mapping[str, Any]
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    seed: int = 0
+    start: int = 0
+    steps: int
+    state: TrialState = TrialState.PENDING
+    parent: int | None = None
+    initiator: int | None = None
+    opponent: int | None = None
+    attempt: int = 0
+    worker: str | None = None
+    session: str | None = None
+    lease_until: float | None = None
+    lost: int = 0
+    failures: int = 0
+    metrics: Mapping[str, Any] | None = None
+    fitness: tuple[float, ...] | None = None
+    checkpoint: str | None = None
+    kept: bool = False
+    reason: str | None = None
+    output: str | None = None
+    damaged: int | None = None
+    child: int | None = None
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+
+    @property
+    def can_be_parent(self) -> bool:
+        """True for a completed trial whose checkpoint is there."""
+        return self.state is TrialState.COMPLETED and self.checkpoint is not None
+
+    @property
+    def is_copy(self) -> bool:
+        """True for a trial of another study, with which a continuation begins: here it was never given out."""
+        return self.attempt == 0 and self.state.finished
+
+    def evolve(self, **changes: Any) -> Trial:
+        """Returns this trial with some fields changed."""
+        return replace(self, **changes)
+
+    @property
+    def end(self) -> int:
+        """The step at which a child of this trial starts."""
+        return self.start + self.steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A committed checkpoint that is not kept for good.
+
+    Args:
+        trial: The number of the completed trial that left it.
+        path: Relative to the study's files.
+        in_use: Whether a pending or running trial starts from it.
+    """
+
+    trial: int
+    member: int
+    generation: int
+    path: str
+    in_use: bool
