@@ -18,9 +18,9 @@ from pathlib import Path
 from statistics import median
 
 from broodline.client import Asker, Start
+from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement
-from broodline.definition import parse
 from broodline.stores import open_store
 
 POPULATION = 20

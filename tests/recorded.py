@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from broodline.client import Answer, Asker, Start
+from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement, Trial
-from broodline.definition import parse
 from broodline.places import Place
 from broodline.stores import Store, open_store
 

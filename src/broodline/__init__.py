@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from broodline.api import Study
+    from broodline.config.schedule_file import load_schedule, save_schedule
     from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered
     from broodline.core.schedule import Schedule
     from broodline.core.study import Budget, Evolution, Retention, Stopping
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     from broodline.loop import trials
     from broodline.results import Outcome, Result
     from broodline.running import RunningTrial
-    from broodline.schedulefile import load_schedule, save_schedule
     from broodline.simulation import Faults, SimulatedTrial, Simulation, simulate
 
 # Names are loaded when they are used: a resident program that imports broodline needs no database.
 _HOMES = {
     "Study": "api",
+    "load_schedule": "config.schedule_file",
+    "save_schedule": "config.schedule_file",
     "Choice": "core.parameters",
     "Fixed": "core.parameters",
     "Float": "core.parameters",
@@ -37,8 +39,6 @@ _HOMES = {
     "Outcome": "results",
     "Result": "results",
     "RunningTrial": "running",
-    "load_schedule": "schedulefile",
-    "save_schedule": "schedulefile",
     "Faults": "simulation",
     "SimulatedTrial": "simulation",
     "Simulation": "simulation",

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from broodline.config.programs import EngineOptions
+from broodline.config.study import parse
+from broodline.config.study_file import check_strategy
 from broodline.core.parameters import Param
 from broodline.core.study import Budget, Evolution, Retention, Stopping
 from broodline.core.study import Study as Definition
-from broodline.definition import parse
 from broodline.errors import UsageError
 from broodline.places import Place
-from broodline.program import EngineOptions
 from broodline.results import Result
 from broodline.run import run
-from broodline.studyfile import check_strategy
 from broodline.trainers.function import FunctionTrainer
 
 if TYPE_CHECKING:

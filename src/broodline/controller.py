@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from broodline import definition
 from broodline.client import Answer, Asker, Signal
+from broodline.config import study as definition
 from broodline.core.population import StudyState
 from broodline.core.study import Study
 from broodline.core.trial import Measurement
 from broodline.errors import StudyChanged
-from broodline.plugins import load_strategy
 from broodline.stores import Store, Transaction
+from broodline.strategies.registry import load_strategy
 from broodline.turn import Foreseen, StrategyOf, TakesLongError, Turn, not_now
 
 _TRIES = 5  # at a slow decision outside of the lock

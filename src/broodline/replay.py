@@ -8,13 +8,13 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from broodline.config.fields import nearest
+from broodline.config.study import NAME
 from broodline.core.parameters import Fixed
 from broodline.core.replay import Leg, Replay
 from broodline.core.space import Space
 from broodline.core.study import Budget, Evolution, Study
 from broodline.core.trial import Trial, TrialState
-from broodline.definition import NAME
-from broodline.document import nearest
 from broodline.errors import SpaceError, UsageError
 
 SEEDS = ("recorded", "fresh")

@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from broodline.config.study import study_from
 from broodline.core.lineage import lineage_of
 from broodline.core.study import Study
-from broodline.definition import study_from
 from broodline.errors import StudyChanged, StudyNotFound, UsageError
 from broodline.places import Place
 from broodline.replay import SEEDS, replay_of

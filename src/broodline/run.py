@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Protocol, TextIO
 
 from broodline.checkpoints import StudyFiles
+from broodline.config.programs import EngineOptions
 from broodline.controller import Controller
 from broodline.core.population import StudyState
 from broodline.core.study import Study
@@ -22,7 +23,6 @@ from broodline.engines.local import LocalEngine
 from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
 from broodline.housekeeping import put_in_order, sweep_orphans
 from broodline.places import Place
-from broodline.program import EngineOptions
 from broodline.stores import Store
 from broodline.trainers import Trainer
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broodline.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.config.study import study_from
 from broodline.core import lifecycle
 from broodline.core.early_stopping import reason_to_stop, scores
 from broodline.core.next_trial import Begin, next_trial, program_seed, rerooted
@@ -15,7 +16,6 @@ from broodline.core.retention import keeps_for_good
 from broodline.core.strategy import Strategy
 from broodline.core.study import Retention, Study
 from broodline.core.trial import Measurement, Score, Trial, TrialState
-from broodline.definition import study_from
 from broodline.errors import StudyNotFound
 from broodline.stores import Transaction
 from broodline.sweeping import no_longer_needed

@@ -18,7 +18,8 @@ from commands import call, lines_of_json, output
 from living import begun, running, trials_of, wait_for
 from recorded import DOCUMENT, recorded
 
-from broodline import definition, studyfile
+from broodline.config import study as definition
+from broodline.config import study_file as studyfile
 from broodline.controller import Controller
 from broodline.stores.sqlite import SqliteStore
 

@@ -14,9 +14,9 @@ import pytest
 from commands import ENVIRONMENT, call, lines_of_json, output, write_study
 from recorded import Recorded, recorded, recorded_at
 
+from broodline.config.study import study_from
 from broodline.controller import Controller
 from broodline.core.lineage import lineage_of
-from broodline.definition import study_from
 from broodline.places import Place
 from broodline.replay import replay_of
 from broodline.stores import Store, open_store

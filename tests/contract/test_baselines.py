@@ -23,10 +23,10 @@ from broodline.core.strategy import Strategy
 from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import UsageError
-from broodline.plugins import load_strategy
 from broodline.stores import Store
 from broodline.stores.sqlite import SqliteStore
 from broodline.strategies import optuna as optuna_strategy
+from broodline.strategies.registry import load_strategy
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, checkpoint_of, study_from_tables
 

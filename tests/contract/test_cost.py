@@ -14,9 +14,9 @@ from recorded import DOCUMENT
 from sqlalchemy.engine import Engine
 
 from broodline.client import Asker, Signal, Start
+from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement
-from broodline.definition import parse
 from broodline.stores.sqlite import SqliteStore
 
 ASKER = Asker(worker="0", session="a")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broodline.core.strategy import Strategy
-from broodline.plugins import load_strategy
+from broodline.strategies.registry import load_strategy
 from broodline.testing import StrategyContract
 
 

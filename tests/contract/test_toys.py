@@ -12,9 +12,9 @@ import pytest
 from benchmarks.toys import TOYS
 
 from broodline.client import Asker, Start
+from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement, Trial
-from broodline.definition import parse
 from broodline.stores.sqlite import SqliteStore
 
 SEEDS = range(4)

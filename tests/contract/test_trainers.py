@@ -15,9 +15,9 @@ import pytest
 import toy
 from assignments import PYTHON, SEES_US, assignment
 
+from broodline.config.programs import Train
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.program import Train
 from broodline.trainers import Trainer
 from broodline.trainers.command import CommandTrainer
 from broodline.trainers.function import FunctionTrainer

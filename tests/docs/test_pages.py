@@ -13,7 +13,7 @@ import pytest
 from commands import ENVIRONMENT, lines_of_json, output
 
 from broodline.cli import COMMANDS
-from broodline.studyfile import read
+from broodline.config.study_file import read
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,11 +15,11 @@ from commands import ENVIRONMENT, TRAINER, call, lines_of_json
 from living import PATIENT, Run, begun, ended, interrupted, lives, logged, running, script, trials_of, wait_for, write_study
 
 from broodline.cli.training import trainer_of
+from broodline.config.study_file import read
 from broodline.controller import Controller
 from broodline.engines.local import LocalEngine
 from broodline.places import beside
 from broodline.run import job_for
-from broodline.studyfile import read
 
 KEPT = ("number", "member", "generation", "state", "parent", "params", "metrics", "attempt", "worker", "finished")
 

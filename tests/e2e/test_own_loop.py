@@ -18,9 +18,9 @@ from living import Run, interrupted, lives, script, wait_for
 import broodline
 from broodline.checkpoints import MANIFEST
 from broodline.client import Asker, Start, Wait
+from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement, Trial
-from broodline.definition import parse
 from broodline.housekeeping import put_in_order
 from broodline.places import Place
 from broodline.stores import Store

@@ -158,7 +158,7 @@ def test_the_readme_tells_what_the_results_say(findings: Any) -> None:
 
 
 def test_every_study_of_the_experiment_is_a_study_file_that_broodline_reads(tmp_path: Path) -> None:
-    from broodline.studyfile import read
+    from broodline.config.study_file import read
 
     studies = import_module("studies")
     for name, size in studies.SIZES.items():

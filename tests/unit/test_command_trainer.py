@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from assignments import assignment, is_gone, script
 
+from broodline.config.programs import Evaluate, Train
 from broodline.core.trial import Measurement
 from broodline.errors import Preempted, Stopped, TrialFailed
-from broodline.program import Evaluate, Train
 from broodline.trainers.command import CommandTrainer
 
 NOTHING = 'sh wrote nothing to the file that BROODLINE_METRICS names (if it prints its metrics: [train] metrics = "stdout")'

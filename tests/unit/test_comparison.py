@@ -21,9 +21,9 @@ from broodline.comparison import (
     equal_costs,
     grouped,
 )
+from broodline.config.study import parse
 from broodline.core.objective import Goal, Objective
 from broodline.core.trial import Trial, TrialState
-from broodline.definition import parse
 from broodline.errors import UsageError
 from broodline.views.compared import show
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broodline.config.fields import Unfit, duration
+from broodline.config.study import changed, dump, parse
 from broodline.core.objective import Goal, Objective
 from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered, Param
 from broodline.core.space import Space
 from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, Study
-from broodline.definition import changed, dump, parse
-from broodline.document import Unfit, duration
 from broodline.errors import StudyFileError
 
 DOCUMENT: dict[str, Any] = {

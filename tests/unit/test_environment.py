@@ -6,7 +6,7 @@ from pathlib import Path
 
 from assignments import assignment
 
-from broodline.program import fill
+from broodline.config.programs import fill
 from broodline.trainers.environment import facts, for_evaluation, inherited, message, placeholders, variables, worker_variables
 
 PARAMS = Path("/scratch/params.json")

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broodline import load_schedule, save_schedule
+from broodline.config.schedule_formats import NOTATIONS, read, write
 from broodline.core.schedule import Schedule, Segment
 from broodline.errors import ScheduleError, UsageError
-from broodline.notation import NOTATIONS, read, write
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 NAMES = ("lr", "optimizer", "nesterov", "layers", "_x1")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broodline.program import PLACEHOLDERS, check_placeholders, fill
+from broodline.config.programs import PLACEHOLDERS, check_placeholders, fill
 
 VALUES: dict[str, Any] = {
     "lr": 0.1,

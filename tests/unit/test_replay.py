@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broodline.client import Asker, Start
+from broodline.config.study import dump, parse
 from broodline.controller import Controller
 from broodline.core.lineage import lineage_of
 from broodline.core.schedule import schedule_of
 from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial, TrialState
-from broodline.definition import dump, parse
 from broodline.errors import UsageError
 from broodline.replay import replay_of
 from broodline.stores.sqlite import SqliteStore

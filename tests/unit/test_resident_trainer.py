@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from assignments import PYTHON, SEES_US, assignment, is_gone, script
 
+from broodline.config.programs import Evaluate, Train
 from broodline.core.trial import Measurement
 from broodline.errors import Preempted, Stopped, TrialFailed
-from broodline.program import Evaluate, Train
 from broodline.trainers.resident import ResidentTrainer
 
 # Does what its trial's `do` says, and always tells which process it is.

@@ -14,10 +14,10 @@ from broodline.core.reproduction import draw_opponent
 from broodline.core.strategy import Strategy
 from broodline.core.trial import Change, Trial, TrialState
 from broodline.errors import UsageError
-from broodline.plugins import load_strategy
 from broodline.strategies.generational import Generational, ranked
 from broodline.strategies.initiator import Initiator
-from broodline.strategies.none import Continue
+from broodline.strategies.random_search import Continue
+from broodline.strategies.registry import load_strategy
 from broodline.testing import study_from_tables
 
 N = 4

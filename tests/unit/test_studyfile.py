@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from bad_study_files import BAD_STUDY_FILES, study_file
 
+from broodline.config.programs import EngineOptions, Evaluate, Train
+from broodline.config.study_file import StudyFile, read
 from broodline.core.parameters import Fixed, Float, Int
 from broodline.core.study import Budget, Evolution, Limits, Retention
 from broodline.errors import StudyFileError, UsageError
-from broodline.program import EngineOptions, Evaluate, Train
-from broodline.studyfile import StudyFile, read
 
 FULL = """
 name = "digits"

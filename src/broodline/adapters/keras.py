@@ -11,8 +11,8 @@ except ModuleNotFoundError as error:
     needs = f"broodline.adapters.keras needs {error.name}: pip install 'broodline[keras]'"
     raise ModuleNotFoundError(needs, name=error.name) from None
 
+from broodline.config.schedule_formats import from_document
 from broodline.core.schedule import Schedule
-from broodline.notation import from_document
 
 
 @keras.saving.register_keras_serializable(package="broodline")

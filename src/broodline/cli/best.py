@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _show(target: Target, count: int | None, *, json: bool) -> None:
-    from broodline.definition import study_from
+    from broodline.config.study import study_from
     from broodline.views.records import record, to_json
     from broodline.views.tables import best as blocks_of
     from broodline.views.tables import console
@@ -51,7 +51,7 @@ def _show(target: Target, count: int | None, *, json: bool) -> None:
 
 def _reevaluate(target: Target, count: int, times: int, *, json: bool) -> None:
     from broodline.cli.reevaluation import programs_of, reevaluated
-    from broodline.definition import study_from
+    from broodline.config.study import study_from
     from broodline.views.records import record, to_json
     from broodline.views.tables import console
     from broodline.views.tables import reevaluated as table_of

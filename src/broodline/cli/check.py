@@ -13,7 +13,7 @@ from broodline.errors import StudyFailed
 
 if TYPE_CHECKING:
     from broodline.check import Finding
-    from broodline.studyfile import StudyFile
+    from broodline.config.study_file import StudyFile
 
 PURPOSE = "Try a study's program before hours are spent on it: train, save, restore, evaluate; no study is created."
 EXAMPLE = "broodline check study.toml"

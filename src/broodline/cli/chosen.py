@@ -43,7 +43,7 @@ def best_of(records: Transaction, target: Target, count: int | None) -> tuple[Tr
     Raises:
         UsageError: No trial has completed.
     """
-    from broodline.definition import study_from
+    from broodline.config.study import study_from
 
     study = study_from(records.definition())
     found = _front(records)[:count] if _is_pareto(study) else records.best(count or 1)

@@ -86,7 +86,7 @@ def _target(study: str, store: str | None) -> Target:
 
 def _contender(target: Target, label: str) -> Contender:
     from broodline.comparison import contender
-    from broodline.definition import study_from
+    from broodline.config.study import study_from
 
     with target.records() as records:
         return contender(label, study_from(records.definition()), records.trials(), chosen_lineage(records, target, None))

@@ -14,9 +14,9 @@ from broodline.cli.values import at_least_one
 from broodline.errors import StudyChanged, StudyFailed, WorkerError
 
 if TYPE_CHECKING:
+    from broodline.config.study_file import StudyFile
     from broodline.core.study import Study
     from broodline.core.trial import Trial
-    from broodline.studyfile import StudyFile
 
 PURPOSE = "Go on alone: train on from the best trial's checkpoint with its params, by one worker, as a study of its own."
 EXAMPLE = "broodline continue study.toml --steps 40000"
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Goes on alone, or goes on with that."""
+    from broodline.config.study import dump, parse
     from broodline.continuation import begun_at, continuation_of
-    from broodline.definition import dump, parse
 
     source = target_of(arguments)
     file = file_of(source)

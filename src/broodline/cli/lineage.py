@@ -15,7 +15,7 @@ add_arguments = add_choice
 
 def main(arguments: argparse.Namespace) -> None:
     """Shows a lineage."""
-    from broodline.definition import study_from
+    from broodline.config.study import study_from
     from broodline.views.records import record, to_json
     from broodline.views.tables import console, print_folded
     from broodline.views.tables import lineage as table_of

@@ -15,8 +15,8 @@ from broodline.errors import CheckpointError, TrialFailed, UsageError
 
 if TYPE_CHECKING:
     from broodline.checkpoints import StudyFiles
-    from broodline.program import Evaluate, Train
-    from broodline.studyfile import StudyFile
+    from broodline.config.programs import Evaluate, Train
+    from broodline.config.study_file import StudyFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

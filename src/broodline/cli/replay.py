@@ -12,8 +12,8 @@ from broodline.cli.values import at_least_one, trial_number
 from broodline.errors import StudyFailed, UsageError, WorkerError
 
 if TYPE_CHECKING:
+    from broodline.config.study_file import StudyFile
     from broodline.core.study import Study
-    from broodline.studyfile import StudyFile
 
 PURPOSE = "Train the best lineage, or any trial's, again along its schedule: a study of its own, which can be gone on with."
 EXAMPLE = "broodline replay study.toml --with final.toml --copies 3"
@@ -84,7 +84,7 @@ def _programs(file: StudyFile, other: Path | None) -> StudyFile:
     """The study file, its programs taken from another one, if one is named."""
     if other is None:
         return file
-    from broodline.studyfile import read_programs
+    from broodline.config.study_file import read_programs
 
     return read_programs(other, file.path)
 

@@ -13,7 +13,7 @@ from broodline.cli.values import at_least_one
 from broodline.errors import StudyFailed, WorkerError
 
 if TYPE_CHECKING:
-    from broodline.studyfile import StudyFile
+    from broodline.config.study_file import StudyFile
 
 PURPOSE = "Run a study, or go on with it: starts workers, and ends when the budget is spent."
 EXAMPLE = "broodline run study.toml --workers 4"

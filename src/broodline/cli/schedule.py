@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Shows or writes a schedule."""
+    from broodline.config.schedule_file import notation_of, save_schedule
+    from broodline.config.schedule_formats import write
     from broodline.core.schedule import schedule_of
-    from broodline.notation import write
-    from broodline.schedulefile import notation_of, save_schedule
     from broodline.views.records import to_json
     from broodline.views.tables import console, print_whole
     from broodline.views.tables import schedule as table_of

@@ -14,9 +14,9 @@ from broodline.errors import UsageError
 
 if TYPE_CHECKING:
     from broodline.checkpoints import StudyFiles
+    from broodline.config.study_file import StudyFile
     from broodline.places import Place
     from broodline.stores import Transaction
-    from broodline.studyfile import StudyFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def target_named(study: str, store: str | None) -> Target:
 
     path = Path(study)
     if _is_file(path):
-        from broodline.studyfile import read
+        from broodline.config.study_file import read
 
         file = read(path)
         place = beside(path) if store is None else Place(url=store)

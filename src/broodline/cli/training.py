@@ -10,7 +10,7 @@ from broodline.cli.target import Target
 from broodline.errors import StoreError, StoreUnavailable, StudyNotFound, UsageError
 
 if TYPE_CHECKING:
-    from broodline.studyfile import StudyFile
+    from broodline.config.study_file import StudyFile
     from broodline.trainers import Trainer
     from broodline.views.overview import Overview
 

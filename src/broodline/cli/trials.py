@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Lists trials."""
-    from broodline.definition import study_from
+    from broodline.config.study import study_from
     from broodline.views.records import record, to_json
     from broodline.views.tables import console, print_folded
     from broodline.views.tables import trials as table_of

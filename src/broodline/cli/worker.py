@@ -12,8 +12,8 @@ from broodline.cli.target import Target, add_target, file_of, target_of
 from broodline.cli.training import grace_of, tell_end, trainer_of
 
 if TYPE_CHECKING:
+    from broodline.config.study_file import StudyFile
     from broodline.core.study import Study
-    from broodline.studyfile import StudyFile
 
 PURPOSE = "Join a study that exists with one more worker, from any process; what it runs comes from its own study file."
 EXAMPLE = "broodline worker study.toml --store sqlite:////data/broodline.db"

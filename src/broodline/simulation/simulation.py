@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from broodline.api import Study
+from broodline.config.study_file import read
 from broodline.controller import Controller
 from broodline.core.strategy import Strategy
 from broodline.core.study import Budget
 from broodline.core.study import Study as Definition
 from broodline.core.trial import Trial
 from broodline.errors import StudyFailed, UsageError
-from broodline.plugins import load_strategy
 from broodline.results import Outcome, Result
 from broodline.simulation.clock import VirtualClock
 from broodline.simulation.cluster import Cluster
@@ -25,7 +25,7 @@ from broodline.simulation.heartbeats import BeatingStore, Heartbeats
 from broodline.simulation.training import Seconds, Train
 from broodline.stores import Store, Transaction
 from broodline.stores.sqlite import SqliteStore
-from broodline.studyfile import read
+from broodline.strategies.registry import load_strategy
 
 
 class Simulation:

@@ -17,7 +17,6 @@ from broodline.core.reproduction import begun, child_of
 from broodline.core.strategy import Strategy
 from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial, TrialState
-from broodline.definition import SAMPLERS
 from broodline.errors import UsageError
 
 _NEEDED: Mapping[str, Sequence[str]] = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
@@ -45,7 +44,7 @@ class Suggested(Strategy):
             )
 
     def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
-        from broodline.strategies.sampling import suggestion
+        from broodline.strategies.optuna_samplers import suggestion
 
         generation_0 = sorted(population.of_generation(0), key=lambda trial: trial.number)
         ends = [tip for tip in population.tips() if _has_ended(study, tip)]
@@ -79,3 +78,7 @@ def _last_fitness(study: Study, end: Trial) -> tuple[float, ...] | None:
     if end.state is not TrialState.STOPPED:
         return None
     return study.objective.fitness([Measurement(step=end.end, metrics=end.metrics or {})])
+
+
+# Of Optuna, by the names under which `[evolution] sampler` knows them; the first is the default.
+SAMPLERS = ("tpe", "gp", "cmaes", "qmc", "random")

@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from broodline.config.study import parse
 from broodline.core.next_trial import program_seed
 from broodline.core.population import Progress
 from broodline.core.reproduction import replay_seed
 from broodline.core.study import Study
 from broodline.core.trial import Change, Measurement, Trial, TrialState
-from broodline.definition import parse
 from broodline.stores import Store
 
 

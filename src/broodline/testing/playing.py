@@ -9,9 +9,9 @@ from random import Random
 from typing import Any
 
 from broodline.client import Answer, Asker, Client, Done, Start
+from broodline.config.study import parse
 from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial
-from broodline.definition import parse
 from broodline.errors import LeaseLost
 
 Train = Callable[[Trial], Mapping[str, Any] | None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from broodline.config.programs import Evaluate, Train
 from broodline.core.trial import Measurement
-from broodline.program import Evaluate, Train
 from broodline.trainers import Assignment
 from broodline.trainers.environment import facts
 from broodline.trainers.oneshot import concluded, evaluation, free_port, training

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from broodline.config.programs import Train, fill
 from broodline.errors import TrialFailed
-from broodline.program import Train, fill
 from broodline.trainers import Assignment
 from broodline.trainers.environment import inherited, worker_variables
 from broodline.trainers.measuring import quoted

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from broodline.program import PLACEHOLDERS, spelled
+from broodline.config.programs import PLACEHOLDERS, spelled
 from broodline.trainers import Assignment
 
 PREFIX = "BROODLINE_"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from broodline.config.programs import Evaluate, Train, fill
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import TrialFailed
-from broodline.program import Evaluate, Train, fill
 from broodline.trainers import Assignment
 from broodline.trainers.environment import Facts, for_evaluation, inherited, placeholders, variables
 from broodline.trainers.measuring import finish, joined

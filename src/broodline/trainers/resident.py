@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from broodline.config.programs import Evaluate, Train
 from broodline.core.trial import Measurement
 from broodline.errors import TrialFailed
-from broodline.program import Evaluate, Train
 from broodline.trainers import Assignment
 from broodline.trainers.conversation import Conversation, Unheard
 from broodline.trainers.environment import Facts, facts, message

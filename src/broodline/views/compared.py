@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from broodline.comparison import Contender, Curve, equal_costs, grouped, metric_of
-from broodline.definition import SAMPLERS
+from broodline.strategies.optuna import SAMPLERS
 from broodline.views import wording
 from broodline.views.tables import print_whole, width
 from broodline.views.tables import table as empty_table

@@ -9,15 +9,15 @@ from random import Random
 from typing import Any
 
 from broodline.checkpoints import StudyFiles
+from broodline.config.study import study_from
 from broodline.core.next_trial import next_trial
 from broodline.core.population import Birth, End, Population, Progress, StudyState
 from broodline.core.strategy import Strategy
 from broodline.core.study import Study
 from broodline.core.trial import Trial, TrialState
-from broodline.definition import study_from
 from broodline.errors import UsageError
-from broodline.plugins import load_strategy
 from broodline.stores import Transaction
+from broodline.strategies.registry import load_strategy
 from broodline.views import wording
 from broodline.views.records import moment, record
 

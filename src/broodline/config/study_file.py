@@ -10,11 +10,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from broodline.config.fields import Rule, Table, Unfit, duration, flag, integer, list_of, nearest, one_of, text
+from broodline.config.programs import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
+from broodline.config.study import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
 from broodline.core.study import Study
-from broodline.definition import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
-from broodline.document import Rule, Table, Unfit, duration, flag, integer, list_of, nearest, one_of, text
 from broodline.errors import StudyFileError
-from broodline.program import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
 
 STRATEGIES = ("initiator", "generational", "none", "alone", "optuna", "grid")
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any, NoReturn
 
+from broodline.config.fields import Rule, Table, Unfit, integer, list_of, shown, text
+from broodline.config.programs import PLACEHOLDERS
+from broodline.config.study import check_identifier
 from broodline.core.parameters import Fixed
 from broodline.core.schedule import Schedule, Segment
-from broodline.definition import check_identifier
-from broodline.document import Rule, Table, Unfit, integer, list_of, shown, text
 from broodline.errors import DocumentError, ScheduleError, SpaceError, UsageError
-from broodline.program import PLACEHOLDERS
 
 _PLACE = ("start", "steps")  # no param has such a name: they are placeholders of a command
 

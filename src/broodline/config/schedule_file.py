@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from broodline.config.schedule_formats import NOTATIONS, read, write
 from broodline.core.schedule import Schedule
 from broodline.errors import ScheduleError, UsageError
-from broodline.notation import NOTATIONS, read, write
 
 
 def load_schedule(path: str | os.PathLike[str]) -> Schedule:

@@ -10,14 +10,15 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from broodline.config.fields import Rule, Table, duration, finite, flag, integer, list_of, nearest, one_of, shown, text
+from broodline.config.programs import PLACEHOLDERS
 from broodline.core.objective import Goal, Objective
 from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered, Param
 from broodline.core.replay import Leg, Replay
 from broodline.core.space import Space
 from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, Study
-from broodline.document import Rule, Table, duration, finite, flag, integer, list_of, nearest, one_of, shown, text
 from broodline.errors import SpaceError
-from broodline.program import PLACEHOLDERS
+from broodline.strategies.optuna import SAMPLERS
 
 KEYS = (
     *("name", "trial_steps", "population", "workers", "seed"),
@@ -25,8 +26,6 @@ KEYS = (
 )
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
-# Of Optuna, by the names under which `[evolution] sampler` knows them; the first is the default.
-SAMPLERS = ("tpe", "gp", "cmaes", "qmc", "random")
 
 _PROBABILITY = finite(at_least=0, at_most=1)
 _REQUIRED: Mapping[str, Rule] = {

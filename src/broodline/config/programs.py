@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broodline.document import nearest
+from broodline.config.fields import nearest
 
 PLACEHOLDERS = ("restore", "save", "steps", "start", "trial", "seed", "params")
 
