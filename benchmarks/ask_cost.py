@@ -21,7 +21,7 @@ from broodline.client import Asker, Start
 from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement
-from broodline.stores import open_store
+from broodline.storage.location import open_store
 
 POPULATION = 20
 ASKER = Asker(worker="0", session="benchmark")

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
-from broodline.checkpoints import StudyFiles
 from broodline.core.trial import Trial
+from broodline.storage.checkpoints.local import StudyFiles
 
 MEGABYTE = 10**6
 COUNTS = (1, 20)

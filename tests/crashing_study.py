@@ -28,8 +28,8 @@ from broodline.controller import Controller
 from broodline.core.study import Budget
 from broodline.core.trial import Trial
 from broodline.engines import child
-from broodline.places import Place
-from broodline.stores import Store
+from broodline.storage.base import Store
+from broodline.storage.location import Place
 from broodline.testing import check_invariants
 
 NAME, TRIALS, FAILS = "small", 6, 3

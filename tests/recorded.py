@@ -12,8 +12,8 @@ from broodline.client import Answer, Asker, Start
 from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement, Trial
-from broodline.places import Place
-from broodline.stores import Store, open_store
+from broodline.storage.base import Store
+from broodline.storage.location import Place, open_store
 
 DOCUMENT: Mapping[str, Any] = {
     "name": "digits",

@@ -13,9 +13,9 @@ from broodline.core.parameters import Param
 from broodline.core.study import Budget, Evolution, Retention, Stopping
 from broodline.core.study import Study as Definition
 from broodline.errors import UsageError
-from broodline.places import Place
 from broodline.results import Result
 from broodline.run import run
+from broodline.storage.location import Place
 from broodline.trainers.function import FunctionTrainer
 
 if TYPE_CHECKING:

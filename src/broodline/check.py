@@ -15,11 +15,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from broodline.checkpoints import MANIFEST, StudyFiles
 from broodline.core.parameters import Fixed
 from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import BroodlineError, CheckpointError, TrialFailed
+from broodline.storage.checkpoints.local import MANIFEST, StudyFiles
 from broodline.trainers import Assignment, Trainer
 
 _DAY = 86_400.0

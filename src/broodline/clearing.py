@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from broodline.checkpoints import Leftover, StudyFiles, size_of
 from broodline.config import study as definition
 from broodline.config.study import study_from
 from broodline.core.retention import Need, is_orphan, keeps_for_good, needs
 from broodline.core.study import Retention, Study
 from broodline.core.trial import Checkpoint, Trial, TrialState
 from broodline.errors import UsageError
-from broodline.stores import Store, Transaction
+from broodline.storage.base import Store, Transaction
+from broodline.storage.checkpoints.local import Leftover, StudyFiles, size_of
 from broodline.views.overview import Standing, read
 
 

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from broodline.checkpoints import StudyFiles
 from broodline.core.population import Progress
 from broodline.core.study import Budget, Evolution, Study
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import CheckpointError, StoreError, StudyNotFound, UsageError
-from broodline.places import Place
-from broodline.stores import Store
+from broodline.storage.base import Store
+from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.location import Place
 
 
 def continuation_of(study: Study, name: str, *, begun_at: int, steps: int, trial_steps: int | None = None) -> Study:

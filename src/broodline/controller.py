@@ -12,7 +12,7 @@ from broodline.core.population import StudyState
 from broodline.core.study import Study
 from broodline.core.trial import Measurement
 from broodline.errors import StudyChanged
-from broodline.stores import Store, Transaction
+from broodline.storage.base import Store, Transaction
 from broodline.strategies.registry import load_strategy
 from broodline.turn import Foreseen, StrategyOf, TakesLongError, Turn, not_now
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from broodline.checkpoints import StudyFiles
 from broodline.controller import Controller
 from broodline.core.retention import is_orphan
 from broodline.lifelines import bury_the_dead
-from broodline.stores import Store
+from broodline.storage.base import Store
+from broodline.storage.checkpoints.local import StudyFiles
 from broodline.trainers.scratch import clear_after
 
 

@@ -28,7 +28,8 @@ from broodline.controller import Controller
 from broodline.core.population import StudyState
 from broodline.errors import StoreUnavailable, StudyNotFound, WorkerError
 from broodline.lifelines import is_frozen
-from broodline.stores import Store, open_store
+from broodline.storage.base import Store
+from broodline.storage.location import open_store
 
 LOOK_SECONDS = 1.0
 _GRACE = 5.0

@@ -61,7 +61,7 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     from broodline.controller import Controller
     from broodline.keeper import Keeper
     from broodline.lifelines import alive
-    from broodline.places import Place
+    from broodline.storage.location import Place
     from broodline.worker import Worker
 
     place, handover, session = Place(url=url), _Handover(), uuid.uuid4().hex

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broodline.checkpoints import StudyFiles
 from broodline.core.lineage import lineage_of
 from broodline.core.objective import front
 from broodline.core.schedule import Schedule, schedule_of
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import StudyFailed
-from broodline.stores import Transaction
+from broodline.storage.base import Transaction
+from broodline.storage.checkpoints.local import StudyFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

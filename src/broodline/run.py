@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from types import FrameType
 from typing import Protocol, TextIO
 
-from broodline.checkpoints import StudyFiles
 from broodline.config.programs import EngineOptions
 from broodline.controller import Controller
 from broodline.core.population import StudyState
@@ -22,8 +21,9 @@ from broodline.engines.child import Job
 from broodline.engines.local import LocalEngine
 from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
 from broodline.housekeeping import put_in_order, sweep_orphans
-from broodline.places import Place
-from broodline.stores import Store
+from broodline.storage.base import Store
+from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.location import Place
 from broodline.trainers import Trainer
 
 ATTEND_SECONDS = 0.1

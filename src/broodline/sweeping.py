@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from broodline.core.retention import unneeded
 from broodline.core.study import Retention
 from broodline.core.trial import Checkpoint, Trial
-from broodline.stores import Transaction
+from broodline.storage.base import Transaction
 
 
 def no_longer_needed(transaction: Transaction, rules: Retention, finished: Trial) -> list[str]:

@@ -17,7 +17,7 @@ from broodline.core.strategy import Strategy
 from broodline.core.study import Retention, Study
 from broodline.core.trial import Measurement, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
-from broodline.stores import Transaction
+from broodline.storage.base import Transaction
 from broodline.sweeping import no_longer_needed
 
 StrategyOf = Callable[[str], Strategy]

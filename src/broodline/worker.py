@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from broodline.checkpoints import StudyFiles, is_disk_full
 from broodline.client import Answer, Asker, Client, Done, Signal, Start, Wait
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import (
@@ -22,6 +21,7 @@ from broodline.errors import (
     StoreUnavailable,
     TrialFailed,
 )
+from broodline.storage.checkpoints.local import StudyFiles, is_disk_full
 from broodline.trainers import Assignment, Trainer
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ import pytest
 from commands import ENVIRONMENT, call, lines_of_json, output, write_study
 from living import running, wait_for
 
-from broodline.checkpoints import MANIFEST
-from broodline.places import Place
+from broodline.storage.checkpoints.local import MANIFEST
+from broodline.storage.location import Place
 
 # Its weights are the steps that made them; the even members of generation 0 are the better ones. It waits for nobody.
 TRAINER = """\
@@ -143,7 +143,7 @@ def test_killed_it_goes_on_where_it_was(folder: Path) -> None:
 def test_a_crash_before_the_copy_was_recorded_leaves_nothing_in_the_way(folder: Path) -> None:
     crash = """
 import os, signal, sys
-from broodline.stores.sql import SqlTransaction
+from broodline.storage.sql.transaction import SqlTransaction
 SqlTransaction.save_progress = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from broodline.cli import main
 main(sys.argv[1:])

@@ -21,8 +21,8 @@ from recorded import Recorded, recorded
 from broodline.clearing import Wish, clear
 from broodline.core.study import Retention
 from broodline.core.trial import Measurement
-from broodline.places import Place
-from broodline.stores import Store, Transaction
+from broodline.storage.base import Store, Transaction
+from broodline.storage.location import Place
 from broodline.testing import check_invariants
 
 ALL = "[checkpoints]\nkeep_all = true\n"

@@ -16,7 +16,7 @@ from recorded import DOCUMENT, Recorded, recorded_at
 from broodline import load_schedule
 from broodline.cli import main
 from broodline.core.trial import Measurement
-from broodline.places import Place
+from broodline.storage.location import Place
 
 ACCURACIES = (0.5, 0.8, 0.6, 0.9, 0.7, 0.7)
 BEST = 3

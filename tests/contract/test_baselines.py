@@ -23,8 +23,8 @@ from broodline.core.strategy import Strategy
 from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import UsageError
-from broodline.stores import Store
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.strategies import optuna as optuna_strategy
 from broodline.strategies.registry import load_strategy
 from broodline.testing.invariants import check_invariants

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from broodline.checkpoints import StudyFiles
 from broodline.client import Asker, Start
 from broodline.continuation import continuation_of, copy_lineage
 from broodline.controller import Controller
 from broodline.core.trial import Measurement, Trial
-from broodline.stores import Store, Transaction
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store, Transaction
+from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import study_from_tables
 
 STUDY = study_from_tables(population=2, budget={"generations": 1})
@@ -55,7 +55,7 @@ def test_another_trial_is_copied_after_a_copy_that_was_never_recorded(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("broodline.stores.sql.SqlTransaction.insert", killed)
+        patch.setattr("broodline.storage.sql.transaction.SqlTransaction.insert", killed)
         with pytest.raises(KeyboardInterrupt):
             copy_lineage(store, files, ALONE.name, lineage=[one], source=source)
     copy_lineage(store, files, ALONE.name, lineage=[other], source=source)

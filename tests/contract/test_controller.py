@@ -15,8 +15,8 @@ from broodline.controller import Controller
 from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import LeaseLost, StudyChanged, StudyNotFound
-from broodline.stores import Store
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import Crash, CrashingStore, Crew, FakeClock, Moment, check_invariants, checkpoint_of, study_from_tables
 
 LEASE = 10.0

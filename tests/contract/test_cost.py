@@ -17,7 +17,7 @@ from broodline.client import Asker, Signal, Start
 from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.sqlite.store import SqliteStore
 
 ASKER = Asker(worker="0", session="a")
 STOPPING: dict[str, Any] = {"stopping": {"rule": "median", "min_trials": 1}}

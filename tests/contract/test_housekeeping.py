@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from broodline.checkpoints import Leftover, StudyFiles
 from broodline.client import Asker, Start
 from broodline.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.housekeeping import sweep_orphans
-from broodline.stores import Store
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store
+from broodline.storage.checkpoints.local import Leftover, StudyFiles
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import study_from_tables
 
 ASKER = Asker(worker="0", session="a")

@@ -23,7 +23,6 @@ import pytest
 import sqlalchemy as sa
 from recorded import Recorded, asker, recorded
 
-from broodline.checkpoints import StudyFiles
 from broodline.client import Answer, Asker, Start, Wait
 from broodline.controller import Controller
 from broodline.core.lineage import lineage_of
@@ -31,7 +30,9 @@ from broodline.core.population import StudyState
 from broodline.core.schedule import schedule_of
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.running import RunningTrial
-from broodline.stores import IN_MEMORY, Store, open_store
+from broodline.storage.base import Store
+from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.location import IN_MEMORY, open_store
 from broodline.trainers.function import FunctionTrainer
 from broodline.worker import Worker
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from broodline.stores import Store
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import FakeClock, StoreContract
 
 

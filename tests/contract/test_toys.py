@@ -15,7 +15,7 @@ from broodline.client import Asker, Start
 from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement, Trial
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.sqlite.store import SqliteStore
 
 SEEDS = range(4)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from broodline import worker as loop
-from broodline.checkpoints import StudyFiles
 from broodline.client import Asker
 from broodline.controller import Controller
 from broodline.core.trial import Measurement, Trial, TrialState
-from broodline.stores import Store
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store
+from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import study_from_tables
 from broodline.trainers import Assignment
 from broodline.worker import Worker

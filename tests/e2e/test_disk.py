@@ -13,8 +13,8 @@ from commands import output
 from directory_watch import watching
 from living import running, trials_of, wait_for, write_study
 
-from broodline.places import beside
-from broodline.stores import Store
+from broodline.storage.base import Store
+from broodline.storage.location import beside
 from broodline.testing import check_invariants
 
 POPULATION, WORKERS, TRIALS = 8, 4, 200

@@ -18,8 +18,8 @@ from broodline.cli.training import trainer_of
 from broodline.config.study_file import read
 from broodline.controller import Controller
 from broodline.engines.local import LocalEngine
-from broodline.places import beside
 from broodline.run import job_for
+from broodline.storage.location import beside
 
 KEPT = ("number", "member", "generation", "state", "parent", "params", "metrics", "attempt", "worker", "finished")
 

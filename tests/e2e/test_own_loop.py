@@ -16,14 +16,14 @@ import pytest
 from living import Run, interrupted, lives, script, wait_for
 
 import broodline
-from broodline.checkpoints import MANIFEST
 from broodline.client import Asker, Start, Wait
 from broodline.config.study import parse
 from broodline.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.housekeeping import put_in_order
-from broodline.places import Place
-from broodline.stores import Store
+from broodline.storage.base import Store
+from broodline.storage.checkpoints.local import MANIFEST
+from broodline.storage.location import Place
 
 LEASE = 4.0
 PATIENT_LEASE = 9.0  # where somebody takes the trial as soon as it runs out: a busy machine may keep the keeper waiting

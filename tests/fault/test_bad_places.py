@@ -19,7 +19,7 @@ from commands import ENVIRONMENT, TRAINER, call
 from living import PATIENT, begun, ended, running, trials_of, wait_for, write_study
 
 from broodline.cli import main
-from broodline.stores import schema
+from broodline.storage.sql import schema
 
 MIB = 1 << 20
 CASES = pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from living import begun, running, trials_of, wait_for, write_study
 from recorded import recorded
 
 from broodline.lifelines import alive, bury_the_dead
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.sqlite.store import SqliteStore
 
 
 def test_a_restart_does_not_wait_for_the_leases_of_dead_workers(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from commands import call
 from living import begun, logged, running, script, trials_of, wait_for, write_study
 
-from broodline.checkpoints import MANIFEST, StudyFiles
+from broodline.storage.checkpoints.local import MANIFEST, StudyFiles
 
 MIB = 1 << 20
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descendants are found by /proc")

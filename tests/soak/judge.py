@@ -11,9 +11,9 @@ from typing import Any
 
 from soak.train import digest_of, score_of
 
-from broodline.checkpoints import StudyFiles
 from broodline.errors import CheckpointError
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import check_invariants
 
 Record = Mapping[str, Any]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from soak.phases import BETWEEN, NEWCOMER, PHASES, Marks
 from soak.stage import LEASE, Stage, came_true, full, parent_of, state_of, wait_for
 
-from broodline.stores.sqlite_engine import BUSY_SECONDS
+from broodline.storage.sqlite.connections import BUSY_SECONDS
 
 OF_TRAINER = ("restoring", "training", "saving")
 PATIENCE = 3.0  # seconds in which a worker that is aimed at comes to a phase, or is let go

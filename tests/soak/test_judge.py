@@ -11,7 +11,7 @@ import pytest
 from soak.judge import checkpoint_problems, disk_problems, judged
 from soak.train import save, score_of
 
-from broodline.checkpoints import MANIFEST, StudyFiles
+from broodline.storage.checkpoints.local import MANIFEST, StudyFiles
 
 Entry = dict[str, Any]
 WEIGHTS = {number: json.dumps({"trial": number}).encode() for number in (0, 1)}

@@ -24,7 +24,7 @@ from soak.monkey import PATIENCE, Monkey
 from soak.phases import PHASES, logged
 from soak.stage import Stage, came_true, small_disk
 
-from broodline.checkpoints import StudyFiles
+from broodline.storage.checkpoints.local import StudyFiles
 
 SEED = int(os.environ.get("BROODLINE_SOAK_SEED", "0"))
 TRIALS = int(os.environ.get("BROODLINE_SOAK_TRIALS", "2000"))

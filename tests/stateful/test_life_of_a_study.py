@@ -20,8 +20,8 @@ from broodline.controller import Controller
 from broodline.core.study import Stopping, Study
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import LeaseLost
-from broodline.stores import Store
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import Crash, CrashingStore, FakeClock, Moment, check_invariants, checkpoint_of, study_from_tables
 
 LEASE, MAX_LOST = 10.0, 3

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from broodline.checkpoints import MANIFEST, StudyFiles, is_disk_full, size_of
 from broodline.core.retention import is_orphan
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import CheckpointError
+from broodline.storage.checkpoints.local import MANIFEST, StudyFiles, is_disk_full, size_of
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 import pytest
 from assignments import assignment
 
-from broodline.checkpoints import is_disk_full
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
 from broodline.running import RunningTrial
+from broodline.storage.checkpoints.local import is_disk_full
 from broodline.trainers.function import FunctionTrainer
 
 

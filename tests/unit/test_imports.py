@@ -23,10 +23,8 @@ ROWS = (
         "config",
     ),
     (
-        "stores",
-        "checkpoints",
+        "storage",
         "lifelines",
-        "places",
     ),
     (
         "client",

@@ -20,7 +20,7 @@ from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import UsageError
 from broodline.replay import replay_of
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, study_from_tables
 

@@ -17,9 +17,12 @@ import sqlalchemy as sa
 
 from broodline.controller import Controller
 from broodline.errors import StoreError, StoreUnavailable
-from broodline.stores import IN_MEMORY, absolute, files_of, open_store, schema, sqlite_engine, sqlite_file
-from broodline.stores.sqlite import SqliteStore
-from broodline.stores.sqlite_file import file_system_of
+from broodline.storage.location import IN_MEMORY, absolute, files_of, open_store
+from broodline.storage.sql import schema
+from broodline.storage.sqlite import connections as sqlite_engine
+from broodline.storage.sqlite import file as sqlite_file
+from broodline.storage.sqlite.file import file_system_of
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import Crew, check_invariants, study_from_tables
 
 WRITES = 60

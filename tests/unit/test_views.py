@@ -15,12 +15,12 @@ import pytest
 from recorded import Recorded, asker, recorded
 from rich.console import Console
 
-from broodline.checkpoints import StudyFiles
 from broodline.core.schedule import Schedule, Segment
 from broodline.core.trial import Change, Measurement, Trial, TrialState
 from broodline.errors import StoreUnavailable
-from broodline.stores import Store
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store
+from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.views import panels, tables, wording
 from broodline.views.live import LiveView, Pace, line_of, quiet, watching
 from broodline.views.overview import Overview, Standing, read

@@ -12,7 +12,7 @@ from broodline.errors import UsageError
 if TYPE_CHECKING:
     from broodline.core.study import Study
     from broodline.core.trial import Trial
-    from broodline.stores import Transaction
+    from broodline.storage.base import Transaction
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from broodline.clearing import Stock
     from broodline.core.study import Retention
-    from broodline.stores import Store
+    from broodline.storage.base import Store
 
 PURPOSE = "Show what a study holds on the disk and why, and remove what nothing needs, also while it runs."
 EXAMPLE = "broodline gc study.toml --dry-run"

@@ -14,9 +14,9 @@ from broodline.core.trial import Measurement, Trial
 from broodline.errors import CheckpointError, TrialFailed, UsageError
 
 if TYPE_CHECKING:
-    from broodline.checkpoints import StudyFiles
     from broodline.config.programs import Evaluate, Train
     from broodline.config.study_file import StudyFile
+    from broodline.storage.checkpoints.local import StudyFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

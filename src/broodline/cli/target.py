@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from broodline.errors import UsageError
 
 if TYPE_CHECKING:
-    from broodline.checkpoints import StudyFiles
     from broodline.config.study_file import StudyFile
-    from broodline.places import Place
-    from broodline.stores import Transaction
+    from broodline.storage.base import Transaction
+    from broodline.storage.checkpoints.local import StudyFiles
+    from broodline.storage.location import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def target_named(study: str, store: str | None) -> Target:
     Raises:
         UsageError: There is none of these, or the study file has a mistake.
     """
-    from broodline.places import Place, beside
+    from broodline.storage.location import Place, beside
 
     path = Path(study)
     if _is_file(path):

@@ -11,7 +11,7 @@ from broodline.cli.values import at_least_one
 from broodline.core.trial import Trial, TrialState
 
 if TYPE_CHECKING:
-    from broodline.stores import Transaction
+    from broodline.storage.base import Transaction
 
 PURPOSE = "List the trials of a study, in order of number; with --json one JSON object a line."
 EXAMPLE = "broodline trials study.toml --state failed"

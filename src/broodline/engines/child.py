@@ -14,13 +14,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from broodline.checkpoints import StudyFiles, is_disk_full
 from broodline.client import Asker
 from broodline.controller import Controller
 from broodline.core.trial import Measurement
 from broodline.errors import BroodlineError
 from broodline.lifelines import alive
-from broodline.stores import open_store
+from broodline.storage.checkpoints.local import StudyFiles, is_disk_full
+from broodline.storage.location import open_store
 from broodline.trainers import Assignment, Trainer
 from broodline.worker import FIRST_WAIT, LONGEST_WAIT, Worker
 

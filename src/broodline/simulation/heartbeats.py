@@ -16,7 +16,7 @@ from typing import Any, cast
 from broodline.core.trial import Trial
 from broodline.loop import RENEWALS
 from broodline.simulation.clock import EPOCH
-from broodline.stores import Store, Transaction
+from broodline.storage.base import Store, Transaction
 
 
 class Heartbeats:

@@ -23,8 +23,8 @@ from broodline.simulation.cluster import Cluster
 from broodline.simulation.faults import Faults
 from broodline.simulation.heartbeats import BeatingStore, Heartbeats
 from broodline.simulation.training import Seconds, Train
-from broodline.stores import Store, Transaction
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store, Transaction
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.strategies.registry import load_strategy
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 
-from broodline.stores import Store, Transaction
+from broodline.storage.base import Store, Transaction
 
 
 class Crash(Exception):

@@ -15,7 +15,7 @@ from broodline.core.population import Progress
 from broodline.core.reproduction import replay_seed
 from broodline.core.study import Study
 from broodline.core.trial import Change, Measurement, Trial, TrialState
-from broodline.stores import Store
+from broodline.storage.base import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import pytest
 from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Change, Checkpoint, Measurement, Rival, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
-from broodline.stores import Store, Transaction
+from broodline.storage.base import Store, Transaction
 from broodline.testing.playing import FakeClock, checkpoint_of
 
 _EVERY_FIELD = Trial(

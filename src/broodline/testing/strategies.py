@@ -16,8 +16,8 @@ from broodline.core.next_trial import rng_for
 from broodline.core.strategy import Strategy
 from broodline.core.study import Study
 from broodline.core.trial import Trial, TrialState
-from broodline.stores import Store
-from broodline.stores.sqlite import SqliteStore
+from broodline.storage.base import Store
+from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
 

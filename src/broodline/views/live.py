@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.panel import Panel
 
 from broodline.errors import StoreUnavailable
-from broodline.stores import Store
+from broodline.storage.base import Store
 from broodline.views import panels, wording
 from broodline.views.overview import Overview, read
 from broodline.views.tables import console as console_for_people

@@ -8,7 +8,6 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-from broodline.checkpoints import StudyFiles
 from broodline.config.study import study_from
 from broodline.core.next_trial import next_trial
 from broodline.core.population import Birth, End, Population, Progress, StudyState
@@ -16,7 +15,8 @@ from broodline.core.strategy import Strategy
 from broodline.core.study import Study
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import UsageError
-from broodline.stores import Transaction
+from broodline.storage.base import Transaction
+from broodline.storage.checkpoints.local import StudyFiles
 from broodline.strategies.registry import load_strategy
 from broodline.views import wording
 from broodline.views.records import moment, record

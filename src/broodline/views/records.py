@@ -7,8 +7,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from broodline.checkpoints import StudyFiles
 from broodline.core.trial import Measurement, Trial
+from broodline.storage.checkpoints.local import StudyFiles
 
 _PLACE = ("number", "member", "generation", "state")
 _ORIGIN = ("parent", "initiator", "opponent", "params", "changes", "start", "steps")

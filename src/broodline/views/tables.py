@@ -12,10 +12,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from broodline.checkpoints import StudyFiles
 from broodline.core.schedule import Schedule
 from broodline.core.study import Study
 from broodline.core.trial import Trial, TrialState
+from broodline.storage.checkpoints.local import StudyFiles
 from broodline.views import wording
 
 STATE_STYLES: Mapping[str, str] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from broodline.checkpoints import StudyFiles
 from broodline.core.population import Progress
 from broodline.core.trial import Trial
-from broodline.stores import Transaction
+from broodline.storage.base import Transaction
+from broodline.storage.checkpoints.local import StudyFiles
 from broodline.views.records import measurement_record, moment, record, to_json
 
 FORMAT = 1

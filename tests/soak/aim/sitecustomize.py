@@ -108,9 +108,9 @@ def main() -> None:
     """Wraps what a worker calls."""
     import shutil
 
-    from broodline.checkpoints import _REMOVED, StudyFiles
     from broodline.controller import Controller
     from broodline.errors import LeaseLost
+    from broodline.storage.checkpoints.local import _REMOVED, StudyFiles
     from broodline.trainers.command import CommandTrainer
 
     phases = Phases()

@@ -16,8 +16,8 @@ from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.pool import StaticPool
 
 from broodline.errors import StoreError
-from broodline.stores import schema
-from broodline.stores.sqlite_file import opened_for_reading
+from broodline.storage.sql import schema
+from broodline.storage.sqlite.file import opened_for_reading
 
 BUSY_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005

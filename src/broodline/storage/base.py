@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Protocol
 
 from broodline.core.population import Population, Progress
 from broodline.core.trial import Checkpoint, Measurement, Rival, Score, Trial
-from broodline.errors import StoreError
 
 
 class Transaction(Population, Protocol):
@@ -102,42 +100,3 @@ class Store(Protocol):
 
 
 Clock = Callable[[], float]
-
-IN_MEMORY = "sqlite://"
-
-
-def open_store(url: str, *, create: bool = True) -> Store:
-    """Opens the store at a URL; `sqlite:///PATH` is the only kind so far.
-
-    Args:
-        url: Three slashes begin a relative path, four an absolute one; `sqlite://` alone is a database in memory.
-        create: Make the database if it isn't there.
-
-    Raises:
-        StoreError: The URL or the database can't be used.
-    """
-    from broodline.stores.sqlite import SqliteStore
-
-    return SqliteStore(None if url == IN_MEMORY else _path_in(url), create=create)
-
-
-def absolute(url: str) -> str:
-    """The same store, named so that it does not depend on the current directory.
-
-    Raises:
-        StoreError: The URL names no store.
-    """
-    return url if url == IN_MEMORY else f"sqlite:///{_path_in(url).absolute()}"
-
-
-def files_of(url: str) -> Path:
-    """The directory beside the store in which its studies keep their checkpoints and logs."""
-    path = _path_in(url)
-    return path.with_name(path.stem + ".files")
-
-
-def _path_in(url: str) -> Path:
-    path = url.removeprefix("sqlite:///")
-    if path in ("", url):
-        raise StoreError(f"'{url}' names no store: write sqlite:///PATH (four slashes begin an absolute path)")
-    return Path(path)

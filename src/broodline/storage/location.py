@@ -7,8 +7,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from broodline.checkpoints import StudyFiles
-from broodline.stores import Store, Transaction, absolute, files_of, open_store
+from broodline.errors import StoreError
+from broodline.storage.base import Store, Transaction
+from broodline.storage.checkpoints.local import StudyFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +52,43 @@ class Place:
 def beside(path: Path) -> Place:
     """The default: `broodline.db` in the directory of a study file."""
     return Place(url=f"sqlite:///{path.absolute().parent / 'broodline.db'}")
+
+
+IN_MEMORY = "sqlite://"
+
+
+def open_store(url: str, *, create: bool = True) -> Store:
+    """Opens the store at a URL; `sqlite:///PATH` is the only kind so far.
+
+    Args:
+        url: Three slashes begin a relative path, four an absolute one; `sqlite://` alone is a database in memory.
+        create: Make the database if it isn't there.
+
+    Raises:
+        StoreError: The URL or the database can't be used.
+    """
+    from broodline.storage.sqlite.store import SqliteStore
+
+    return SqliteStore(None if url == IN_MEMORY else _path_in(url), create=create)
+
+
+def absolute(url: str) -> str:
+    """The same store, named so that it does not depend on the current directory.
+
+    Raises:
+        StoreError: The URL names no store.
+    """
+    return url if url == IN_MEMORY else f"sqlite:///{_path_in(url).absolute()}"
+
+
+def files_of(url: str) -> Path:
+    """The directory beside the store in which its studies keep their checkpoints and logs."""
+    path = _path_in(url)
+    return path.with_name(path.stem + ".files")
+
+
+def _path_in(url: str) -> Path:
+    path = url.removeprefix("sqlite:///")
+    if path in ("", url):
+        raise StoreError(f"'{url}' names no store: write sqlite:///PATH (four slashes begin an absolute path)")
+    return Path(path)

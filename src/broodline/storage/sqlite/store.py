@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from broodline.core.population import Progress
 from broodline.errors import StoreError, StoreUnavailable
-from broodline.stores import Clock, schema
-from broodline.stores.rows import row_of_progress
-from broodline.stores.sql import SqlTransaction
-from broodline.stores.sqlite_engine import check_version, engine_for, reading, writing
-from broodline.stores.sqlite_file import can_be_written, check_file
+from broodline.storage.base import Clock
+from broodline.storage.sql import schema
+from broodline.storage.sql.rows import row_of_progress
+from broodline.storage.sql.transaction import SqlTransaction
+from broodline.storage.sqlite.connections import check_version, engine_for, reading, writing
+from broodline.storage.sqlite.file import can_be_written, check_file
 
 _WATCH_SECONDS = 0.005
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from broodline.core.population import Progress
 from broodline.core.trial import Checkpoint, Measurement, Rival, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
-from broodline.stores import schema
-from broodline.stores.rows import (
+from broodline.storage.sql import schema
+from broodline.storage.sql.rows import (
     FIELDS,
     progress_of_row,
     row_of_progress,
@@ -20,7 +20,7 @@ from broodline.stores.rows import (
     rows_of_measurements,
     trial_of_row,
 )
-from broodline.stores.schema import measurements, scores, studies, trials
+from broodline.storage.sql.schema import measurements, scores, studies, trials
 
 _study = trials.c.study == sa.bindparam("of_study")
 _trials = sa.select(*(trials.c[name] for name in FIELDS)).where(_study)

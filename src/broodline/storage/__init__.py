@@ -1,0 +1,1 @@
+"""Where studies live: databases of records, directories of checkpoints, and the location that joins them."""

@@ -1,0 +1,1 @@
+"""Checkpoint stores: where the files of committed checkpoints are kept."""

@@ -1,0 +1,1 @@
+"""The SQL core that every SQL database shares: tables, rows and queries."""
