@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from broodline.client import Asker, Start
 from broodline.config.study import parse
-from broodline.controller import Controller
+from broodline.controller.client import Asker, Start
+from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement
 from broodline.storage.location import open_store
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import broodline.run
 from broodline.api import Study
-from broodline.client import Asker
-from broodline.controller import Controller
+from broodline.controller.client import Asker
+from broodline.controller.controller import Controller
 from broodline.core.study import Budget
 from broodline.core.trial import Trial
 from broodline.engines import child

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from broodline.client import Answer, Asker, Start
 from broodline.config.study import parse
-from broodline.controller import Controller
+from broodline.controller.client import Answer, Asker, Start
+from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store
 from broodline.storage.location import Place, open_store

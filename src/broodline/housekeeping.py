@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broodline.controller import Controller
+from broodline.controller.controller import Controller
 from broodline.core.retention import is_orphan
 from broodline.lifelines import bury_the_dead
 from broodline.storage.base import Store

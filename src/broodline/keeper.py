@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
-from broodline.controller import Controller
+from broodline.controller.controller import Controller
 from broodline.core.population import StudyState
 from broodline.errors import StoreUnavailable, StudyNotFound, WorkerError
 from broodline.lifelines import is_frozen

@@ -56,9 +56,9 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
 
 def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     """Works on a study in a thread that hands its trials to the caller's."""
-    from broodline.client import Asker
     from broodline.config.study import study_from
-    from broodline.controller import Controller
+    from broodline.controller.client import Asker
+    from broodline.controller.controller import Controller
     from broodline.keeper import Keeper
     from broodline.lifelines import alive
     from broodline.storage.location import Place

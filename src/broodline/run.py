@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Protocol, TextIO
 
 from broodline.config.programs import EngineOptions
-from broodline.controller import Controller
+from broodline.controller.controller import Controller
 from broodline.core.population import StudyState
 from broodline.core.study import Study
 from broodline.engines.child import Job

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from broodline.client import Answer, Asker, Client, Done, Signal, Start, Wait
+from broodline.controller.client import Answer, Asker, Client, Done, Signal, Start, Wait
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import (
     CheckpointError,

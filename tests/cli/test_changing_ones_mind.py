@@ -20,7 +20,7 @@ from recorded import DOCUMENT, recorded
 
 from broodline.config import study as definition
 from broodline.config import study_file as studyfile
-from broodline.controller import Controller
+from broodline.controller.controller import Controller
 from broodline.storage.sqlite.store import SqliteStore
 
 PAGE = Path(__file__).parents[2] / "docs" / "studyfile.md"

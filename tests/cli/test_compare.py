@@ -15,7 +15,7 @@ from commands import ENVIRONMENT, call, lines_of_json, output, write_study
 from recorded import Recorded, recorded, recorded_at
 
 from broodline.config.study import study_from
-from broodline.controller import Controller
+from broodline.controller.controller import Controller
 from broodline.core.lineage import lineage_of
 from broodline.replay import replay_of
 from broodline.storage.base import Store

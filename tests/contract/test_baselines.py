@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from broodline.client import Asker, Start
-from broodline.controller import Controller
+from broodline.controller.client import Asker, Start
+from broodline.controller.controller import Controller
 from broodline.core.next_trial import rng_for
 from broodline.core.parameters import Choice, Float, Int, Ordered
 from broodline.core.population import Birth, Population

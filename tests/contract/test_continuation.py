@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from broodline.client import Asker, Start
 from broodline.continuation import continuation_of, copy_lineage
-from broodline.controller import Controller
+from broodline.controller.client import Asker, Start
+from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store, Transaction
 from broodline.storage.checkpoints.local import StudyFiles

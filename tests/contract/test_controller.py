@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from broodline.client import Answer, Asker, Done, Signal, Start, Wait
-from broodline.controller import Controller
+from broodline.controller.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.controller.controller import Controller
 from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import LeaseLost, StudyChanged, StudyNotFound

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from recorded import DOCUMENT
 from sqlalchemy.engine import Engine
 
-from broodline.client import Asker, Signal, Start
 from broodline.config.study import parse
-from broodline.controller import Controller
+from broodline.controller.client import Asker, Signal, Start
+from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement
 from broodline.storage.sqlite.store import SqliteStore
 

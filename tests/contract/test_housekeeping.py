@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from broodline.client import Asker, Start
-from broodline.controller import Controller
+from broodline.controller.client import Asker, Start
+from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.housekeeping import sweep_orphans
 from broodline.storage.base import Store

@@ -23,8 +23,8 @@ import pytest
 import sqlalchemy as sa
 from recorded import Recorded, asker, recorded
 
-from broodline.client import Answer, Asker, Start, Wait
-from broodline.controller import Controller
+from broodline.controller.client import Answer, Asker, Start, Wait
+from broodline.controller.controller import Controller
 from broodline.core.lineage import lineage_of
 from broodline.core.population import StudyState
 from broodline.core.schedule import schedule_of

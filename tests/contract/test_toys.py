@@ -11,9 +11,9 @@ from statistics import mean
 import pytest
 from benchmarks.toys import TOYS
 
-from broodline.client import Asker, Start
 from broodline.config.study import parse
-from broodline.controller import Controller
+from broodline.controller.client import Asker, Start
+from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.sqlite.store import SqliteStore
 

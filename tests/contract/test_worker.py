@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from broodline import worker as loop
-from broodline.client import Asker
-from broodline.controller import Controller
+from broodline.controller.client import Asker
+from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles

@@ -16,7 +16,7 @@ from living import PATIENT, Run, begun, ended, interrupted, lives, logged, runni
 
 from broodline.cli.training import trainer_of
 from broodline.config.study_file import read
-from broodline.controller import Controller
+from broodline.controller.controller import Controller
 from broodline.engines.local import LocalEngine
 from broodline.run import job_for
 from broodline.storage.location import beside

@@ -16,9 +16,9 @@ import pytest
 from living import Run, interrupted, lives, script, wait_for
 
 import broodline
-from broodline.client import Asker, Start, Wait
 from broodline.config.study import parse
-from broodline.controller import Controller
+from broodline.controller.client import Asker, Start, Wait
+from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.housekeeping import put_in_order
 from broodline.storage.base import Store

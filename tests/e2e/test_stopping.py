@@ -71,7 +71,7 @@ def by_a_function(directory: Path) -> Any:
 
 def by_an_own_loop(directory: Path) -> Any:
     from broodline.config.study_file import read
-    from broodline.controller import Controller
+    from broodline.controller.controller import Controller
     from broodline.storage.location import beside
 
     path = write(directory, SHELL)

@@ -15,8 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from broodline.client import Answer, Asker, Done, Signal, Start, Wait
-from broodline.controller import Controller
+from broodline.controller.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.controller.controller import Controller
 from broodline.core.study import Stopping, Study
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import LeaseLost

@@ -26,12 +26,7 @@ ROWS = (
         "storage",
         "lifelines",
     ),
-    (
-        "client",
-        "sweeping",
-        "turn",
-        "controller",
-    ),
+    ("controller",),
     (
         "trainers",
         "running",
@@ -68,7 +63,7 @@ IMPURE = {
 }
 # Implementations: named by the wiring, by the reader of plugins, and within their own package.
 IMPLEMENTATIONS = (
-    *("storage.sqlite.store", "stores.sqlite", "workers.engines.local", "engines.local"),
+    *("storage.sqlite.store", "workers.engines.local", "engines.local"),
     *("trainers.command", "trainers.function", "trainers.resident"),
     *("workers.trainers.command", "workers.trainers.function", "workers.trainers.resident"),
     *("strategies.initiator", "strategies.generational", "strategies.random_search", "strategies.continuation"),

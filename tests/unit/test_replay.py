@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broodline.client import Asker, Start
 from broodline.config.study import dump, parse
-from broodline.controller import Controller
+from broodline.controller.client import Asker, Start
+from broodline.controller.controller import Controller
 from broodline.core.lineage import lineage_of
 from broodline.core.schedule import schedule_of
 from broodline.core.study import Study

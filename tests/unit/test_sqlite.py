@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from broodline.controller import Controller
+from broodline.controller.controller import Controller
 from broodline.errors import StoreError, StoreUnavailable
 from broodline.storage.location import IN_MEMORY, absolute, files_of, open_store
 from broodline.storage.sql import schema

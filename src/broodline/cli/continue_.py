@@ -66,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial, ...]:
     from broodline.continuation import check_has_checkpoint
-    from broodline.controller import check_same
+    from broodline.controller.controller import check_same
 
     with source.records() as records:
         check_same(records, file.study)

@@ -57,7 +57,7 @@ def _rules_of(target: Target, store: Store) -> Retention | None:
     Raises:
         StudyChanged: The study in the store is another one.
     """
-    from broodline.controller import check_same
+    from broodline.controller.controller import check_same
 
     if target.file is None:
         return None

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Ends a study."""
-    from broodline.controller import Controller
+    from broodline.controller.controller import Controller
     from broodline.views import wording
     from broodline.views.overview import read
     from broodline.views.records import to_json

@@ -14,8 +14,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from broodline.client import Asker
-from broodline.controller import Controller
+from broodline.controller.client import Asker
+from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement
 from broodline.errors import BroodlineError
 from broodline.lifelines import alive

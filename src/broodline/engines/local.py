@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broodline.client import Asker, Client
+from broodline.controller.client import Asker, Client
 from broodline.engines.child import AT_WORK, CANNOT_WORK, READY, Job
 from broodline.errors import StoreUnavailable, WorkerError
 from broodline.lifelines import is_frozen

@@ -13,8 +13,8 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from broodline.client import Answer, Done, Signal, Start, Wait
-from broodline.controller import Controller
+from broodline.controller.client import Answer, Done, Signal, Start, Wait
+from broodline.controller.controller import Controller
 from broodline.core.study import Study
 from broodline.core.trial import Trial
 from broodline.errors import LeaseLost, StudyFailed

@@ -11,7 +11,7 @@ from typing import Any
 
 from broodline.api import Study
 from broodline.config.study_file import read
-from broodline.controller import Controller
+from broodline.controller.controller import Controller
 from broodline.core.strategy import Strategy
 from broodline.core.study import Budget
 from broodline.core.study import Study as Definition

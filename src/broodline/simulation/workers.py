@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from broodline.client import Asker, Start
+from broodline.controller.client import Asker, Start
 from broodline.core.trial import Trial
 from broodline.simulation.faults import Departures, Fate
 from broodline.simulation.training import Training

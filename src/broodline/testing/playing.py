@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from broodline.client import Answer, Asker, Client, Done, Start
 from broodline.config.study import parse
+from broodline.controller.client import Answer, Asker, Client, Done, Start
 from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import LeaseLost

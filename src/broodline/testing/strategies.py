@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broodline.controller import Controller
+from broodline.controller.controller import Controller
 from broodline.core.next_trial import rng_for
 from broodline.core.strategy import Strategy
 from broodline.core.study import Study

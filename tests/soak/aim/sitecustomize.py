@@ -108,7 +108,7 @@ def main() -> None:
     """Wraps what a worker calls."""
     import shutil
 
-    from broodline.controller import Controller
+    from broodline.controller.controller import Controller
     from broodline.errors import LeaseLost
     from broodline.storage.checkpoints.local import _REMOVED, StudyFiles
     from broodline.trainers.command import CommandTrainer

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broodline.client import Answer, Asker, Done, Signal, Start, Wait
 from broodline.config.study import study_from
+from broodline.controller.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.controller.sweep import no_longer_needed
 from broodline.core import lifecycle
 from broodline.core.early_stopping import reason_to_stop, scores
 from broodline.core.next_trial import Begin, next_trial, program_seed, rerooted
@@ -18,7 +19,6 @@ from broodline.core.study import Retention, Study
 from broodline.core.trial import Measurement, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
 from broodline.storage.base import Transaction
-from broodline.sweeping import no_longer_needed
 
 StrategyOf = Callable[[str], Strategy]
 

@@ -6,15 +6,15 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from broodline.client import Answer, Asker, Signal
 from broodline.config import study as definition
+from broodline.controller.client import Answer, Asker, Signal
+from broodline.controller.unit_of_work import Foreseen, StrategyOf, TakesLongError, Turn, not_now
 from broodline.core.population import StudyState
 from broodline.core.study import Study
 from broodline.core.trial import Measurement
 from broodline.errors import StudyChanged
 from broodline.storage.base import Store, Transaction
 from broodline.strategies.registry import load_strategy
-from broodline.turn import Foreseen, StrategyOf, TakesLongError, Turn, not_now
 
 _TRIES = 5  # at a slow decision outside of the lock
 

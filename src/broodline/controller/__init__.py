@@ -1,0 +1,1 @@
+"""The controller: answers workers, one transaction each, and keeps nothing between calls."""
