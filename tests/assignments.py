@@ -12,7 +12,7 @@ import psutil
 
 import broodline
 from broodline.core.trial import Measurement, Trial
-from broodline.trainers import Assignment
+from broodline.workers.trainers.base import Assignment
 
 PYTHON = sys.executable
 SEES_US = os.environ | {"PYTHONPATH": str(Path(broodline.__file__).parents[1])}

@@ -27,10 +27,10 @@ from broodline.controller.client import Asker
 from broodline.controller.controller import Controller
 from broodline.core.study import Budget
 from broodline.core.trial import Trial
-from broodline.engines import child
 from broodline.storage.base import Store
 from broodline.storage.location import Place
 from broodline.testing import check_invariants
+from broodline.workers.engines import worker_process as child
 
 NAME, TRIALS, FAILS = "small", 6, 3
 BEFORE, WITHIN, AFTER = 1, 2, 3

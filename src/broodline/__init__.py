@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from broodline.core.schedule import Schedule
     from broodline.core.study import Budget, Evolution, Retention, Stopping
     from broodline.errors import BroodlineError, Stopped, TrialFailed
-    from broodline.loop import trials
     from broodline.results import Outcome, Result
-    from broodline.running import RunningTrial
     from broodline.simulation import Faults, SimulatedTrial, Simulation, simulate
+    from broodline.workers.running_trial import RunningTrial
+    from broodline.workers.trial_loop import trials
 
 # Names are loaded when they are used: a resident program that imports broodline needs no database.
 _HOMES = {
@@ -35,14 +35,14 @@ _HOMES = {
     "BroodlineError": "errors",
     "Stopped": "errors",
     "TrialFailed": "errors",
-    "trials": "loop",
     "Outcome": "results",
     "Result": "results",
-    "RunningTrial": "running",
     "Faults": "simulation",
     "SimulatedTrial": "simulation",
     "Simulation": "simulation",
     "simulate": "simulation",
+    "RunningTrial": "workers.running_trial",
+    "trials": "workers.trial_loop",
 }
 
 __version__ = "0.1.0"

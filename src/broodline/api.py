@@ -16,10 +16,10 @@ from broodline.errors import UsageError
 from broodline.results import Result
 from broodline.run import run
 from broodline.storage.location import Place
-from broodline.trainers.function import FunctionTrainer
+from broodline.workers.trainers.function import FunctionTrainer
 
 if TYPE_CHECKING:
-    from broodline.running import RunningTrial
+    from broodline.workers.running_trial import RunningTrial
 
 Function = Callable[["RunningTrial"], Mapping[str, Any] | None]
 

@@ -20,7 +20,7 @@ from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import BroodlineError, CheckpointError, TrialFailed
 from broodline.storage.checkpoints.local import MANIFEST, StudyFiles
-from broodline.trainers import Assignment, Trainer
+from broodline.workers.trainers.base import Assignment, Trainer
 
 _DAY = 86_400.0
 _JUMP = 0.25  # of what training from nothing changed

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from broodline.controller.controller import Controller
 from broodline.core.retention import is_orphan
-from broodline.lifelines import bury_the_dead
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
-from broodline.trainers.scratch import clear_after
+from broodline.workers.liveness import bury_the_dead
+from broodline.workers.trainers.scratch import clear_after
 
 
 def put_in_order(store: Store, study: str, files: StudyFiles) -> None:

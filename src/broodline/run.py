@@ -17,14 +17,14 @@ from broodline.config.programs import EngineOptions
 from broodline.controller.controller import Controller
 from broodline.core.population import StudyState
 from broodline.core.study import Study
-from broodline.engines.child import Job
-from broodline.engines.local import LocalEngine
 from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
 from broodline.housekeeping import put_in_order, sweep_orphans
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.location import Place
-from broodline.trainers import Trainer
+from broodline.workers.engines.local import LocalEngine
+from broodline.workers.engines.worker_process import Job
+from broodline.workers.trainers.base import Trainer
 
 ATTEND_SECONDS = 0.1
 LOOK_SECONDS = 0.5

@@ -29,12 +29,12 @@ from broodline.core.lineage import lineage_of
 from broodline.core.population import StudyState
 from broodline.core.schedule import schedule_of
 from broodline.core.trial import Measurement, Trial, TrialState
-from broodline.running import RunningTrial
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.location import IN_MEMORY, open_store
-from broodline.trainers.function import FunctionTrainer
-from broodline.worker import Worker
+from broodline.workers.running_trial import RunningTrial
+from broodline.workers.trainers.function import FunctionTrainer
+from broodline.workers.worker import Worker
 
 Train = Callable[[Trial, float], float | None]
 """Trains a trial whose parent's weights are a number: the new weights, which are its score too; None: its program failed."""

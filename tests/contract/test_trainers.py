@@ -18,10 +18,10 @@ from assignments import PYTHON, SEES_US, assignment
 from broodline.config.programs import Train
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.trainers import Trainer
-from broodline.trainers.command import CommandTrainer
-from broodline.trainers.function import FunctionTrainer
-from broodline.trainers.resident import ResidentTrainer
+from broodline.workers.trainers.base import Trainer
+from broodline.workers.trainers.command import CommandTrainer
+from broodline.workers.trainers.function import FunctionTrainer
+from broodline.workers.trainers.resident import ResidentTrainer
 
 PROGRAM = (PYTHON, str(Path(toy.__file__)))
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from broodline import worker as loop
 from broodline.controller.client import Asker
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial, TrialState
@@ -19,8 +18,9 @@ from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import study_from_tables
-from broodline.trainers import Assignment
-from broodline.worker import Worker
+from broodline.workers import worker as loop
+from broodline.workers.trainers.base import Assignment
+from broodline.workers.worker import Worker
 
 STUDY = study_from_tables(population=1, budget={"trials": 1})
 

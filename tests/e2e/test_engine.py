@@ -17,9 +17,9 @@ from living import PATIENT, Run, begun, ended, interrupted, lives, logged, runni
 from broodline.cli.training import trainer_of
 from broodline.config.study_file import read
 from broodline.controller.controller import Controller
-from broodline.engines.local import LocalEngine
 from broodline.run import job_for
 from broodline.storage.location import beside
+from broodline.workers.engines.local import LocalEngine
 
 KEPT = ("number", "member", "generation", "state", "parent", "params", "metrics", "attempt", "worker", "finished")
 

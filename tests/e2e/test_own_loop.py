@@ -92,7 +92,7 @@ def own(tmp_path: Path) -> Iterator[Own]:
 
 
 def keeper_of(run: Run) -> psutil.Process:
-    (keeper,) = (process for process in run.workers if "broodline.keeper" in " ".join(process.cmdline()))
+    (keeper,) = (process for process in run.workers if "broodline.workers.heartbeat" in " ".join(process.cmdline()))
     return keeper
 
 

@@ -12,8 +12,8 @@ from commands import ENVIRONMENT, output
 from living import begun, running, trials_of, wait_for, write_study
 from recorded import recorded
 
-from broodline.lifelines import alive, bury_the_dead
 from broodline.storage.sqlite.store import SqliteStore
+from broodline.workers.liveness import alive, bury_the_dead
 
 
 def test_a_restart_does_not_wait_for_the_leases_of_dead_workers(tmp_path: Path) -> None:

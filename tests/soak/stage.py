@@ -114,7 +114,7 @@ class Stage:
         found = {}
         for path in (self.notes / "phases").iterdir():
             pid = int(path.name)
-            if b"broodline.engines.child" in _read(pid, "cmdline") and self.lives(pid):
+            if b"broodline.workers.engines.worker_process" in _read(pid, "cmdline") and self.lives(pid):
                 found[pid] = Marks(path)
         return {pid: marks for pid, marks in found.items() if marks.ready}
 

@@ -15,7 +15,7 @@ from assignments import assignment, is_gone, script
 from broodline.config.programs import Evaluate, Train
 from broodline.core.trial import Measurement
 from broodline.errors import Preempted, Stopped, TrialFailed
-from broodline.trainers.command import CommandTrainer
+from broodline.workers.trainers.command import CommandTrainer
 
 NOTHING = 'sh wrote nothing to the file that BROODLINE_METRICS names (if it prints its metrics: [train] metrics = "stdout")'
 SAVES = 'echo weights >"$BROODLINE_SAVE/weights"; '

@@ -7,7 +7,15 @@ from pathlib import Path
 from assignments import assignment
 
 from broodline.config.programs import fill
-from broodline.trainers.environment import facts, for_evaluation, inherited, message, placeholders, variables, worker_variables
+from broodline.workers.trainers.environment import (
+    facts,
+    for_evaluation,
+    inherited,
+    message,
+    placeholders,
+    variables,
+    worker_variables,
+)
 
 PARAMS = Path("/scratch/params.json")
 

@@ -14,9 +14,9 @@ from assignments import assignment
 
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.running import RunningTrial
 from broodline.storage.checkpoints.local import is_disk_full
-from broodline.trainers.function import FunctionTrainer
+from broodline.workers.running_trial import RunningTrial
+from broodline.workers.trainers.function import FunctionTrainer
 
 
 def trained(directory: Path, function: Any, **given: Any) -> list[Measurement]:

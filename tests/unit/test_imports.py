@@ -22,20 +22,9 @@ ROWS = (
         "comparison",
         "config",
     ),
-    (
-        "storage",
-        "lifelines",
-    ),
+    ("storage",),
     ("controller",),
-    (
-        "trainers",
-        "running",
-        "resident",
-        "worker",
-        "keeper",
-        "loop",
-    ),
-    ("engines",),
+    ("workers",),
     (
         "views",
         "results",

@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 from living import wait_for
 
-from broodline.lifelines import alive, bury_the_dead, is_frozen
+from broodline.workers.liveness import alive, bury_the_dead, is_frozen
 
 Lock = Callable[[IO[str], int], None]
 

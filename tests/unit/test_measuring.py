@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from broodline.core.trial import Measurement
 from broodline.errors import TrialFailed
-from broodline.trainers.measuring import finish, found, joined, measured, parsed
+from broodline.workers.metrics import finish, found, joined, measured, parsed
 
 TRIAL = trial(start=100, steps=10)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assignments import SEES_US, script
 
-from broodline.trainers.output import JsonLines, last_lines, log_file, tail
+from broodline.workers.trainers.output import JsonLines, last_lines, log_file, tail
 
 
 def test_the_tail_is_the_last_20_lines_and_4_kilobytes_at_most(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_log_begins_anew_with_the_attempt(tmp_path: Path) -> None:
 CAPTURING = """
 import ctypes, os, subprocess
 from pathlib import Path
-from broodline.trainers.output import captured
+from broodline.workers.trainers.output import captured
 
 def descriptors():
     return len(os.listdir("/proc/self/fd"))

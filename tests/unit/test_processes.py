@@ -12,8 +12,8 @@ import pytest
 from assignments import PYTHON, is_gone
 
 from broodline.errors import Preempted, TrialFailed
-from broodline.trainers.family import family, kill_all_of
-from broodline.trainers.processes import Process, ending
+from broodline.workers.trainers.process import Process, ending
+from broodline.workers.trainers.process_tree import family, kill_all_of
 
 FAR = 60.0
 # Starts others in sessions of their own, says who they are, and stays; one of them has hidden its environment.

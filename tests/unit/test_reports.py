@@ -9,7 +9,7 @@ from assignments import trial
 
 from broodline.core.trial import Measurement
 from broodline.errors import Stopped, TrialFailed
-from broodline.trainers.reports import Reports
+from broodline.workers.trainers.metrics_file import Reports
 
 
 @pytest.fixture

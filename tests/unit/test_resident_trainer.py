@@ -20,7 +20,7 @@ from assignments import PYTHON, SEES_US, assignment, is_gone, script
 from broodline.config.programs import Evaluate, Train
 from broodline.core.trial import Measurement
 from broodline.errors import Preempted, Stopped, TrialFailed
-from broodline.trainers.resident import ResidentTrainer
+from broodline.workers.trainers.resident import ResidentTrainer
 
 # Does what its trial's `do` says, and always tells which process it is.
 LOOP = """
@@ -319,7 +319,7 @@ def test_the_new_checkpoint_is_evaluated(make: Make, tmp_path: Path) -> None:
 
 
 def test_importing_the_programs_side_loads_no_database() -> None:
-    code = "import sys, broodline.resident; print(*sys.modules)"
+    code = "import sys, broodline.workers.resident_client; print(*sys.modules)"
     done = subprocess.run([PYTHON, "-c", code], env=SEES_US, check=True, stdout=subprocess.PIPE, text=True)
     assert not {"sqlalchemy", "rich", "subprocess", "asyncio"} & set(done.stdout.split())
 

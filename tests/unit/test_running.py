@@ -10,7 +10,7 @@ from assignments import trial
 
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.running import RunningTrial, told
+from broodline.workers.running_trial import RunningTrial, told
 
 
 def running(told: list[Measurement], error: BaseException | None = None) -> RunningTrial:

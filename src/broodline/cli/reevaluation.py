@@ -97,10 +97,10 @@ def reevaluated(
 def _metrics(trial: Trial, checkpoint: Path, programs: tuple[Train, Evaluate], cwd: Path) -> Mapping[str, Any]:
     from tempfile import TemporaryDirectory
 
-    from broodline.trainers import Assignment
-    from broodline.trainers.environment import facts
-    from broodline.trainers.oneshot import evaluated, evaluation, free_port
-    from broodline.trainers.output import log_file
+    from broodline.workers.trainers.base import Assignment
+    from broodline.workers.trainers.environment import facts
+    from broodline.workers.trainers.output import log_file
+    from broodline.workers.trainers.program_run import evaluated, evaluation, free_port
 
     train, evaluate = programs
     with TemporaryDirectory(prefix="broodline-") as scratch, log_file(Path(scratch) / "log") as log:

@@ -11,8 +11,8 @@ from broodline.errors import StoreError, StoreUnavailable, StudyNotFound, UsageE
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
-    from broodline.trainers import Trainer
     from broodline.views.overview import Overview
+    from broodline.workers.trainers.base import Trainer
 
 
 def trainer_of(file: StudyFile) -> Callable[[], Trainer]:
@@ -24,10 +24,10 @@ def trainer_of(file: StudyFile) -> Callable[[], Trainer]:
     if file.train is None:
         raise UsageError(f'{file.path}: has no [train], so there is nothing to run; add [train] command = ["python", "train.py"]')
     if file.train.resident:
-        from broodline.trainers.resident import ResidentTrainer
+        from broodline.workers.trainers.resident import ResidentTrainer
 
         return partial(ResidentTrainer, file.train, file.evaluate, cwd=file.folder)
-    from broodline.trainers.command import CommandTrainer
+    from broodline.workers.trainers.command import CommandTrainer
 
     return partial(CommandTrainer, file.train, file.evaluate, cwd=file.folder)
 

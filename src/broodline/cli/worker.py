@@ -40,9 +40,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _work(target: Target, file: StudyFile, *, json: bool) -> None:
     from broodline.controller.controller import Controller, check_same
-    from broodline.engines.local import LocalEngine
     from broodline.run import attend, calls_back, interruptible, job_for, raise_if_failed
     from broodline.views.live import quiet, watching
+    from broodline.workers.engines.local import LocalEngine
 
     make_trainer = trainer_of(file)
     name = f"{socket.gethostname()}-{os.getpid()}"

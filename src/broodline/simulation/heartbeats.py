@@ -14,9 +14,9 @@ from math import ceil, floor, inf
 from typing import Any, cast
 
 from broodline.core.trial import Trial
-from broodline.loop import RENEWALS
 from broodline.simulation.clock import EPOCH
 from broodline.storage.base import Store, Transaction
+from broodline.workers.trial_loop import RENEWALS
 
 
 class Heartbeats:

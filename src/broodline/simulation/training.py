@@ -10,7 +10,7 @@ from typing import Any
 
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import TrialFailed, UsageError
-from broodline.trainers.measuring import finish, measured
+from broodline.workers.metrics import finish, measured
 
 
 class SimulatedTrial:

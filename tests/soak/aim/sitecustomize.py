@@ -111,7 +111,7 @@ def main() -> None:
     from broodline.controller.controller import Controller
     from broodline.errors import LeaseLost
     from broodline.storage.checkpoints.local import _REMOVED, StudyFiles
-    from broodline.trainers.command import CommandTrainer
+    from broodline.workers.trainers.command import CommandTrainer
 
     phases = Phases()
     phases.wrap(Controller, "ask", "asking")
@@ -141,5 +141,5 @@ def main() -> None:
     Controller.complete = completed  # type: ignore[method-assign, assignment]
 
 
-if any("broodline.engines.child" in argument for argument in sys.orig_argv):
+if any("broodline.workers.engines.worker_process" in argument for argument in sys.orig_argv):
     main()

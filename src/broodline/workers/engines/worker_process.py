@@ -18,11 +18,11 @@ from broodline.controller.client import Asker
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement
 from broodline.errors import BroodlineError
-from broodline.lifelines import alive
 from broodline.storage.checkpoints.local import StudyFiles, is_disk_full
 from broodline.storage.location import open_store
-from broodline.trainers import Assignment, Trainer
-from broodline.worker import FIRST_WAIT, LONGEST_WAIT, Worker
+from broodline.workers.liveness import alive
+from broodline.workers.trainers.base import Assignment, Trainer
+from broodline.workers.worker import FIRST_WAIT, LONGEST_WAIT, Worker
 
 CANNOT_WORK = 70  # EX_SOFTWARE of sysexits.h: an error of ours, not of a trial; another worker would not fare better
 READY = "broodline: ready"

@@ -22,7 +22,7 @@ from broodline.errors import (
     TrialFailed,
 )
 from broodline.storage.checkpoints.local import StudyFiles, is_disk_full
-from broodline.trainers import Assignment, Trainer
+from broodline.workers.trainers.base import Assignment, Trainer
 
 T = TypeVar("T")
 

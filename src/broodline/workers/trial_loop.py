@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed, UsageError
-from broodline.running import RunningTrial, told
-from broodline.trainers import Assignment
-from broodline.trainers.measuring import finish
+from broodline.workers.metrics import finish
+from broodline.workers.running_trial import RunningTrial, told
+from broodline.workers.trainers.base import Assignment
 
 RENEWALS = 3  # a lease
 
@@ -48,7 +48,7 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
                 "broodline.trials(): this program was not started as a resident program ([train] resident = true); "
                 "name a store and a study: broodline.trials('sqlite:///broodline.db', 'my-study')"
             )
-        from broodline.resident import trials as handed_out
+        from broodline.workers.resident_client import trials as handed_out
 
         return handed_out()
     return _own_trials(store, study, worker or f"{socket.gethostname()}-{os.getpid()}")
@@ -59,10 +59,10 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     from broodline.config.study import study_from
     from broodline.controller.client import Asker
     from broodline.controller.controller import Controller
-    from broodline.keeper import Keeper
-    from broodline.lifelines import alive
     from broodline.storage.location import Place
-    from broodline.worker import Worker
+    from broodline.workers.heartbeat import Keeper
+    from broodline.workers.liveness import alive
+    from broodline.workers.worker import Worker
 
     place, handover, session = Place(url=url), _Handover(), uuid.uuid4().hex
     with closing(place.open(create=False)) as store:

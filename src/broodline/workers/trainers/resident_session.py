@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 
 from broodline.config.programs import Train, fill
 from broodline.errors import TrialFailed
-from broodline.trainers import Assignment
-from broodline.trainers.environment import inherited, worker_variables
-from broodline.trainers.measuring import quoted
-from broodline.trainers.oneshot import FOLLOW_SECONDS, check_time
-from broodline.trainers.processes import Process, ending
+from broodline.workers.metrics import quoted
+from broodline.workers.trainers.base import Assignment
+from broodline.workers.trainers.environment import inherited, worker_variables
+from broodline.workers.trainers.process import Process, ending
+from broodline.workers.trainers.program_run import FOLLOW_SECONDS, check_time
 
 _LONGEST_ANSWER = 16 << 20  # bytes; metrics are numbers: what is longer is no answer, and would fill the memory
 

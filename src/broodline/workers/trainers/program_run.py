@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 from broodline.config.programs import Evaluate, Train, fill
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import TrialFailed
-from broodline.trainers import Assignment
-from broodline.trainers.environment import Facts, for_evaluation, inherited, placeholders, variables
-from broodline.trainers.measuring import finish, joined
-from broodline.trainers.output import JsonLines, tail
-from broodline.trainers.processes import Process, ending
-from broodline.trainers.reports import Reports
-from broodline.trainers.scratch import scratch
+from broodline.workers.metrics import finish, joined
+from broodline.workers.trainers.base import Assignment
+from broodline.workers.trainers.environment import Facts, for_evaluation, inherited, placeholders, variables
+from broodline.workers.trainers.metrics_file import Reports
+from broodline.workers.trainers.output import JsonLines, tail
+from broodline.workers.trainers.process import Process, ending
+from broodline.workers.trainers.scratch import scratch
 
 FOLLOW_SECONDS = 0.2
 

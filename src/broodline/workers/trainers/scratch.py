@@ -10,7 +10,7 @@ from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-from broodline.trainers.family import kill_all_of
+from broodline.workers.trainers.process_tree import kill_all_of
 
 
 def scratch(session: str | None) -> TemporaryDirectory[str]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import LeaseLost, Preempted, Stopped
-from broodline.trainers.measuring import measured
+from broodline.workers.metrics import measured
 
 
 class RunningTrial:

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from broodline.errors import TrialFailed
-from broodline.trainers.family import TOKEN, Family, adopt_orphans, birth, family, kill, reap_orphans
+from broodline.workers.trainers.process_tree import TOKEN, Family, adopt_orphans, birth, family, kill, reap_orphans
 
 _CHUNK = 65536
 _HANGING = 5.0  # seconds after which what SIGKILL did not end hangs in the kernel

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from broodline.config.programs import PLACEHOLDERS, spelled
-from broodline.trainers import Assignment
+from broodline.workers.trainers.base import Assignment
 
 PREFIX = "BROODLINE_"
 _NAMES = (

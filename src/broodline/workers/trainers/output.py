@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from broodline.trainers.measuring import found
+from broodline.workers.metrics import found
 
 TAIL_LINES, TAIL_BYTES = 20, 4096
 _LONGEST_LINE = 1 << 20

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from broodline.config.programs import Evaluate, Train
 from broodline.core.trial import Measurement
-from broodline.trainers import Assignment
-from broodline.trainers.environment import facts
-from broodline.trainers.oneshot import concluded, evaluation, free_port, training
-from broodline.trainers.output import log_file
+from broodline.workers.trainers.base import Assignment
+from broodline.workers.trainers.environment import facts
+from broodline.workers.trainers.output import log_file
+from broodline.workers.trainers.program_run import concluded, evaluation, free_port, training
 
 
 class CommandTrainer:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import UsageError
-from broodline.running import RunningTrial, told
+from broodline.workers.running_trial import RunningTrial, told
 
 
 def trials() -> Iterator[RunningTrial]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.running import RunningTrial, told
-from broodline.trainers import Assignment
-from broodline.trainers.measuring import finish
-from broodline.trainers.output import captured, tail
+from broodline.workers.metrics import finish
+from broodline.workers.running_trial import RunningTrial, told
+from broodline.workers.trainers.base import Assignment
+from broodline.workers.trainers.output import captured, tail
 
 _NOTHING = 'the function neither returned any, such as {"accuracy": 0.93}, nor called trial.report'
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from broodline.core.trial import Measurement, Trial
-from broodline.trainers.measuring import measured, parsed
+from broodline.workers.metrics import measured, parsed
 
 
 class Reports:

@@ -27,14 +27,14 @@ from typing import NoReturn, Self
 from broodline.controller.controller import Controller
 from broodline.core.population import StudyState
 from broodline.errors import StoreUnavailable, StudyNotFound, WorkerError
-from broodline.lifelines import is_frozen
 from broodline.storage.base import Store
 from broodline.storage.location import open_store
+from broodline.workers.liveness import is_frozen
 
 LOOK_SECONDS = 1.0
 _GRACE = 5.0
-_HOME = str(Path(__file__).resolve().parents[1])
-_START = "import sys; sys.path += {path!r}; from broodline.keeper import main; main()"
+_HOME = str(Path(__file__).resolve().parents[2])
+_START = "import sys; sys.path += {path!r}; from broodline.workers.heartbeat import main; main()"
 _READY, _CALLED_BACK = "ready", "called back"
 
 

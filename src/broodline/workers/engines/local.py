@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broodline.controller.client import Asker, Client
-from broodline.engines.child import AT_WORK, CANNOT_WORK, READY, Job
 from broodline.errors import StoreUnavailable, WorkerError
-from broodline.lifelines import is_frozen
-from broodline.trainers.processes import ending
-from broodline.trainers.scratch import clear_after
+from broodline.workers.engines.worker_process import AT_WORK, CANNOT_WORK, READY, Job
+from broodline.workers.liveness import is_frozen
+from broodline.workers.trainers.process import ending
+from broodline.workers.trainers.scratch import clear_after
 
 # Numeric libraries take all cores for each process by default: W workers then wait for each other.
 THREAD_VARIABLES = (
@@ -30,8 +30,8 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-_HOME = str(Path(__file__).resolve().parents[2])
-_START = f"import sys; sys.path.append({_HOME!r}); from broodline.engines.child import main; main()"
+_HOME = str(Path(__file__).resolve().parents[3])
+_START = f"import sys; sys.path.append({_HOME!r}); from broodline.workers.engines.worker_process import main; main()"
 _RENEWALS = 3  # a lease: one that is missed does no harm
 _FALSE_STARTS = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # seconds before a worker is replaced that died without having trained anything

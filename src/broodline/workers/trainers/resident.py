@@ -9,14 +9,14 @@ from typing import Any, BinaryIO
 from broodline.config.programs import Evaluate, Train
 from broodline.core.trial import Measurement
 from broodline.errors import TrialFailed
-from broodline.trainers import Assignment
-from broodline.trainers.conversation import Conversation, Unheard
-from broodline.trainers.environment import Facts, facts, message
-from broodline.trainers.measuring import parsed
-from broodline.trainers.oneshot import concluded, evaluation, free_port
-from broodline.trainers.output import log_file, tail
-from broodline.trainers.reports import Reports
-from broodline.trainers.scratch import scratch
+from broodline.workers.metrics import parsed
+from broodline.workers.trainers.base import Assignment
+from broodline.workers.trainers.environment import Facts, facts, message
+from broodline.workers.trainers.metrics_file import Reports
+from broodline.workers.trainers.output import log_file, tail
+from broodline.workers.trainers.program_run import concluded, evaluation, free_port
+from broodline.workers.trainers.resident_session import Conversation, Unheard
+from broodline.workers.trainers.scratch import scratch
 
 
 class ResidentTrainer:

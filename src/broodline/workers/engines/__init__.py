@@ -1,0 +1,1 @@
+"""Engines: where workers run. One file each."""
