@@ -21,14 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import broodline.run
-from broodline.api import Study
+import broodline.studies.run
 from broodline.controller.client import Asker
 from broodline.controller.controller import Controller
 from broodline.core.study import Budget
 from broodline.core.trial import Trial
 from broodline.storage.base import Store
 from broodline.storage.location import Place
+from broodline.studies.api import Study
 from broodline.testing import check_invariants
 from broodline.workers.engines import worker_process as child
 
@@ -85,7 +85,7 @@ class InOneProcess:
 
 def play(directory: Path) -> None:
     """Runs the study to its end, or goes on with it."""
-    broodline.run.LocalEngine = InOneProcess  # type: ignore[assignment, attr-defined]
+    broodline.studies.run.LocalEngine = InOneProcess  # type: ignore[assignment, attr-defined]
     complete = Controller.complete
 
     def noted(self: Controller, study: str, number: int, attempt: int, *rest: Any) -> Any:

@@ -6,20 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from broodline.api import Study
     from broodline.config.schedule_file import load_schedule, save_schedule
     from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered
     from broodline.core.schedule import Schedule
     from broodline.core.study import Budget, Evolution, Retention, Stopping
     from broodline.errors import BroodlineError, Stopped, TrialFailed
-    from broodline.results import Outcome, Result
+    from broodline.reports.result import Outcome, Result
     from broodline.simulation import Faults, SimulatedTrial, Simulation, simulate
+    from broodline.studies.api import Study
     from broodline.workers.running_trial import RunningTrial
     from broodline.workers.trial_loop import trials
 
 # Names are loaded when they are used: a resident program that imports broodline needs no database.
 _HOMES = {
-    "Study": "api",
     "load_schedule": "config.schedule_file",
     "save_schedule": "config.schedule_file",
     "Choice": "core.parameters",
@@ -35,12 +34,13 @@ _HOMES = {
     "BroodlineError": "errors",
     "Stopped": "errors",
     "TrialFailed": "errors",
-    "Outcome": "results",
-    "Result": "results",
+    "Outcome": "reports.result",
+    "Result": "reports.result",
     "Faults": "simulation",
     "SimulatedTrial": "simulation",
     "Simulation": "simulation",
     "simulate": "simulation",
+    "Study": "studies.api",
     "RunningTrial": "workers.running_trial",
     "trials": "workers.trial_loop",
 }

@@ -11,9 +11,9 @@ from broodline.config.study import study_from
 from broodline.core.lineage import lineage_of
 from broodline.core.study import Study
 from broodline.errors import StudyChanged, StudyNotFound, UsageError
-from broodline.replay import SEEDS, replay_of
 from broodline.storage.base import Store
 from broodline.storage.location import Place
+from broodline.studies.replay import SEEDS, replay_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

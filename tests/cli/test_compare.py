@@ -17,9 +17,9 @@ from recorded import Recorded, recorded, recorded_at
 from broodline.config.study import study_from
 from broodline.controller.controller import Controller
 from broodline.core.lineage import lineage_of
-from broodline.replay import replay_of
 from broodline.storage.base import Store
 from broodline.storage.location import Place, open_store
+from broodline.studies.replay import replay_of
 
 SPACE = {
     "lr": {"float": [1e-4, 1.0], "log": True},

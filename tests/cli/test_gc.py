@@ -18,11 +18,11 @@ from commands import call, lines_of_json, output
 from living import begun, running, trials_of, wait_for, write_study
 from recorded import Recorded, recorded
 
-from broodline.clearing import Wish, clear
 from broodline.core.study import Retention
 from broodline.core.trial import Measurement
 from broodline.storage.base import Store, Transaction
 from broodline.storage.location import Place
+from broodline.studies.gc import Wish, clear
 from broodline.testing import check_invariants
 
 ALL = "[checkpoints]\nkeep_all = true\n"

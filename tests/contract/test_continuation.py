@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from broodline.continuation import continuation_of, copy_lineage
 from broodline.controller.client import Asker, Start
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store, Transaction
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.sqlite.store import SqliteStore
+from broodline.studies.continuation import continuation_of, copy_lineage
 from broodline.testing import study_from_tables
 
 STUDY = study_from_tables(population=2, budget={"generations": 1})

@@ -11,10 +11,10 @@ import pytest
 from broodline.controller.client import Asker, Start
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
-from broodline.housekeeping import sweep_orphans
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import Leftover, StudyFiles
 from broodline.storage.sqlite.store import SqliteStore
+from broodline.studies.recovery import sweep_orphans
 from broodline.testing import study_from_tables
 
 ASKER = Asker(worker="0", session="a")

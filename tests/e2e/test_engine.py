@@ -14,11 +14,11 @@ import pytest
 from commands import ENVIRONMENT, TRAINER, call, lines_of_json
 from living import PATIENT, Run, begun, ended, interrupted, lives, logged, running, script, trials_of, wait_for, write_study
 
-from broodline.cli.training import trainer_of
 from broodline.config.study_file import read
 from broodline.controller.controller import Controller
-from broodline.run import job_for
 from broodline.storage.location import beside
+from broodline.studies.run import job_for
+from broodline.studies.trainer import trainer_of
 from broodline.workers.engines.local import LocalEngine
 
 KEPT = ("number", "member", "generation", "state", "parent", "params", "metrics", "attempt", "worker", "finished")

@@ -20,10 +20,10 @@ from broodline.config.study import parse
 from broodline.controller.client import Asker, Start, Wait
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
-from broodline.housekeeping import put_in_order
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import MANIFEST
 from broodline.storage.location import Place
+from broodline.studies.recovery import put_in_order
 
 LEASE = 4.0
 PATIENT_LEASE = 9.0  # where somebody takes the trial as soon as it runs out: a busy machine may keep the keeper waiting

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.frameworks
 PROGRAM = """
 import json, sys
 import keras, numpy
-from broodline.adapters.keras import LearnedSchedule
+from broodline.integrations.keras import LearnedSchedule
 from broodline.errors import ScheduleError, UsageError
 from frameworks.schedules import LEARNED, STEPS
 

@@ -26,7 +26,7 @@ def optax() -> Any:
 
 @pytest.fixture
 def adapter() -> Any:
-    return import_module("broodline.adapters.optax")
+    return import_module("broodline.integrations.optax")
 
 
 def moves(jax: Any, optimizer: Any, steps: int) -> list[float]:

@@ -15,11 +15,11 @@ from broodline import save_schedule
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/schedule.md").read_text(), flags=re.MULTILINE | re.DOTALL)
-IN_FRAMEWORKS = [block for block in BLOCKS if "broodline.adapters" in block]
+IN_FRAMEWORKS = [block for block in BLOCKS if "broodline.integrations" in block]
 
 
 @pytest.mark.frameworks
-@pytest.mark.parametrize("block", IN_FRAMEWORKS, ids=lambda block: re.findall(r"broodline\.adapters\.(\w+)", block)[0])
+@pytest.mark.parametrize("block", IN_FRAMEWORKS, ids=lambda block: re.findall(r"broodline\.integrations\.(\w+)", block)[0])
 def test_the_code_for_a_framework_runs(block: str, tmp_path: Path) -> None:
     save_schedule(LEARNED, tmp_path / "schedule.json")
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "KERAS_BACKEND": "jax", "KERAS_HOME": str(tmp_path)}

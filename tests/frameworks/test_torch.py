@@ -21,7 +21,7 @@ def torch() -> Any:
 
 @pytest.fixture
 def adapter() -> Any:
-    return import_module("broodline.adapters.torch")
+    return import_module("broodline.integrations.torch")
 
 
 def sgd(torch: Any, **options: Any) -> Any:

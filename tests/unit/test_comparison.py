@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from broodline.comparison import (
+from broodline.config.study import parse
+from broodline.core.objective import Goal, Objective
+from broodline.core.trial import Trial, TrialState
+from broodline.errors import UsageError
+from broodline.reports.comparison import (
     Contender,
     Curve,
     band,
@@ -21,11 +25,7 @@ from broodline.comparison import (
     equal_costs,
     grouped,
 )
-from broodline.config.study import parse
-from broodline.core.objective import Goal, Objective
-from broodline.core.trial import Trial, TrialState
-from broodline.errors import UsageError
-from broodline.views.compared import show
+from broodline.reports.terminal.comparison import show
 
 MINIMIZED = Objective(goals=(Goal(metric="loss", goal="minimize"),))
 MAXIMIZED = Objective(goals=(Goal(metric="accuracy"),))

@@ -15,35 +15,12 @@ import broodline
 # A module imports from its own row and from the rows above it, never from those below.
 ROWS = (
     ("errors",),
-    (
-        "core",
-        "strategies",
-        "replay",
-        "comparison",
-        "config",
-    ),
+    ("core", "strategies", "config",),
     ("storage",),
     ("controller",),
     ("workers",),
-    (
-        "views",
-        "results",
-        "adapters",
-    ),
-    (
-        "housekeeping",
-        "clearing",
-        "continuation",
-        "run",
-        "replaying",
-        "api",
-        "check",
-        "cli",
-        "simulation",
-        "testing",
-        "__main__",
-        "__init__",
-    ),
+    ("adapters", "reports", "integrations", "adapters",),
+    ("replaying", "studies", "cli", "simulation", "testing", "__main__", "__init__",),
 )
 PURE = {"errors", "core", "strategies"}
 IMPURE = {

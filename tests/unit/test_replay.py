@@ -19,8 +19,8 @@ from broodline.core.schedule import schedule_of
 from broodline.core.study import Study
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import UsageError
-from broodline.replay import replay_of
 from broodline.storage.sqlite.store import SqliteStore
+from broodline.studies.replay import replay_of
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, study_from_tables
 

@@ -18,13 +18,15 @@ from rich.console import Console
 from broodline.core.schedule import Schedule, Segment
 from broodline.core.trial import Change, Measurement, Trial, TrialState
 from broodline.errors import StoreUnavailable
+from broodline.reports import format as wording
+from broodline.reports.records import moment, record, to_json
+from broodline.reports.status import Overview, Standing, read
+from broodline.reports.terminal import status as panels
+from broodline.reports.terminal import tables
+from broodline.reports.terminal.live import LiveView, Pace, line_of, quiet, watching
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.sqlite.store import SqliteStore
-from broodline.views import panels, tables, wording
-from broodline.views.live import LiveView, Pace, line_of, quiet, watching
-from broodline.views.overview import Overview, Standing, read
-from broodline.views.records import moment, record, to_json
 
 FIELDS = [
     *("number", "member", "generation", "state", "parent", "initiator", "opponent", "params", "changes", "start", "steps"),

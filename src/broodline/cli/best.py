@@ -35,9 +35,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _show(target: Target, count: int | None, *, json: bool) -> None:
     from broodline.config.study import study_from
-    from broodline.views.records import record, to_json
-    from broodline.views.tables import best as blocks_of
-    from broodline.views.tables import console
+    from broodline.reports.records import record, to_json
+    from broodline.reports.terminal.tables import best as blocks_of
+    from broodline.reports.terminal.tables import console
 
     with target.records() as records:
         study = study_from(records.definition())
@@ -50,11 +50,11 @@ def _show(target: Target, count: int | None, *, json: bool) -> None:
 
 
 def _reevaluate(target: Target, count: int, times: int, *, json: bool) -> None:
-    from broodline.cli.reevaluation import programs_of, reevaluated
     from broodline.config.study import study_from
-    from broodline.views.records import record, to_json
-    from broodline.views.tables import console
-    from broodline.views.tables import reevaluated as table_of
+    from broodline.reports.records import record, to_json
+    from broodline.reports.terminal.tables import console
+    from broodline.reports.terminal.tables import reevaluated as table_of
+    from broodline.studies.reevaluation import programs_of, reevaluated
 
     programs = programs_of(target.file)
     assert target.file is not None

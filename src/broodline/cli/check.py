@@ -8,12 +8,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from broodline.cli.target import add_target, file_of, target_of
-from broodline.cli.training import trainer_of
 from broodline.errors import StudyFailed
+from broodline.studies.trainer import trainer_of
 
 if TYPE_CHECKING:
-    from broodline.check import Finding
     from broodline.config.study_file import StudyFile
+    from broodline.studies.check import Finding
 
 PURPOSE = "Try a study's program before hours are spent on it: train, save, restore, evaluate; no study is created."
 EXAMPLE = "broodline check study.toml"
@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Tries a program, and tells what it finds as it finds it."""
-    from broodline.check import Verdict
-    from broodline.views.records import to_json
+    from broodline.reports.records import to_json
+    from broodline.studies.check import Verdict
 
     file = file_of(target_of(arguments))
     bad = 0
@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _findings(file: StudyFile) -> Iterator[Finding]:
-    from broodline.check import check
+    from broodline.studies.check import check
 
     with closing(trainer_of(file)()) as trainer:
         yield from check(file.study, trainer)
@@ -51,8 +51,8 @@ def _findings(file: StudyFile) -> Iterator[Finding]:
 def _show(finding: Finding) -> None:
     from rich.text import Text
 
-    from broodline.check import Verdict
-    from broodline.views.tables import console
+    from broodline.reports.terminal.tables import console
+    from broodline.studies.check import Verdict
 
     styles = {Verdict.GOOD: "green", Verdict.BAD: "bold red", Verdict.UNKNOWN: "yellow"}
     printer = console()

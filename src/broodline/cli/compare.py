@@ -14,7 +14,7 @@ from broodline.cli.target import Target, target_named
 from broodline.errors import UsageError
 
 if TYPE_CHECKING:
-    from broodline.comparison import Contender
+    from broodline.reports.comparison import Contender
 
 PURPOSE = "Compare studies: the best metric by resource and by step, and the schedules, as a table and as a figure."
 EXAMPLE = "broodline compare study.toml random.toml -o compare.svg"
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Compares studies."""
-    from broodline.comparison import check_comparable
-    from broodline.views.compared import document, show
-    from broodline.views.records import to_json
-    from broodline.views.tables import console
+    from broodline.reports.comparison import check_comparable
+    from broodline.reports.records import to_json
+    from broodline.reports.terminal.comparison import document, show
+    from broodline.reports.terminal.tables import console
 
     path = arguments.output
     if path is not None:
@@ -85,8 +85,8 @@ def _target(study: str, store: str | None) -> Target:
 
 
 def _contender(target: Target, label: str) -> Contender:
-    from broodline.comparison import contender
     from broodline.config.study import study_from
+    from broodline.reports.comparison import contender
 
     with target.records() as records:
         return contender(label, study_from(records.definition()), records.trials(), chosen_lineage(records, target, None))
@@ -94,7 +94,7 @@ def _contender(target: Target, label: str) -> Contender:
 
 def _check_drawable(path: Path) -> None:
     try:
-        from broodline.views.figure import FORMATS
+        from broodline.reports.figure import FORMATS
     except ImportError:
         raise UsageError("drawing a figure needs matplotlib: pip install 'broodline[plot]', or leave out -o") from None
     if path.suffix not in FORMATS:
@@ -102,7 +102,7 @@ def _check_drawable(path: Path) -> None:
 
 
 def _draw(contenders: Sequence[Contender], path: Path) -> None:
-    from broodline.views.figure import draw
+    from broodline.reports.figure import draw
 
     try:
         draw(contenders, path)

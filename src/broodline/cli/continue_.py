@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from broodline.cli.chosen import add_choice, chosen_lineage
 from broodline.cli.target import Target, file_of, target_of
-from broodline.cli.training import finished_before, grace_of, tell_end, trainer_of
+from broodline.cli.training import finished_before, tell_end
 from broodline.cli.values import at_least_one
 from broodline.errors import StudyChanged, StudyFailed, WorkerError
+from broodline.studies.trainer import grace_of, trainer_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Goes on alone, or goes on with that."""
     from broodline.config.study import dump, parse
-    from broodline.continuation import begun_at, continuation_of
+    from broodline.studies.continuation import begun_at, continuation_of
 
     source = target_of(arguments)
     file = file_of(source)
@@ -65,8 +66,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial, ...]:
-    from broodline.continuation import check_has_checkpoint
     from broodline.controller.controller import check_same
+    from broodline.studies.continuation import check_has_checkpoint
 
     with source.records() as records:
         check_same(records, file.study)
@@ -86,9 +87,9 @@ def _check_begun_from(target: Target, source: Target, number: int) -> None:
 
 
 def _run(source: Target, file: StudyFile, study: Study, lineage: tuple[Trial, ...], *, json: bool) -> None:
-    from broodline.continuation import copy_lineage
-    from broodline.run import run
-    from broodline.views.live import quiet, watching
+    from broodline.reports.terminal.live import quiet, watching
+    from broodline.studies.continuation import copy_lineage
+    from broodline.studies.run import run
 
     run(
         study,

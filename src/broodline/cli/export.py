@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Writes a study as JSON; it is JSON with and without `--json`."""
-    from broodline.views.records import to_json
-    from broodline.views.whole import whole_study
+    from broodline.reports.export import whole_study
+    from broodline.reports.records import to_json
 
     target = target_of(arguments)
     with target.records() as records:

@@ -12,9 +12,9 @@ from broodline.cli.values import at_least_one
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from broodline.clearing import Stock
     from broodline.core.study import Retention
     from broodline.storage.base import Store
+    from broodline.studies.gc import Stock
 
 PURPOSE = "Show what a study holds on the disk and why, and remove what nothing needs, also while it runs."
 EXAMPLE = "broodline gc study.toml --dry-run"
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Clears away what nothing needs."""
-    from broodline.clearing import Wish, clear
-    from broodline.views.records import to_json
-    from broodline.views.tables import console
+    from broodline.reports.records import to_json
+    from broodline.reports.terminal.tables import console
+    from broodline.studies.gc import Wish, clear
 
     target = target_of(arguments)
     with closing(target.place.open(create=False)) as store:
@@ -71,8 +71,8 @@ def _table(stock: Stock) -> Table:
     from rich.text import Text
 
     from broodline.core.retention import Need
-    from broodline.views import wording
-    from broodline.views.tables import table
+    from broodline.reports import format as wording
+    from broodline.reports.terminal.tables import table
 
     why = {
         None: "that nothing needs",
@@ -97,7 +97,7 @@ def _table(stock: Stock) -> Table:
 
 
 def _told(target: Target, stock: Stock, *, dry: bool, over: bool) -> str:
-    from broodline.views import wording
+    from broodline.reports import format as wording
 
     size = wording.size(stock.freed)
     if dry:

@@ -16,9 +16,9 @@ add_arguments = add_choice
 def main(arguments: argparse.Namespace) -> None:
     """Shows a lineage."""
     from broodline.config.study import study_from
-    from broodline.views.records import record, to_json
-    from broodline.views.tables import console, print_folded
-    from broodline.views.tables import lineage as table_of
+    from broodline.reports.records import record, to_json
+    from broodline.reports.terminal.tables import console, print_folded
+    from broodline.reports.terminal.tables import lineage as table_of
 
     target = target_of(arguments)
     with target.records() as records:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broodline.cli.target import Target, add_target, file_of, target_of
-from broodline.cli.training import grace_of, overview_of, trainer_of
+from broodline.cli.training import overview_of
 from broodline.cli.values import at_least_one, trial_number
 from broodline.errors import StudyFailed, UsageError, WorkerError
+from broodline.studies.trainer import grace_of, trainer_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
@@ -66,8 +67,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _run(target: Target, study: Study, file: StudyFile, *, workers: int, json: bool) -> None:
-    from broodline.run import run
-    from broodline.views.live import quiet, watching
+    from broodline.reports.terminal.live import quiet, watching
+    from broodline.studies.run import run
 
     run(
         study,
@@ -104,11 +105,12 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _tell(target: Target, *, json: bool) -> bool:
     """Prints how the replay ended, and how it compares with its source; returns whether a copy came to the end, or still may."""
-    from broodline.views import panels
-    from broodline.views.overview import Standing
-    from broodline.views.records import to_json
-    from broodline.views.replays import comparison, comparison_table, finals
-    from broodline.views.tables import console
+    from broodline.reports.records import to_json
+    from broodline.reports.replay_comparison import comparison, finals
+    from broodline.reports.status import Standing
+    from broodline.reports.terminal import status as panels
+    from broodline.reports.terminal.replay import comparison_table
+    from broodline.reports.terminal.tables import console
 
     view = overview_of(target)
     with target.records() as records:

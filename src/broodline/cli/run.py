@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from broodline.cli.target import Target, add_target, file_of, target_of
-from broodline.cli.training import finished_before, grace_of, tell_end, trainer_of
+from broodline.cli.training import finished_before, tell_end
 from broodline.cli.values import at_least_one
 from broodline.errors import StudyFailed, WorkerError
+from broodline.studies.trainer import grace_of, trainer_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
@@ -42,8 +43,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
-    from broodline.run import run
-    from broodline.views.live import quiet, watching
+    from broodline.reports.terminal.live import quiet, watching
+    from broodline.studies.run import run
 
     run(
         file.study,

@@ -27,9 +27,9 @@ def main(arguments: argparse.Namespace) -> None:
     from broodline.config.schedule_file import notation_of, save_schedule
     from broodline.config.schedule_formats import write
     from broodline.core.schedule import schedule_of
-    from broodline.views.records import to_json
-    from broodline.views.tables import console, print_whole
-    from broodline.views.tables import schedule as table_of
+    from broodline.reports.records import to_json
+    from broodline.reports.terminal.tables import console, print_whole
+    from broodline.reports.terminal.tables import schedule as table_of
 
     path, notation = arguments.output, arguments.format
     if path is not None and notation is None:

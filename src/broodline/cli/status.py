@@ -14,10 +14,10 @@ add_arguments = add_target
 
 def main(arguments: argparse.Namespace) -> None:
     """Shows how a study stands."""
-    from broodline.views import panels
-    from broodline.views.overview import read
-    from broodline.views.records import to_json
-    from broodline.views.tables import console
+    from broodline.reports.records import to_json
+    from broodline.reports.status import read
+    from broodline.reports.terminal import status as panels
+    from broodline.reports.terminal.tables import console
 
     target = target_of(arguments)
     with target.records() as records:

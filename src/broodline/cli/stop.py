@@ -10,7 +10,7 @@ from broodline.cli.target import add_target, target_of
 from broodline.core.population import StudyState
 
 if TYPE_CHECKING:
-    from broodline.views.overview import Overview
+    from broodline.reports.status import Overview
 
 PURPOSE = "End a study that is running, from anywhere: no new trial starts. `broodline run` goes on with it."
 EXAMPLE = "broodline stop study.toml --now"
@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Ends a study."""
     from broodline.controller.controller import Controller
-    from broodline.views import wording
-    from broodline.views.overview import read
-    from broodline.views.records import to_json
+    from broodline.reports import format as wording
+    from broodline.reports.records import to_json
+    from broodline.reports.status import read
 
     target = target_of(arguments)
     with closing(target.place.open(create=False)) as store:
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _is_heard(view: Overview, *, now: bool) -> bool:
     """False where a study has ended already, so that stopping it must not hide why."""
-    from broodline.views.overview import Standing
+    from broodline.reports.status import Standing
 
     state = view.progress.state
     return view.standing is not Standing.DONE and (state is StudyState.ACTIVE or (now and state is StudyState.STOPPING))

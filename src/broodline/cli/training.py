@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from broodline.cli.target import Target
-from broodline.errors import StoreError, StoreUnavailable, StudyNotFound, UsageError
+from broodline.errors import StoreError, StoreUnavailable, StudyNotFound
 
 if TYPE_CHECKING:
-    from broodline.config.study_file import StudyFile
-    from broodline.views.overview import Overview
-    from broodline.workers.trainers.base import Trainer
-
-
-def trainer_of(file: StudyFile) -> Callable[[], Trainer]:
-    """Makes, in each worker, what trains by the program of a study file.
-
-    Raises:
-        UsageError: The file names no program.
-    """
-    if file.train is None:
-        raise UsageError(f'{file.path}: has no [train], so there is nothing to run; add [train] command = ["python", "train.py"]')
-    if file.train.resident:
-        from broodline.workers.trainers.resident import ResidentTrainer
-
-        return partial(ResidentTrainer, file.train, file.evaluate, cwd=file.folder)
-    from broodline.workers.trainers.command import CommandTrainer
-
-    return partial(CommandTrainer, file.train, file.evaluate, cwd=file.folder)
-
-
-def grace_of(file: StudyFile) -> float:
-    """Seconds that workers are given to end: the program's, and some to give its trial back."""
-    from broodline.run import GRACE_SECONDS
-
-    return GRACE_SECONDS + (0.0 if file.train is None else file.train.grace)
+    from broodline.reports.status import Overview
 
 
 def overview_of(target: Target) -> Overview:
     """How the study stands now."""
-    from broodline.views.overview import read
+    from broodline.reports.status import read
 
     with target.records() as records:
         return read(records)
@@ -64,10 +36,10 @@ def tell_end(target: Target, *, json: bool, before: int | None = None, again: st
         before: How many trials had finished before this run.
         again: The command that goes on with it, where that is not `run`.
     """
-    from broodline.views import panels
-    from broodline.views.overview import Standing
-    from broodline.views.records import to_json
-    from broodline.views.tables import console
+    from broodline.reports.records import to_json
+    from broodline.reports.status import Standing
+    from broodline.reports.terminal import status as panels
+    from broodline.reports.terminal.tables import console
 
     view = overview_of(target)
     if json:

@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Lists trials."""
     from broodline.config.study import study_from
-    from broodline.views.records import record, to_json
-    from broodline.views.tables import console, print_folded
-    from broodline.views.tables import trials as table_of
+    from broodline.reports.records import record, to_json
+    from broodline.reports.terminal.tables import console, print_folded
+    from broodline.reports.terminal.tables import trials as table_of
 
     target = target_of(arguments)
     files = target.files

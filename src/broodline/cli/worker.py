@@ -9,7 +9,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from broodline.cli.target import Target, add_target, file_of, target_of
-from broodline.cli.training import grace_of, tell_end, trainer_of
+from broodline.cli.training import tell_end
+from broodline.studies.trainer import grace_of, trainer_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
@@ -40,8 +41,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _work(target: Target, file: StudyFile, *, json: bool) -> None:
     from broodline.controller.controller import Controller, check_same
-    from broodline.run import attend, calls_back, interruptible, job_for, raise_if_failed
-    from broodline.views.live import quiet, watching
+    from broodline.reports.terminal.live import quiet, watching
+    from broodline.studies.run import attend, calls_back, interruptible, job_for, raise_if_failed
     from broodline.workers.engines.local import LocalEngine
 
     make_trainer = trainer_of(file)

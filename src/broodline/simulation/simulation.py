@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broodline.api import Study
 from broodline.config.study_file import read
 from broodline.controller.controller import Controller
 from broodline.core.strategy import Strategy
@@ -17,7 +16,7 @@ from broodline.core.study import Budget
 from broodline.core.study import Study as Definition
 from broodline.core.trial import Trial
 from broodline.errors import StudyFailed, UsageError
-from broodline.results import Outcome, Result
+from broodline.reports.result import Outcome, Result
 from broodline.simulation.clock import VirtualClock
 from broodline.simulation.cluster import Cluster
 from broodline.simulation.faults import Faults
@@ -26,6 +25,7 @@ from broodline.simulation.training import Seconds, Train
 from broodline.storage.base import Store, Transaction
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.strategies.registry import load_strategy
+from broodline.studies.api import Study
 
 
 class Simulation:

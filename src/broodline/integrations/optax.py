@@ -8,7 +8,7 @@ from typing import Any
 try:
     import jax.numpy as jnp
 except ModuleNotFoundError as error:
-    needs = f"broodline.adapters.optax needs {error.name}: pip install 'broodline[optax]'"
+    needs = f"broodline.integrations.optax needs {error.name}: pip install 'broodline[optax]'"
     raise ModuleNotFoundError(needs, name=error.name) from None
 
 from broodline.core.schedule import Schedule

@@ -15,8 +15,8 @@ from rich.text import Text
 from broodline.core.schedule import Schedule
 from broodline.core.study import Study
 from broodline.core.trial import Trial, TrialState
+from broodline.reports import format as wording
 from broodline.storage.checkpoints.local import StudyFiles
-from broodline.views import wording
 
 STATE_STYLES: Mapping[str, str] = {
     TrialState.PENDING: "yellow",

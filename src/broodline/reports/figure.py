@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullFormatter
 
-from broodline.comparison import Contender, Curve, band, grouped, metric_of
 from broodline.core.parameters import Fixed, Float, Int, Ordered, Param
-from broodline.views import wording
+from broodline.reports import format as wording
+from broodline.reports.comparison import Contender, Curve, band, grouped, metric_of
 
 FORMATS = (".svg", ".png", ".pdf")
 

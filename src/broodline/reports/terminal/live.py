@@ -14,10 +14,11 @@ from rich.live import Live
 from rich.panel import Panel
 
 from broodline.errors import StoreUnavailable
+from broodline.reports import format as wording
+from broodline.reports.status import Overview, read
+from broodline.reports.terminal import status as panels
+from broodline.reports.terminal.tables import console as console_for_people
 from broodline.storage.base import Store
-from broodline.views import panels, wording
-from broodline.views.overview import Overview, read
-from broodline.views.tables import console as console_for_people
 
 LIVE_SECONDS = 0.25
 PLAIN_SECONDS = 5.0

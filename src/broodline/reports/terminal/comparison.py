@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from broodline.comparison import Contender, Curve, equal_costs, grouped, metric_of
+from broodline.reports import format as wording
+from broodline.reports.comparison import Contender, Curve, equal_costs, grouped, metric_of
+from broodline.reports.terminal.tables import print_whole, width
+from broodline.reports.terminal.tables import table as empty_table
 from broodline.strategies.optuna import SAMPLERS
-from broodline.views import wording
-from broodline.views.tables import print_whole, width
-from broodline.views.tables import table as empty_table
 
 
 def method(each: Contender) -> str:

@@ -12,7 +12,7 @@ try:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LambdaLR
 except ModuleNotFoundError as error:
-    needs = f"broodline.adapters.torch needs {error.name}: pip install 'broodline[torch]'"
+    needs = f"broodline.integrations.torch needs {error.name}: pip install 'broodline[torch]'"
     raise ModuleNotFoundError(needs, name=error.name) from None
 
 from broodline.core.schedule import Schedule

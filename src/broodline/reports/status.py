@@ -15,11 +15,11 @@ from broodline.core.strategy import Strategy
 from broodline.core.study import Study
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import UsageError
+from broodline.reports import format as wording
+from broodline.reports.records import moment, record
 from broodline.storage.base import Transaction
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.strategies.registry import load_strategy
-from broodline.views import wording
-from broodline.views.records import moment, record
 
 RECENT = 200  # failures are looked for among so many of the last trials
 

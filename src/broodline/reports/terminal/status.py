@@ -11,9 +11,9 @@ from rich.text import Text
 
 from broodline.core.study import Study
 from broodline.core.trial import Trial
-from broodline.views import wording
-from broodline.views.overview import Overview, Spending, Standing
-from broodline.views.tables import STATE_STYLES, table
+from broodline.reports import format as wording
+from broodline.reports.status import Overview, Spending, Standing
+from broodline.reports.terminal.tables import STATE_STYLES, table
 
 STYLES: Mapping[Standing, str] = {
     Standing.NEW: "cyan",

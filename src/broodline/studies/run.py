@@ -18,10 +18,10 @@ from broodline.controller.controller import Controller
 from broodline.core.population import StudyState
 from broodline.core.study import Study
 from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
-from broodline.housekeeping import put_in_order, sweep_orphans
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.location import Place
+from broodline.studies.recovery import put_in_order, sweep_orphans
 from broodline.workers.engines.local import LocalEngine
 from broodline.workers.engines.worker_process import Job
 from broodline.workers.trainers.base import Trainer

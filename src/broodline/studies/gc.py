@@ -14,9 +14,9 @@ from broodline.core.retention import Need, is_orphan, keeps_for_good, needs
 from broodline.core.study import Retention, Study
 from broodline.core.trial import Checkpoint, Trial, TrialState
 from broodline.errors import UsageError
+from broodline.reports.status import Standing, read
 from broodline.storage.base import Store, Transaction
 from broodline.storage.checkpoints.local import Leftover, StudyFiles, size_of
-from broodline.views.overview import Standing, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ try:
     import keras
     from keras import ops
 except ModuleNotFoundError as error:
-    needs = f"broodline.adapters.keras needs {error.name}: pip install 'broodline[keras]'"
+    needs = f"broodline.integrations.keras needs {error.name}: pip install 'broodline[keras]'"
     raise ModuleNotFoundError(needs, name=error.name) from None
 
 from broodline.config.schedule_formats import from_document

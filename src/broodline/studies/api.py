@@ -13,9 +13,9 @@ from broodline.core.parameters import Param
 from broodline.core.study import Budget, Evolution, Retention, Stopping
 from broodline.core.study import Study as Definition
 from broodline.errors import UsageError
-from broodline.results import Result
-from broodline.run import run
+from broodline.reports.result import Result
 from broodline.storage.location import Place
+from broodline.studies.run import run
 from broodline.workers.trainers.function import FunctionTrainer
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Study:
             StudyNotFound: The study has not been run.
         """
         from broodline.replaying import Wish, replay_in
-        from broodline.views.live import quiet, watching
+        from broodline.reports.terminal.live import quiet, watching
 
         if not callable(train):
             raise UsageError(f"Study.replay: {train!r} is not a function")
@@ -179,7 +179,7 @@ class Study:
             StudyBusy: It is being run already.
             KeyboardInterrupt: It was interrupted; the same call goes on where it stopped.
         """
-        from broodline.views.live import quiet, watching
+        from broodline.reports.terminal.live import quiet, watching
 
         if not callable(train):
             raise UsageError(f"Study.run: {train!r} is not a function")

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
-from rich.console import Group
-from rich.table import Table
-
-from broodline.core.json_values import number
 from broodline.core.study import Study
 from broodline.core.trial import Trial, TrialState
-from broodline.views import wording
-from broodline.views.tables import table
 
 
 def finals(study: Study, trials: Sequence[Trial]) -> list[Trial]:
@@ -46,26 +39,5 @@ def comparison(study: Study, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     ]
 
 
-def comparison_table(study: Study, trials: Sequence[Trial]) -> Group:
-    """The same for people: one table a metric."""
-    rows = comparison(study, trials)
-    return Group(*(_of_metric(goal.metric, rows, study.population) for goal in study.objective.goals))
-
-
-def _of_metric(metric: str, rows: Sequence[dict[str, Any]], copies: int) -> Table:
-    several = ("mean of copies", "lowest", "highest") if copies > 1 else ("replay",)
-    found = table("step", f"source: {metric}", *several, right=("step", f"source: {metric}", *several))
-    for row in rows:
-        values = row["metrics"][metric]
-        known = [value for each in values["copies"] if (value := number(each)) is not None]
-        shown = [fmean(known), min(known), max(known)][: len(several)] if known else [None] * len(several)
-        found.add_row(str(row["step"]), _shown(values["source"]), *map(_shown, shown))
-    return found
-
-
 def _metric(trial: Trial | None, name: str) -> Any:
     return None if trial is None else (trial.metrics or {}).get(name)
-
-
-def _shown(value: Any) -> str:
-    return "-" if value is None else wording.value(value)

@@ -1,0 +1,1 @@
+"""The wiring: run, check, replay, continue, recover and clean up a study."""

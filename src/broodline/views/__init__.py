@@ -1,1 +1,0 @@
-"""What people, and their scripts, look at."""
