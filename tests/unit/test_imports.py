@@ -15,12 +15,28 @@ import broodline
 # A module imports from its own row and from the rows above it, never from those below.
 ROWS = (
     ("errors",),
-    ("core", "strategies", "config",),
+    (
+        "core",
+        "strategies",
+        "config",
+    ),
     ("storage",),
     ("controller",),
     ("workers",),
-    ("adapters", "reports", "integrations", "adapters",),
-    ("replaying", "studies", "cli", "simulation", "testing", "__main__", "__init__",),
+    (
+        "adapters",
+        "reports",
+        "integrations",
+        "adapters",
+    ),
+    (
+        "studies",
+        "cli",
+        "simulation",
+        "testing",
+        "__main__",
+        "__init__",
+    ),
 )
 PURE = {"errors", "core", "strategies"}
 IMPURE = {

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Makes a replay, or goes on with it."""
-    from broodline.replaying import Wish, replay_in, with_programs_of
+    from broodline.studies.replay import Wish, replay_in, with_programs_of
 
     source = target_of(arguments)
     file = _programs(file_of(source), arguments.other)

@@ -65,7 +65,7 @@ def _work(target: Target, file: StudyFile, *, json: bool) -> None:
 
 
 def _replay_of(target: Target, name: str) -> Study:
-    from broodline.replaying import replay_named
+    from broodline.studies.replay import replay_named
 
     with closing(target.place.open(create=False)) as store:
         return replay_named(store, target.name, name)

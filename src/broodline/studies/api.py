@@ -136,8 +136,8 @@ class Study:
             StudyFailed: The function does not work.
             StudyNotFound: The study has not been run.
         """
-        from broodline.replaying import Wish, replay_in
         from broodline.reports.terminal.live import quiet, watching
+        from broodline.studies.replay import Wish, replay_in
 
         if not callable(train):
             raise UsageError(f"Study.replay: {train!r} is not a function")
