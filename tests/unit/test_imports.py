@@ -12,47 +12,33 @@ import pytest
 
 import broodline
 
-# A module imports from its own row and from the rows above it, never from those below.
-ROWS = (
-    ("errors",),
-    (
-        "core",
-        "strategies",
-        "config",
-    ),
-    ("storage",),
-    ("controller",),
-    ("workers",),
-    (
-        "adapters",
-        "reports",
-        "integrations",
-        "adapters",
-    ),
-    (
-        "studies",
-        "cli",
-        "simulation",
-        "testing",
-        "__main__",
-        "__init__",
-    ),
+# A package imports from those to its right only.
+LAYERS = (
+    *("cli", "simulation", "testing", "studies", "integrations", "workers", "service", "controller"),
+    *("reports", "config", "strategies", "storage", "core", "errors"),
 )
-PURE = {"errors", "core", "strategies"}
+PEERS = (
+    ("simulation", "testing"),
+    ("studies", "integrations"),
+    ("workers", "service"),
+    ("controller", "reports"),
+    ("strategies", "storage"),
+)
+ENTRANCES = ("__init__", "__main__", "adapters")  # what a user imports or runs; nothing inside imports them
+PURE = ("errors", "core", "strategies")
 IMPURE = {
     *("time", "datetime", "os", "pathlib", "shutil", "subprocess", "logging", "sqlite3", "threading", "socket"),
     *("random", "secrets", "uuid", "tempfile", "signal", "sqlalchemy", "rich", "numpy"),
 }
-# Implementations: named by the wiring, by the reader of plugins, and within their own package.
+# Concrete implementations are named by the wiring, by the registries and within their own package.
 IMPLEMENTATIONS = (
-    *("storage.sqlite.store", "workers.engines.local", "engines.local"),
-    *("trainers.command", "trainers.function", "trainers.resident"),
-    *("workers.trainers.command", "workers.trainers.function", "workers.trainers.resident"),
-    *("strategies.initiator", "strategies.generational", "strategies.random_search", "strategies.continuation"),
-    *("strategies.grid", "strategies.replay"),
+    *("storage.sql", "storage.sqlite"),
+    *("workers.engines.local", "workers.trainers.command", "workers.trainers.function", "workers.trainers.resident"),
+    *(f"strategies.{name}" for name in ("initiator", "generational", "random_search", "continuation", "grid", "replay")),
 )
-WIRING = ("run", "replaying", "api", "check", "cli", "studies", "simulation", "testing")
-REGISTRIES = ("strategies.registry", "storage.location", "stores")
+WIRING = ("cli", "studies", "simulation", "testing")
+REGISTRIES = ("strategies.registry", "storage.location")
+MOST_FOLDERS = 13
 HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna")
 
 HOME = Path(broodline.__file__).parent
@@ -78,36 +64,65 @@ def own_imports(path: Path) -> set[str]:
     return {name.removeprefix("broodline.") for name in imports_of(path) if name.startswith("broodline.")}
 
 
-def row_of(module: str) -> int:
-    return next(number for number, row in enumerate(ROWS) if module.partition(".")[0] in row)
+def package_of(module: str) -> str:
+    return module.partition(".")[0]
 
 
-def test_every_module_has_its_place_in_one_row() -> None:
-    placed = [name for row in ROWS for name in row]
-    assert {module.partition(".")[0] for module in MODULES.values()} - set(placed) == set()
-    assert len(placed) == len(set(placed))
+def may_import(here: str, there: str) -> bool:
+    """True if `there` stands to the right of `here`; two packages at the same height don't know each other."""
+    return LAYERS.index(there) > LAYERS.index(here) and (here, there) not in PEERS
+
+
+def test_every_package_has_one_place() -> None:
+    assert {package_of(module) for module in MODULES.values()} <= {*LAYERS, *ENTRANCES}
+    assert len(LAYERS) == len(set(LAYERS))
+
+
+def test_the_top_of_the_package_is_short() -> None:
+    folders = sorted(path.parent.name for path in HOME.glob("*/__init__.py"))
+    assert len(folders) <= MOST_FOLDERS
+    assert {path.stem for path in HOME.glob("*.py")} == {*ENTRANCES, "errors"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=MODULES.get)
-def test_imports_go_leftwards_only(path: Path) -> None:
-    here = row_of(MODULES[path])
-    names = {name for name in own_imports(path) if name.partition(".")[0] in {part for row in ROWS for part in row}}
-    assert {name for name in names if row_of(name) > here} == set()
+def test_imports_go_to_the_right_only(path: Path) -> None:
+    here = package_of(MODULES[path])
+    if here in ENTRANCES:
+        return
+    others = {name for name in own_imports(path) if package_of(name) != here}
+    assert {name for name in others if package_of(name) not in LAYERS and name != "__version__"} == set()
+    assert {name for name in others if package_of(name) in LAYERS and not may_import(here, package_of(name))} == set()
 
 
-@pytest.mark.parametrize("path", [path for path, name in MODULES.items() if name.partition(".")[0] in PURE], ids=MODULES.get)
-def test_what_decides_is_pure(path: Path) -> None:
-    found = {name for name in imports_of(path) if name.partition(".")[0] in IMPURE}
+def test_no_module_imports_itself_in_a_circle() -> None:
+    arrows = {MODULES[path]: {home for name in own_imports(path) if (home := module_of(name))} for path in MODULES}
+    done: set[str] = set()
+    while ready := {module for module in arrows.keys() - done if arrows[module] - {module} <= done}:
+        done |= ready
+    assert arrows.keys() - done == set()
+
+
+def module_of(name: str) -> str | None:
+    """The module that an imported name lies in: `core.trial.Trial` in `core.trial`."""
+    known = set(MODULES.values())
+    while name and name not in known:
+        name = f"{name}.__init__" if f"{name}.__init__" in known else name.rpartition(".")[0]
+    return name or None
+
+
+@pytest.mark.parametrize("path", [path for path, name in MODULES.items() if package_of(name) in PURE], ids=MODULES.get)
+def test_decisions_are_pure(path: Path) -> None:
+    found = {name for name in imports_of(path) if package_of(name) in IMPURE}
     assert found - {"random.Random"} == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=MODULES.get)
 def test_only_the_wiring_names_implementations(path: Path) -> None:
-    package = MODULES[path].partition(".")[0]
+    package = package_of(MODULES[path])
     if package in WIRING or MODULES[path] in REGISTRIES:
         return
     named = {name for name in own_imports(path) for each in IMPLEMENTATIONS if name == each or name.startswith(f"{each}.")}
-    assert {name for name in named if name.partition(".")[0] != package} == set()
+    assert {name for name in named if package_of(name) != package} == set()
 
 
 def loaded_by(code: str) -> set[str]:

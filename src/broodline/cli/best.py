@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from broodline.cli.chosen import best_of
-from broodline.cli.target import Target, add_target, target_of
-from broodline.cli.values import at_least_one
+from broodline.cli.argument_types import at_least_one
+from broodline.cli.study_argument import Target, add_target, target_of
+from broodline.cli.trial_argument import best_of
 
 PURPOSE = "Show the best trial, or the Pareto front: its params, its metrics, and where its checkpoint is."
 EXAMPLE = "broodline best study.toml --count 3"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from broodline.cli.target import add_target, file_of, target_of
+from broodline.cli.study_argument import add_target, file_of, target_of
 from broodline.errors import StudyFailed
 from broodline.studies.trainer import trainer_of
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from broodline.cli.chosen import chosen_lineage
-from broodline.cli.target import Target, target_named
+from broodline.cli.study_argument import Target, target_named
+from broodline.cli.trial_argument import chosen_lineage
 from broodline.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING
 
-from broodline.cli.chosen import add_choice, chosen_lineage
-from broodline.cli.target import Target, file_of, target_of
-from broodline.cli.training import finished_before, tell_end
-from broodline.cli.values import at_least_one
+from broodline.cli.argument_types import at_least_one
+from broodline.cli.study_argument import Target, file_of, target_of
+from broodline.cli.summary import finished_before, tell_end
+from broodline.cli.trial_argument import add_choice, chosen_lineage
 from broodline.errors import StudyChanged, StudyFailed, WorkerError
 from broodline.studies.trainer import grace_of, trainer_of
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from broodline.cli.target import add_target, target_of
+from broodline.cli.study_argument import add_target, target_of
 from broodline.errors import UsageError
 
 PURPOSE = "Write all of a study, its definition, its trials and what they measured, as one JSON document."

@@ -6,8 +6,8 @@ import argparse
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from broodline.cli.target import Target, add_target, target_of
-from broodline.cli.values import at_least_one
+from broodline.cli.argument_types import at_least_one
+from broodline.cli.study_argument import Target, add_target, target_of
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from broodline.cli.chosen import add_choice, chosen_lineage
-from broodline.cli.target import target_of
+from broodline.cli.study_argument import target_of
+from broodline.cli.trial_argument import add_choice, chosen_lineage
 
 PURPOSE = "Show where a trial comes from: itself, its parent, its parent's parent, back to generation 0."
 EXAMPLE = "broodline lineage study.toml --trial 42"

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from broodline.cli.target import Target, add_target, file_of, target_of
-from broodline.cli.training import overview_of
-from broodline.cli.values import at_least_one, trial_number
+from broodline.cli.argument_types import at_least_one, trial_number
+from broodline.cli.study_argument import Target, add_target, file_of, target_of
+from broodline.cli.summary import overview_of
 from broodline.errors import StudyFailed, UsageError, WorkerError
 from broodline.studies.trainer import grace_of, trainer_of
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from broodline.cli.target import Target, add_target, file_of, target_of
-from broodline.cli.training import finished_before, tell_end
-from broodline.cli.values import at_least_one
+from broodline.cli.argument_types import at_least_one
+from broodline.cli.study_argument import Target, add_target, file_of, target_of
+from broodline.cli.summary import finished_before, tell_end
 from broodline.errors import StudyFailed, WorkerError
 from broodline.studies.trainer import grace_of, trainer_of
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from broodline.cli.chosen import add_choice, chosen_lineage
-from broodline.cli.target import target_of
+from broodline.cli.study_argument import target_of
+from broodline.cli.trial_argument import add_choice, chosen_lineage
 
 PURPOSE = "Show the learned schedule, or write it to a file: the params of a lineage, by training step."
 EXAMPLE = "broodline schedule study.toml -o schedule.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from broodline.cli.target import add_target, target_of
+from broodline.cli.study_argument import add_target, target_of
 
 PURPOSE = "Show how a study stands: what is spent, what runs, what failed, what is best so far."
 EXAMPLE = "broodline status study.toml"

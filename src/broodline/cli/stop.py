@@ -6,7 +6,7 @@ import argparse
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from broodline.cli.target import add_target, target_of
+from broodline.cli.study_argument import add_target, target_of
 from broodline.core.population import StudyState
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from broodline.cli.target import add_target, target_of
-from broodline.cli.values import at_least_one
+from broodline.cli.argument_types import at_least_one
+from broodline.cli.study_argument import add_target, target_of
 from broodline.core.trial import Trial, TrialState
 
 if TYPE_CHECKING:

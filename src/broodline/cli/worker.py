@@ -8,8 +8,8 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from broodline.cli.target import Target, add_target, file_of, target_of
-from broodline.cli.training import tell_end
+from broodline.cli.study_argument import Target, add_target, file_of, target_of
+from broodline.cli.summary import tell_end
 from broodline.studies.trainer import grace_of, trainer_of
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from broodline.cli.target import Target, add_target
-from broodline.cli.values import trial_number
+from broodline.cli.argument_types import trial_number
+from broodline.cli.study_argument import Target, add_target
 from broodline.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broodline.cli.target import Target
+from broodline.cli.study_argument import Target
 from broodline.errors import StoreError, StoreUnavailable, StudyNotFound
 
 if TYPE_CHECKING:
