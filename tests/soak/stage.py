@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from commands import ENVIRONMENT
-from soak.phases import DIRECTORY, Marks
+from soak.phase_log import DIRECTORY, Marks
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
@@ -69,7 +69,7 @@ class Stage:
         self.study = disk / "study.toml"
         self.files = disk / "broodline.files" / "soak"
         self._mark = f"{DIRECTORY}={notes}".encode()
-        path = os.pathsep.join([str(HERE / "aim"), ENVIRONMENT["PYTHONPATH"]])
+        path = os.pathsep.join([str(HERE / "phase_probe"), ENVIRONMENT["PYTHONPATH"]])
         self._environ = ENVIRONMENT | {DIRECTORY: str(notes), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
         (notes / "phases").mkdir(parents=True)
         self.runs = 0

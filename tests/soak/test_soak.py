@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from soak.judge import Verdict, checkpoint_problems, database_problems, disk_problems, judged, unchanged
-from soak.monkey import PATIENCE, Monkey
-from soak.phases import PHASES, logged
+from soak.fault_injector import PATIENCE, FaultInjector
+from soak.log_checker import Verdict, checked, checkpoint_problems, database_problems, disk_problems, unchanged
+from soak.phase_log import PHASES, logged
 from soak.stage import Stage, came_true, small_disk
 
 from broodline.storage.checkpoints.local import StudyFiles
@@ -78,17 +78,17 @@ class Observer:
             self.look()
 
 
-def deeds_of(monkey: Monkey, *, may_fill: bool) -> list[Callable[[], None]]:
+def deeds_of(injector: FaultInjector, *, may_fill: bool) -> list[Callable[[], None]]:
     """What is done besides killing workers, in random order."""
-    deeds = [monkey.kill_a_trainer] * 25 + [monkey.kill_the_run] * 8 + [monkey.kill_everything] * 12
-    deeds += [monkey.kill_a_joined_worker] * 8 + [monkey.pause_a_worker] * 4 + [monkey.pause_a_trainer] * 3
-    deeds += [monkey.pause_the_run] * 4 + [monkey.pause_everything] * 3 + [monkey.lock_the_database]
-    deeds += [monkey.fill_the_disk] * 3 if may_fill else []
-    monkey.rng.shuffle(deeds)
+    deeds = [injector.kill_a_trainer] * 25 + [injector.kill_the_run] * 8 + [injector.kill_everything] * 12
+    deeds += [injector.kill_a_joined_worker] * 8 + [injector.pause_a_worker] * 4 + [injector.pause_a_trainer] * 3
+    deeds += [injector.pause_the_run] * 4 + [injector.pause_everything] * 3 + [injector.lock_the_database]
+    deeds += [injector.fill_the_disk] * 3 if may_fill else []
+    injector.rng.shuffle(deeds)
     return deeds
 
 
-def play(stage: Stage, monkey: Monkey, deeds: list[Callable[[], None]]) -> None:
+def play(stage: Stage, injector: FaultInjector, deeds: list[Callable[[], None]]) -> None:
     """Breaks things until the run is done by itself; a run that was killed is started again."""
     while True:
         if stage.run is None or stage.run.poll() == -signal.SIGKILL:
@@ -101,7 +101,7 @@ def play(stage: Stage, monkey: Monkey, deeds: list[Callable[[], None]]) -> None:
         stage.joined = [joined for joined in stage.joined if joined.poll() is None]
         while len(stage.joined) < JOINED:
             stage.join()
-        deed = deeds.pop() if deeds and monkey.rng.random() < 0.4 else monkey.kill_a_worker
+        deed = deeds.pop() if deeds and injector.rng.random() < 0.4 else injector.kill_a_worker
         deed()
         stage.completes(PACE, seconds=PATIENCE)
 
@@ -120,7 +120,7 @@ def verdict_on(stage: Stage, observer: Observer) -> Verdict:
     observer.look()
     records, log = records_of(stage), list(logged(stage.notes))
     files = StudyFiles(stage.files)
-    verdict = judged(records, log, observer.seen)
+    verdict = checked(records, log, observer.seen)
     verdict.lost += observer.changed
     verdict.breaches += [
         *checkpoint_problems(records, log, files),
@@ -142,19 +142,19 @@ def _may_be(record: dict[str, Any]) -> bool:
     return record["state"] == "completed" or any(told in (record["reason"] or "") for told in LEGITIMATE)
 
 
-def report_of(monkey: Monkey, observer: Observer, verdict: Verdict, stage: Stage, seconds: float) -> str:
+def report_of(injector: FaultInjector, observer: Observer, verdict: Verdict, stage: Stage, seconds: float) -> str:
     """What is shown at the end."""
-    whom = sorted({who for who, _ in monkey.kills})
-    phases = [*PHASES, *sorted({phase for _, phase in monkey.kills} - set(PHASES))]
+    whom = sorted({who for who, _ in injector.kills})
+    phases = [*PHASES, *sorted({phase for _, phase in injector.kills} - set(PHASES))]
     table = [["killed in", *whom, "all"]]
-    table += [[phase, *(str(monkey.kills[who, phase]) for who in whom), str(monkey.hits(phase))] for phase in phases]
-    table += [["all", *(str(sum(monkey.kills[who, phase] for phase in phases)) for who in whom), str(monkey.kills.total())]]
+    table += [[phase, *(str(injector.kills[who, phase]) for who in whom), str(injector.hits(phase))] for phase in phases]
+    table += [["all", *(str(sum(injector.kills[who, phase] for phase in phases)) for who in whom), str(injector.kills.total())]]
     ends = Counter(f"{record['state']} {record['reason'] or ''}".strip() for record in records_of(stage))
     return "\n".join(
         (
             f"seed {SEED}, {seconds:.0f} s, {stage.runs} runs",
             *("".join(f"{cell:>16}" for cell in row) for row in table),
-            "deeds: " + ", ".join(f"{deed} {count}" for deed, count in sorted(monkey.deeds.items())),
+            "deeds: " + ", ".join(f"{deed} {count}" for deed, count in sorted(injector.deeds.items())),
             "trials: " + ", ".join(f"{count} {end}" for end, count in ends.most_common()),
             f"observed {observer.looks} times, {observer.in_vain} in vain; at most {observer.most} directories of checkpoints",
             f"acknowledged {verdict.acknowledged}, lost {len(verdict.lost)}, trained again {len(verdict.retrained)}, "
@@ -165,7 +165,7 @@ def report_of(monkey: Monkey, observer: Observer, verdict: Verdict, stage: Stage
 
 
 def soaked(
-    stage: Stage, monkey: Monkey, deeds: list[Callable[[], None]], tell: Callable[[str], None]
+    stage: Stage, injector: FaultInjector, deeds: list[Callable[[], None]], tell: Callable[[str], None]
 ) -> tuple[Verdict, Observer]:
     """Plays rounds until everything was done often enough, or something is wrong; looks at everything after each."""
     begun, observer, allowed = time.monotonic(), Observer(stage), 0
@@ -175,12 +175,14 @@ def soaked(
             stage.allow(allowed)
             stage.start()
             assert stage.completes(1), "nothing was completed"
-            play(stage, monkey, deeds)
+            play(stage, injector, deeds)
             left = rest(stage)
             verdict = verdict_on(stage, observer)
             verdict.breaches += left
-            tell(f"{allowed} trials, {monkey.kills.total()} kills, {len(deeds)} deeds to come, {time.monotonic() - begun:.0f} s")
-            hit = all(monkey.hits(phase) >= ENOUGH for phase in PHASES)
+            tell(
+                f"{allowed} trials, {injector.kills.total()} kills, {len(deeds)} deeds to come, {time.monotonic() - begun:.0f} s"
+            )
+            hit = all(injector.hits(phase) >= ENOUGH for phase in PHASES)
             if not verdict.clean or (allowed >= TRIALS and hit and not deeds) or allowed >= 5 * TRIALS:
                 return verdict, observer
 
@@ -196,13 +198,13 @@ def test_nothing_is_ever_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
     with small_disk(tmp_path / "disk") as no_disk:
         stage = Stage(tmp_path / "disk", tmp_path / "notes", SEED)
-        monkey = Monkey(stage=stage, rng=random.Random(SEED))
-        deeds = deeds_of(monkey, may_fill=no_disk is None)
+        injector = FaultInjector(stage=stage, rng=random.Random(SEED))
+        deeds = deeds_of(injector, may_fill=no_disk is None)
         if no_disk is not None:
             tell(f"the full disk is left out: {no_disk}")
         try:
-            verdict, observer = soaked(stage, monkey, deeds, tell)
-            tell(report_of(monkey, observer, verdict, stage, time.monotonic() - begun))
+            verdict, observer = soaked(stage, injector, deeds, tell)
+            tell(report_of(injector, observer, verdict, stage, time.monotonic() - begun))
         finally:
             stage.kill_everything()
     assert verdict.lost == []
@@ -210,4 +212,4 @@ def test_nothing_is_ever_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert verdict.breaches == []
     assert verdict.acknowledged >= 0.9 * TRIALS
     assert not deeds, f"{len(deeds)} deeds were not done"
-    assert {phase: monkey.hits(phase) for phase in PHASES if monkey.hits(phase) < ENOUGH} == {}
+    assert {phase: injector.hits(phase) for phase in PHASES if injector.hits(phase) < ENOUGH} == {}

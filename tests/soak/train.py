@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from soak.phases import Marks, log
+from soak.phase_log import Marks, log
 
 PADDING = 20_000  # bytes, so that weights can be torn apart
 

@@ -1,4 +1,4 @@
-"""What was lost, what was trained again, and which rules were broken: judged by the trainer's log and by bytes on the disk."""
+"""What was lost, what was trained again, and which rules were broken: checked by the trainer's log and by bytes on the disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Verdict:
         return not (self.lost or self.retrained or self.breaches)
 
 
-def judged(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int, Record]) -> Verdict:
+def checked(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int, Record]) -> Verdict:
     """Compares what the study's records say now with what its processes logged, and with what was seen earlier.
 
     Args:
@@ -51,7 +51,7 @@ def judged(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int, 
             case "begun":
                 begun[number] = max(attempt, begun.get(number, 0))
                 if number in acknowledged:
-                    _judge_late_start(verdict, number, attempt, acknowledged[number])
+                    _check_late_start(verdict, number, attempt, acknowledged[number])
             case "saved":
                 saved[number, attempt] = entry
             case "refused":
@@ -77,7 +77,7 @@ def judged(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int, 
     return verdict
 
 
-def _judge_late_start(verdict: Verdict, number: int, attempt: int, acknowledged: int) -> None:
+def _check_late_start(verdict: Verdict, number: int, attempt: int, acknowledged: int) -> None:
     # A worker that stood still between its lease and its program's start may begin what was completed meanwhile.
     if attempt < acknowledged:
         verdict.late += 1

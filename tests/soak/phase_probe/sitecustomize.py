@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from soak.phases import DIRECTORY, NEWCOMER, Marks, log
+from soak.phase_log import DIRECTORY, NEWCOMER, Marks, log
 
 _FIRST_GUESS = 0.003  # seconds that a phase takes, before it was seen
 _CLOCK_MONOTONIC = 1

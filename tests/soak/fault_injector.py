@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from soak.phases import BETWEEN, NEWCOMER, PHASES, Marks
+from soak.phase_log import BETWEEN, NEWCOMER, PHASES, Marks
 from soak.stage import LEASE, Stage, came_true, full, parent_of, state_of, wait_for
 
 from broodline.storage.sqlite.connections import BUSY_SECONDS
@@ -29,7 +29,7 @@ database.execute("COMMIT")
 
 
 @dataclass(kw_only=True)
-class Monkey:
+class FaultInjector:
     """Kills, stops, fills and locks; every deed returns with the study going on again.
 
     Args:

@@ -328,7 +328,7 @@ def test_importing_the_programs_side_loads_no_database() -> None:
 def test_a_shell_answers_as_the_page_says_also_on_a_descriptor_of_two_digits(shell: str, tmp_path: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here")
-    page = (Path(__file__).parents[2] / "docs" / "programs.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "programs.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"^```sh\n(#!/bin/sh\nwhile .*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "train.sh").write_text(text)
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(10)]

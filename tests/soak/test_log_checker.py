@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from soak.judge import checkpoint_problems, disk_problems, judged
+from soak.log_checker import checked, checkpoint_problems, disk_problems
 from soak.train import save, score_of
 
 from broodline.storage.checkpoints.local import MANIFEST, StudyFiles
@@ -37,7 +37,7 @@ RECORDS, LOG = [a_record(0), a_record(1)], [*a_life(0), *a_life(1)]
 
 
 def test_a_study_in_which_all_is_well() -> None:
-    verdict = judged(RECORDS, LOG, {0: a_record(0, checkpoint="somewhere")})
+    verdict = checked(RECORDS, LOG, {0: a_record(0, checkpoint="somewhere")})
     assert verdict.clean
     assert verdict.acknowledged == 2
 
@@ -47,11 +47,11 @@ def test_a_study_in_which_all_is_well() -> None:
     [a_record(1, state="running"), a_record(1, state="failed"), a_record(1, attempt=2), {"number": 7, "state": "pending"}],
 )
 def test_an_acknowledged_trial_that_is_not_recorded_is_lost(record: Entry) -> None:
-    assert any("trial 1" in lost for lost in judged([a_record(0), record], LOG, {}).lost)
+    assert any("trial 1" in lost for lost in checked([a_record(0), record], LOG, {}).lost)
 
 
 def test_a_completed_trial_that_changes_is_lost() -> None:
-    assert judged(RECORDS, LOG, {0: a_record(0, worker="another")}).lost
+    assert checked(RECORDS, LOG, {0: a_record(0, worker="another")}).lost
 
 
 @pytest.mark.parametrize(
@@ -63,16 +63,16 @@ def test_a_completed_trial_that_changes_is_lost() -> None:
     ],
 )
 def test_a_trial_that_is_trained_again_after_it_was_acknowledged(more: Entry) -> None:
-    assert judged(RECORDS, [*LOG, more], {}).retrained
+    assert checked(RECORDS, [*LOG, more], {}).retrained
 
 
 def test_an_attempt_after_the_acknowledged_one_is_found_whenever_it_began() -> None:
-    assert judged(RECORDS, [{"what": "begun", "trial": 0, "attempt": 2}, *LOG], {}).retrained
+    assert checked(RECORDS, [{"what": "begun", "trial": 0, "attempt": 2}, *LOG], {}).retrained
 
 
 def test_a_superseded_attempt_that_begins_late_is_counted_and_breaks_nothing() -> None:
     life = [entry | {"attempt": 2} for entry in a_life(0)]
-    verdict = judged([a_record(0, attempt=2)], [*life, {"what": "begun", "trial": 0, "attempt": 1}], {})
+    verdict = checked([a_record(0, attempt=2)], [*life, {"what": "begun", "trial": 0, "attempt": 1}], {})
     assert verdict.clean
     assert verdict.late == 1
 
@@ -82,12 +82,12 @@ def test_a_superseded_attempt_that_begins_late_is_counted_and_breaks_nothing() -
     [({"params": {"lr": 0.2}}, "params"), ({"start": 3}, "start"), ({"fitness": 0.5}, "fitness"), ({"parent": None}, "parent")],
 )
 def test_records_that_the_weights_contradict(changes: Entry, what: str) -> None:
-    (breach,) = judged([a_record(0), a_record(1, **changes)], LOG, {}).breaches
+    (breach,) = checked([a_record(0), a_record(1, **changes)], LOG, {}).breaches
     assert what in breach
 
 
 def test_a_completion_of_what_was_never_saved() -> None:
-    assert judged(RECORDS, [entry for entry in LOG if entry["what"] != "saved"], {}).breaches
+    assert checked(RECORDS, [entry for entry in LOG if entry["what"] != "saved"], {}).breaches
 
 
 def committed(files: StudyFiles, number: int, weights: bytes) -> Entry:
