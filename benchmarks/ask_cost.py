@@ -18,13 +18,13 @@ from pathlib import Path
 from statistics import median
 
 from broodline.config.study import parse
-from broodline.controller.client import Asker, Start
+from broodline.controller.client import Start, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement
 from broodline.storage.location import open_store
 
 POPULATION = 20
-ASKER = Asker(worker="0", session="benchmark")
+ASKER = WorkerSession(worker="0", session="benchmark")
 
 
 def filled(path: Path, trials: int) -> Callable[[], None]:

@@ -37,7 +37,7 @@ class Toy:
 
     begin: tuple[float, ...]
     step: Callable[[list[float], dict[str, Any]], list[float]]
-    settle: Callable[[list[float], dict[str, Any], int], list[float]]
+    finish_rename: Callable[[list[float], dict[str, Any], int], list[float]]
     quality: Callable[[list[float]], float]
     trial_steps: int
     trials: int
@@ -70,19 +70,25 @@ TOYS = {
     "jaderberg": Toy(
         begin=(0.9, 0.9),
         step=_jaderberg_step,
-        settle=_unchanged,
+        finish_rename=_unchanged,
         quality=lambda x: 1.2 - x[0] ** 2 - x[1] ** 2,
         trial_steps=10,
         trials=20,
         space={"h0": broodline.Float(0.0, 1.0), "h1": broodline.Float(0.0, 1.0)},
     ),
     "plain": Toy(
-        begin=(0.9,), step=_plain_step, settle=_unchanged, quality=lambda x: 1.2 - x[0] ** 2, trial_steps=20, trials=50, space=_H
+        begin=(0.9,),
+        step=_plain_step,
+        finish_rename=_unchanged,
+        quality=lambda x: 1.2 - x[0] ** 2,
+        trial_steps=20,
+        trials=50,
+        space=_H,
     ),
     "deceptive": Toy(
         begin=(0.9, 0.0),
         step=_deceptive_step,
-        settle=_deceptive_settle,
+        finish_rename=_deceptive_settle,
         quality=lambda x: 1.2 - x[0] ** 2,
         trial_steps=20,
         trials=50,
@@ -104,7 +110,7 @@ def trainer(toy: Toy, seconds: float) -> Callable[[Any], dict[str, float]]:
         state = list(toy.begin)
         if trial.restore_from:
             state = json.loads((trial.restore_from / "state.json").read_text())
-        state = toy.settle(state, trial.params, trial.start)
+        state = toy.finish_rename(state, trial.params, trial.start)
         for _ in range(trial.steps):
             state = toy.step(state, trial.params)
         (trial.save_to / "state.json").write_text(json.dumps(state))

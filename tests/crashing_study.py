@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import broodline.studies.run
-from broodline.controller.client import Asker
+from broodline.controller.client import WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.study import Budget
 from broodline.core.trial import Trial
 from broodline.storage.base import Store
-from broodline.storage.location import Place
+from broodline.storage.location import StudyLocation
 from broodline.studies.api import Study
 from broodline.testing import check_invariants
 from broodline.workers.engines import worker_process as child
@@ -70,8 +70,8 @@ class InOneProcess:
         self._job = job
 
     def start(self, _workers: int) -> None:
-        asker = Asker(worker="0", session=uuid.uuid4().hex)
-        worker = child.worker_for(self._job, asker, ())
+        identity = WorkerSession(worker="0", session=uuid.uuid4().hex)
+        worker = child.worker_for(self._job, identity, ())
         child.work(worker)
         worker.files._background.shutdown()  # as a worker's process does when it ends
 
@@ -138,16 +138,16 @@ class Stage:
     player: subprocess.Popen[str]
     _places: int = 0
 
-    def place(self) -> Path:
+    def new_directory(self) -> Path:
         """A directory for a study, which is not there yet, in one of its own."""
         self._places += 1
-        beside = self.directory / f"{self._places:05}"
-        beside.mkdir()
-        return beside / "study"
+        directory = self.directory / f"{self._places:05}"
+        directory.mkdir()
+        return directory / "study"
 
     def copy(self, study: Path) -> Path:
         """The same study elsewhere, with what the trainer has written down."""
-        other = self.place()
+        other = self.new_directory()
         shutil.copytree(study, other)
         shutil.copy(diary_of(study), diary_of(other))
         return other
@@ -221,7 +221,7 @@ def opened(study: Path) -> Iterator[Store]:
     copy.mkdir()
     for path in study.glob("broodline.db*"):
         shutil.copy(path, copy)
-    with closing(Place(url=f"sqlite:///{copy / 'broodline.db'}").open()) as store:
+    with closing(StudyLocation(url=f"sqlite:///{copy / 'broodline.db'}").open()) as store:
         yield store
 
 
@@ -248,7 +248,7 @@ def completed(trials: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
 
 def assert_tidy(study: Path) -> None:
     """The disk holds the checkpoints that are recorded, whole, and nothing else."""
-    files = Place(url=f"sqlite:///{study / 'broodline.db'}").files(NAME)
+    files = StudyLocation(url=f"sqlite:///{study / 'broodline.db'}").files(NAME)
     with opened(study) as store, store.snapshot(NAME) as records:
         checkpoints = {trial.checkpoint: trial for trial in records.trials() if trial.checkpoint is not None}
     assert {f"checkpoints/{path.name}" for path in files.checkpoints.iterdir()} == set(checkpoints)

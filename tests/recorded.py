@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from broodline.config.study import parse
-from broodline.controller.client import Answer, Asker, Start
+from broodline.controller.client import Answer, Start, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store
-from broodline.storage.location import Place, open_store
+from broodline.storage.location import StudyLocation, open_store
 
 DOCUMENT: Mapping[str, Any] = {
     "name": "digits",
@@ -38,7 +38,7 @@ class Recorded:
         return Controller(self.store)
 
     def ask(self, worker: str = "0") -> Trial:
-        answer = self.controller.ask(self.name, asker(worker))
+        answer = self.controller.ask(self.name, identity(worker))
         assert isinstance(answer, Start)
         self.answers[worker] = answer
         return answer.trial
@@ -48,13 +48,15 @@ class Recorded:
         trial = self.held(worker)
         last = [Measurement(step=trial.start + steps, metrics=metrics)]
         checkpoint = f"checkpoints/{trial.number:06d}.{trial.attempt}"
-        self.answers[worker] = self.controller.complete(self.name, trial.number, trial.attempt, last, checkpoint, asker(worker))
+        self.answers[worker] = self.controller.complete(
+            self.name, trial.number, trial.attempt, last, checkpoint, identity(worker)
+        )
         return trial
 
     def fail(self, reason: str, worker: str = "0", reported: Sequence[Measurement] = ()) -> Trial:
         trial = self.held(worker)
         self.answers[worker] = self.controller.fail(
-            self.name, trial.number, trial.attempt, reported, reason, "output", asker(worker)
+            self.name, trial.number, trial.attempt, reported, reason, "output", identity(worker)
         )
         return trial
 
@@ -63,8 +65,8 @@ class Recorded:
         return answer.trial if isinstance(answer, Start) else self.ask(worker)
 
 
-def asker(worker: str) -> Asker:
-    return Asker(worker=worker, session=f"session of {worker}")
+def identity(worker: str) -> WorkerSession:
+    return WorkerSession(worker=worker, session=f"session of {worker}")
 
 
 def recorded(store: Store, **changes: Any) -> Recorded:
@@ -74,11 +76,11 @@ def recorded(store: Store, **changes: Any) -> Recorded:
     return Recorded(store, study.name)
 
 
-def recorded_at(directory: Path, accuracies: Sequence[float] = (), **changes: Any) -> Place:
+def recorded_at(directory: Path, accuracies: Sequence[float] = (), **changes: Any) -> StudyLocation:
     """A study in `broodline.db` of a directory, of which one worker has completed trials of these accuracies."""
-    place = Place(url=f"sqlite:///{directory / 'broodline.db'}")
-    with closing(open_store(place.url)) as store:
+    location = StudyLocation(url=f"sqlite:///{directory / 'broodline.db'}")
+    with closing(open_store(location.url)) as store:
         study = recorded(store, **changes)
         for accuracy in accuracies:
             study.complete({"accuracy": accuracy})
-    return place
+    return location

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 
-class Held(Protocol):
+class CheckpointUsage(Protocol):
     """What the toy needs to know of its trial."""
 
     params: dict[str, Any]
@@ -28,7 +28,7 @@ class Held(Protocol):
 Report = Callable[..., None]
 
 
-def train(trial: Held, report: Report) -> dict[str, Any]:
+def train(trial: CheckpointUsage, report: Report) -> dict[str, Any]:
     """Trains, saves, and returns the final metrics."""
     weights = json.loads((trial.restore_from / "weights").read_text())["weights"] if trial.restore_from else 1.0
     for step in range(trial.start + 1, trial.start + trial.steps + 1):

@@ -13,7 +13,7 @@ from commands import ENVIRONMENT, call, lines_of_json, output, write_study
 from living import running, wait_for
 
 from broodline.storage.checkpoints.local import MANIFEST
-from broodline.storage.location import Place
+from broodline.storage.location import StudyLocation
 
 # Its weights are the steps that made them; the even members of generation 0 are the better ones. It waits for nobody.
 TRAINER = """\
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def trials_of(folder: Path, name: str = "digits-continued") -> list[dict[str, Any]]:
-    return lines_of_json("trials", name, "--store", Place(url=f"sqlite:///{folder / 'broodline.db'}").url)
+    return lines_of_json("trials", name, "--store", StudyLocation(url=f"sqlite:///{folder / 'broodline.db'}").url)
 
 
 def best_of(folder: Path) -> dict[str, Any]:
@@ -157,7 +157,7 @@ main(sys.argv[1:])
 
 def test_whoever_stops_it_is_told_how_it_goes_on(folder: Path) -> None:
     output("continue", "study.toml", "--steps", "10", cwd=folder)
-    shown = output("stop", "digits-continued", "--store", Place(url=f"sqlite:///{folder / 'broodline.db'}").url)
+    shown = output("stop", "digits-continued", "--store", StudyLocation(url=f"sqlite:///{folder / 'broodline.db'}").url)
     assert "`broodline continue` with its study file goes on with it" in shown
 
 

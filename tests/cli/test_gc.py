@@ -21,8 +21,8 @@ from recorded import Recorded, recorded
 from broodline.core.study import Retention
 from broodline.core.trial import Measurement
 from broodline.storage.base import Store, Transaction
-from broodline.storage.location import Place
-from broodline.studies.gc import Wish, clear
+from broodline.storage.location import StudyLocation
+from broodline.studies.gc import GcOptions, clear
 from broodline.testing import check_invariants
 
 ALL = "[checkpoints]\nkeep_all = true\n"
@@ -90,7 +90,7 @@ def test_narrower_rules_are_taken_over_and_what_they_do_not_keep_goes_from_store
     told = gc(study)
     assert told["freed"] > 0
     assert on_disk(study) == named(study) == [f"{number:06d}.1" for number in range(4, 8)]
-    with closing(Place(url=f"sqlite:///{study / 'broodline.db'}").open()) as store:
+    with closing(StudyLocation(url=f"sqlite:///{study / 'broodline.db'}").open()) as store:
         check_invariants(store, "digits")
     assert gc(study)["freed"] == 0
 
@@ -230,18 +230,18 @@ def test_beside_a_running_study_only_what_nothing_needs_goes_and_the_study_takes
 def test_however_often_it_is_told_beside_workers_nothing_is_lost(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     path = write_study(tmp_path, population=3, workers=3, budget="trials = 30", more=ALL)
-    times, place = 0, Place(url=f"sqlite:///{tmp_path / 'broodline.db'}")
-    files = place.files("digits")
-    with running("run", path, cwd=tmp_path) as run, closing(place.open()) as store:
+    times, location = 0, StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}")
+    files = location.files("digits")
+    with running("run", path, cwd=tmp_path) as run, closing(location.open()) as store:
         wait_for(lambda: begun(tmp_path))
         while run.popen.poll() is None:
-            clear(store, "digits", files, Wish(retention=Retention()))
+            clear(store, "digits", files, GcOptions(retention=Retention()))
             times += 1
             time.sleep(0.05)  # others must get at the store, too
         assert run.end() == 0, run.said
         records = json.loads(output("export", path))["trials"]
         assert [(trial["state"], trial["attempt"], trial["damaged"]) for trial in records] == [("completed", 1, None)] * 30
-        clear(store, "digits", files, Wish())
+        clear(store, "digits", files, GcOptions())
         check_invariants(store, "digits")
     assert times > 1
     wait_for(lambda: on_disk(tmp_path) == named(tmp_path))
@@ -259,12 +259,14 @@ def test_a_study_file_of_another_study_is_refused_and_nothing_is_removed(study: 
 
 @pytest.fixture
 def played(tmp_path: Path) -> Recorded:
-    return recorded(Place(url=f"sqlite:///{tmp_path / 'broodline.db'}").open(), population=2, checkpoints={"keep_all": True})
+    return recorded(
+        StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").open(), population=2, checkpoints={"keep_all": True}
+    )
 
 
 def test_a_trial_that_begins_while_the_study_is_looked_through_keeps_its_parent(played: Recorded, tmp_path: Path) -> None:
     """What was seen first is judged again in the transaction: what began meanwhile counts."""
-    files = Place(url=f"sqlite:///{tmp_path / 'broodline.db'}").files("digits")
+    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").files("digits")
     files.prepare()
     for accuracy in (0.9, 0.1, 0.2, 0.3, 0.4, 0.5):
         trial = played.held("0")
@@ -285,7 +287,7 @@ def test_a_trial_that_begins_while_the_study_is_looked_through_keeps_its_parent(
             return getattr(played.store, name)
 
     held = played.held("0")
-    stock = clear(cast(Store, Busy()), "digits", files, Wish(retention=Retention()))
+    stock = clear(cast(Store, Busy()), "digits", files, GcOptions(retention=Retention()))
     began = played.held("0")
     assert began.number == held.number + 1
     with played.store.snapshot("digits") as records:
@@ -310,8 +312,8 @@ def test_rules_that_keep_more_keep_what_is_still_there(tmp_path: Path) -> None:
 def test_measurements_are_not_touched(played: Recorded, tmp_path: Path) -> None:
     trial = played.held("0")
     played.controller.report("digits", trial.number, trial.attempt, [Measurement(step=1, metrics={"accuracy": 0.5})])
-    files = Place(url=f"sqlite:///{tmp_path / 'broodline.db'}").files("digits")
-    clear(played.store, "digits", files, Wish())
+    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").files("digits")
+    clear(played.store, "digits", files, GcOptions())
     with played.store.snapshot("digits") as records:
         assert json.dumps([m.step for m in records.measurements(trial.number)]) == "[1]"
     played.store.close()

@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from broodline.controller.client import Asker, Start
+from broodline.controller.client import Start, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.next_trial import rng_for
 from broodline.core.parameters import Choice, Float, Int, Ordered
-from broodline.core.population import Birth, Population
-from broodline.core.reproduction import begun, newborn
+from broodline.core.population import NewTrial, Population
+from broodline.core.reproduction import initial_trial, sampled_trial
 from broodline.core.space import Space
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import UsageError
 from broodline.storage.base import Store
@@ -44,7 +44,7 @@ def store(clock: FakeClock) -> Iterator[Store]:
         yield store
 
 
-def searching(sampler: str, **tables: Any) -> Study:
+def searching(sampler: str, **tables: Any) -> StudyConfig:
     evolution = {"strategy": "optuna", "sampler": sampler}
     return study_from_tables(**{"evolution": evolution, "population": 14, "budget": {"generations": 2}, **tables})
 
@@ -54,7 +54,9 @@ def bowl(trial: Trial) -> dict[str, Any]:
     return {"score": -x * x}
 
 
-def played(store: Store, study: Study, train: Train = bowl, *, workers: int = 1, clock: FakeClock | None = None) -> list[Trial]:
+def played(
+    store: Store, study: StudyConfig, train: Train = bowl, *, workers: int = 1, clock: FakeClock | None = None
+) -> list[Trial]:
     controller = Controller(store)
     controller.open(study)
     Crew(client=controller, study=study.name, train=train, workers=workers, clock=clock).run()
@@ -73,7 +75,7 @@ def test_the_same_records_lead_to_the_same_suggestion(store: Store, clock: FakeC
     played(store, study, workers=3, clock=clock)
     strategy = load_strategy("optuna")
     with store.snapshot(study.name) as records:
-        births = [strategy.begin(study, records, 14, rng_for(0, number)) for number in (28, 28, 29)]
+        births = [strategy.sample_initial(study, records, 14, rng_for(0, number)) for number in (28, 28, 29)]
     assert births[0] == births[1]
     assert births[0] is not None
     assert study.space.problems(births[0].params) == []
@@ -166,15 +168,15 @@ def test_a_lineage_that_failed_is_not_continued_and_the_others_are_trained_to_th
 
 def test_a_damaged_checkpoint_restarts_a_lineage_with_its_own_params(store: Store) -> None:
     study = searching("random")
-    controller, asker = Controller(store), Asker(worker="0", session="a")
+    controller, identity = Controller(store), WorkerSession(worker="0", session="a")
     controller.open(study)
-    first = controller.ask(study.name, asker)
+    first = controller.ask(study.name, identity)
     assert isinstance(first, Start)
     measured = [Measurement(step=10, metrics={"score": 1.0})]
-    second = controller.complete(study.name, 0, 1, measured, checkpoint_of(first.trial), asker)
+    second = controller.complete(study.name, 0, 1, measured, checkpoint_of(first.trial), identity)
     assert isinstance(second, Start)
     assert (second.trial.parent, second.trial.start) == (0, 10)
-    again = controller.damaged(study.name, 1, 1, 0, asker)
+    again = controller.damaged(study.name, 1, 1, 0, identity)
     assert isinstance(again, Start)
     assert (again.trial.parent, again.trial.start, again.trial.params) == (None, 0, first.trial.params)
     assert again.restore is None
@@ -186,20 +188,20 @@ def test_a_damaged_checkpoint_restarts_a_lineage_with_its_own_params(store: Stor
 class Meddled(Strategy):
     """A slow strategy during whose decisions somebody else goes on with the study."""
 
-    separate: ClassVar[bool] = True
+    independent_lineages: ClassVar[bool] = True
     slow: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.meddle: Any = None
         self.asked = 0
 
-    def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
+    def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
         self.asked += 1
         if self.meddle is not None:
             self.meddle()
-        return newborn(study, member=member, rng=rng)
+        return sampled_trial(study, member=member, rng=rng)
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         raise AssertionError("no trial completes here")
 
 
@@ -214,7 +216,7 @@ def test_others_can_write_while_a_slow_decision_is_made(tmp_path: Path) -> None:
     strategy, controller, store = meddled(tmp_path)
     other = Controller(SqliteStore(tmp_path / "a.db"), strategy_of=lambda _: strategy)
     strategy.meddle = lambda: other.renew("played", ["nobody"])  # would wait for the lock, if that were held
-    answer = controller.ask("played", Asker(worker="0", session="a"))
+    answer = controller.ask("played", WorkerSession(worker="0", session="a"))
     assert isinstance(answer, Start)
     assert strategy.asked == 1
     store.close()
@@ -225,10 +227,10 @@ def test_a_slow_decision_is_made_again_if_the_study_went_on_meanwhile(tmp_path: 
 
     def meddle() -> None:
         strategy.meddle = None
-        Controller(store, strategy_of=lambda _: strategy).ask("played", Asker(worker="1", session="b"))
+        Controller(store, strategy_of=lambda _: strategy).ask("played", WorkerSession(worker="1", session="b"))
 
     strategy.meddle = meddle
-    answer = controller.ask("played", Asker(worker="0", session="a"))
+    answer = controller.ask("played", WorkerSession(worker="0", session="a"))
     assert isinstance(answer, Start)
     assert (answer.trial.number, answer.trial.member) == (1, 1)
     assert strategy.asked == 3
@@ -244,10 +246,10 @@ def test_where_a_study_always_goes_on_meanwhile_it_is_decided_in_the_lock_at_las
     def meddle() -> None:
         if strategy.asked <= 5:
             worker = str(next(others))
-            Controller(store, strategy_of=lambda _: quick).ask("played", Asker(worker=worker, session=worker))
+            Controller(store, strategy_of=lambda _: quick).ask("played", WorkerSession(worker=worker, session=worker))
 
     strategy.meddle = meddle
-    answer = controller.ask("played", Asker(worker="0", session="a"))
+    answer = controller.ask("played", WorkerSession(worker="0", session="a"))
     assert isinstance(answer, Start)
     assert (strategy.asked, answer.trial.member) == (6, 5)
     store.close()
@@ -255,7 +257,7 @@ def test_where_a_study_always_goes_on_meanwhile_it_is_decided_in_the_lock_at_las
 
 def test_what_was_told_is_saved_before_a_slow_decision_is_made(tmp_path: Path) -> None:
     strategy, controller, store = meddled(tmp_path)
-    first = controller.ask("played", Asker(worker="0", session="a"))
+    first = controller.ask("played", WorkerSession(worker="0", session="a"))
     assert isinstance(first, Start)
 
     def crash() -> None:
@@ -263,7 +265,7 @@ def test_what_was_told_is_saved_before_a_slow_decision_is_made(tmp_path: Path) -
 
     strategy.meddle = crash
     with pytest.raises(OSError, match="crash"):
-        controller.fail("played", 0, 1, [], "exit status 1", "", Asker(worker="0", session="a"))
+        controller.fail("played", 0, 1, [], "exit status 1", "", WorkerSession(worker="0", session="a"))
     with store.snapshot("played") as records:
         assert [trial.state for trial in records.trials()] == [TrialState.FAILED]
     store.close()
@@ -317,5 +319,5 @@ def test_a_study_tries_every_point_of_its_grid(store: Store) -> None:
 
 def test_params_that_are_chosen_are_recorded_as_drawn() -> None:
     study = study_from_tables()
-    birth = begun(study, member=2, params={"lr": 0.1, "width": 64})
+    birth = initial_trial(study, member=2, params={"lr": 0.1, "width": 64})
     assert birth.changes == {"lr": "drawn", "width": "kept"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broodline.controller.client import Asker, Start
+from broodline.controller.client import Start, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store, Transaction
@@ -31,14 +31,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def source(store: Store, tmp_path: Path) -> StudyFiles:
     """The files of a study of two trials; the weights of each are its number."""
-    files, controller, asker = StudyFiles(tmp_path / "source"), Controller(store), Asker(worker="0", session="a")
+    files, controller, identity = StudyFiles(tmp_path / "source"), Controller(store), WorkerSession(worker="0", session="a")
     files.prepare()
-    answer = controller.ask(STUDY.name, asker)
+    answer = controller.ask(STUDY.name, identity)
     while isinstance(answer, Start):
         trial = answer.trial
         (files.begin(trial) / "weights").write_text(f"{trial.number}")
         last = [Measurement(step=trial.end, metrics={"score": 1.0})]
-        answer = controller.complete(STUDY.name, trial.number, trial.attempt, last, files.commit(trial), asker)
+        answer = controller.complete(STUDY.name, trial.number, trial.attempt, last, files.commit(trial), identity)
     return files
 
 

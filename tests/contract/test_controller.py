@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broodline.controller.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.controller.client import Answer, Done, Signal, Start, Wait, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Measurement, Trial, TrialState
@@ -42,25 +42,25 @@ class Played:
         self.controller.open(study)
         self.name = study.name
 
-    def asker(self, worker: str = "0") -> Asker:
-        return Asker(worker=worker, session=f"{worker} in life {self.lives[worker]}")
+    def identity(self, worker: str = "0") -> WorkerSession:
+        return WorkerSession(worker=worker, session=f"{worker} in life {self.lives[worker]}")
 
     def answer(self, worker: str = "0") -> Answer:
-        return self.controller.ask(self.name, self.asker(worker))
+        return self.controller.ask(self.name, self.identity(worker))
 
     def ask(self, worker: str = "0") -> Trial:
         return given(self.answer(worker))
 
     def complete(self, trial: Trial, worker: str = "0", **metrics: Any) -> Answer:
         last = [Measurement(step=trial.end, metrics=metrics or {"score": 1.0})]
-        return self.controller.complete(self.name, trial.number, trial.attempt, last, checkpoint_of(trial), self.asker(worker))
+        return self.controller.complete(self.name, trial.number, trial.attempt, last, checkpoint_of(trial), self.identity(worker))
 
     def fail(self, trial: Trial, worker: str = "0", reason: str = "exit status 3") -> Answer:
-        return self.controller.fail(self.name, trial.number, trial.attempt, [], reason, "the tail", self.asker(worker))
+        return self.controller.fail(self.name, trial.number, trial.attempt, [], reason, "the tail", self.identity(worker))
 
     def stop(self, trial: Trial, *steps: int, worker: str = "0") -> Answer:
         reported = [Measurement(step=step, metrics={"score": 0.5}) for step in steps]
-        return self.controller.stop(self.name, trial.number, trial.attempt, reported, self.asker(worker))
+        return self.controller.stop(self.name, trial.number, trial.attempt, reported, self.identity(worker))
 
     def measure(self, trial: Trial, step: int, score: float) -> Signal:
         measured = [Measurement(step=step, metrics={"score": score})]
@@ -143,7 +143,7 @@ def test_whatever_happens_to_workers_and_programs_a_study_is_trained_to_its_end(
             study.clock.advance(chance.choice([LEASE / 2, 2 * LEASE]))
         if crew.held and chance.random() < 0.1:
             leaving = chance.choice(sorted(crew.held))
-            study.controller.release(study.name, [crew.asker(leaving).session])
+            study.controller.release(study.name, [crew.identity(leaving).session])
             del crew.held[leaving]
     assert isinstance(crew.ended, Done)
     assert len(study.trials()) == 60
@@ -170,7 +170,7 @@ def test_a_child_begins_where_its_parent_ended_although_that_overshot(begin: Beg
     study = begin(population=1)
     first = study.ask()
     last = [Measurement(step=17, metrics={"score": 1.0})]
-    child = given(study.controller.complete(study.name, 0, 1, last, checkpoint_of(first), study.asker()))
+    child = given(study.controller.complete(study.name, 0, 1, last, checkpoint_of(first), study.identity()))
     assert (study.trial(0).steps, child.start, child.end) == (17, 17, 27)
     assert study.progress().steps == 27
 
@@ -296,7 +296,7 @@ def test_a_lease_runs_out_unless_there_are_signs_of_life(begin: Begin, signs: st
     for _ in range(3):
         study.clock.advance(0.6 * LEASE)
         if signs == "renew":
-            study.controller.renew(study.name, [study.asker().session])
+            study.controller.renew(study.name, [study.identity().session])
         if signs == "report":
             study.report(first, 3)
     assert study.ask("1").number == (0 if signs == "none" else 1)
@@ -322,7 +322,7 @@ def test_nothing_is_taken_from_a_silent_worker_until_somebody_asks(begin: Begin)
 def test_a_goodbye_gives_the_trial_to_the_next_and_is_no_loss(begin: Begin) -> None:
     study = begin()
     study.ask()
-    study.controller.release(study.name, [study.asker().session])
+    study.controller.release(study.name, [study.identity().session])
     again = study.ask("1")
     assert (again.number, again.attempt, again.lost) == (0, 2, 0)
 
@@ -350,7 +350,7 @@ def test_a_trial_that_kills_its_workers_has_failed_and_the_study_goes_on(begin: 
 def test_news_of_death_take_a_trial_back_without_waiting_for_its_lease(begin: Begin) -> None:
     study = begin()
     study.ask()
-    study.controller.release(study.name, [study.asker().session], lost=True)
+    study.controller.release(study.name, [study.identity().session], lost=True)
     assert (study.trial(0).state, study.trial(0).lost) == (TrialState.PENDING, 1)
 
 
@@ -383,7 +383,7 @@ def test_a_completion_without_a_finite_metric_is_a_failure_and_its_checkpoint_is
 ) -> None:
     study = begin(train=PATIENT)
     answer = study.complete(study.ask(), **metrics)
-    assert answer.sweep == ("checkpoints/000000.1",)
+    assert answer.delete == ("checkpoints/000000.1",)
     failed = study.trial(0)
     assert (failed.state, failed.checkpoint, failed.fitness) == (TrialState.FAILED, None, None)
     assert str(failed.reason).startswith(reason)
@@ -447,7 +447,7 @@ def test_an_attempt_that_reports_nothing_does_not_complete_by_what_an_earlier_on
     study.report(study.ask(), 8)
     study.lives["0"] += 1
     again = study.ask()
-    study.controller.complete(study.name, 0, again.attempt, [], checkpoint_of(again), study.asker())
+    study.controller.complete(study.name, 0, again.attempt, [], checkpoint_of(again), study.identity())
     assert study.trial(0).state is TrialState.FAILED
 
 
@@ -505,22 +505,22 @@ def test_a_trial_below_the_median_of_the_others_at_its_step_is_told_to_stop_and_
     stopped = study.trial(0)
     assert (stopped.state, stopped.steps, stopped.metrics) == (TrialState.STOPPED, 6, {"score": 3.5})
     assert stopped.reason == "at step 6 its fitness, 3.5, is below 4, the median of 3 others"
-    assert [study.measure(trial, 7, score) for trial, score in zip(trials[2:], (4.0, 5.0), strict=True)] == [Signal.GO_ON] * 2
+    assert [study.measure(trial, 7, score) for trial, score in zip(trials[2:], (4.0, 5.0), strict=True)] == [Signal.CONTINUE] * 2
 
 
 @pytest.mark.parametrize(
     ("tables", "score", "signal"),
     [
-        ({"stopping": None}, 0.0, Signal.GO_ON),
-        ({}, 4.0, Signal.GO_ON),
+        ({"stopping": None}, 0.0, Signal.CONTINUE),
+        ({}, 4.0, Signal.CONTINUE),
         ({}, float("nan"), Signal.STOP),
-        ({"stopping": {**MEDIAN, "margin": 0.5}}, 3.6, Signal.GO_ON),
+        ({"stopping": {**MEDIAN, "margin": 0.5}}, 3.6, Signal.CONTINUE),
         ({"stopping": {**MEDIAN, "margin": 0.5}}, 3.4, Signal.STOP),
         ({"stopping": {**MEDIAN, "burn_in": 6}}, 3.0, Signal.STOP),
-        ({"stopping": {**MEDIAN, "burn_in": 7}}, 3.0, Signal.GO_ON),
-        ({"stopping": {**MEDIAN, "min_trials": 4}}, 3.0, Signal.GO_ON),
+        ({"stopping": {**MEDIAN, "burn_in": 7}}, 3.0, Signal.CONTINUE),
+        ({"stopping": {**MEDIAN, "min_trials": 4}}, 3.0, Signal.CONTINUE),
         ({"objective": {"score": "minimize"}}, -3.5, Signal.STOP),
-        ({"objective": {"score": "minimize"}}, -4.5, Signal.GO_ON),
+        ({"objective": {"score": "minimize"}}, -4.5, Signal.CONTINUE),
         ({"objective": {"score": {"goal": "maximize", "mean_of_last": 2}}}, 3.5, Signal.STOP),
         ({"objective": {"score": {"goal": "maximize", "weight": 0.1}}}, 3.5, Signal.STOP),
     ],
@@ -532,14 +532,14 @@ def test_the_rule_is_as_the_study_says(begin: Begin, tables: dict[str, Any], sco
 
 def test_a_report_between_two_steps_of_others_is_compared_with_their_last_one_before(begin: Begin) -> None:
     study, trials = four(begin)
-    assert study.measure(trials[0], 8, 0.0) is Signal.GO_ON  # nobody else has got as far
+    assert study.measure(trials[0], 8, 0.0) is Signal.CONTINUE  # nobody else has got as far
     for trial in trials[1:]:
         study.measure(trial, 9, -5.0)
     assert study.measure(trials[0], 8, 0.0) is Signal.STOP  # at step 8 they stood as at step 6
     study, trials = four(begin, name="other")
     for trial in trials[1:]:
         study.measure(trial, 8, -5.0)
-    assert study.measure(trials[0], 8, 0.0) is Signal.GO_ON
+    assert study.measure(trials[0], 8, 0.0) is Signal.CONTINUE
 
 
 def test_trials_of_other_generations_and_members_count_where_they_span_the_step(begin: Begin) -> None:
@@ -550,8 +550,8 @@ def test_trials_of_other_generations_and_members_count_where_they_span_the_step(
     study.measure(trials[2], 16, 0.9)
     child = given(study.complete(trials[0], score=0.1))
     assert (child.generation, child.start) == (1, 10)
-    assert study.measure(child, 11, 0.1) is Signal.GO_ON  # that one had not been measured yet
-    assert study.measure(child, 14, 0.6) is Signal.GO_ON
+    assert study.measure(child, 11, 0.1) is Signal.CONTINUE  # that one had not been measured yet
+    assert study.measure(child, 14, 0.6) is Signal.CONTINUE
     assert study.measure(child, 15, 0.4) is Signal.STOP
 
 
@@ -562,7 +562,7 @@ def test_who_failed_is_not_compared_with_and_who_was_stopped_is(begin: Begin) ->
     assert study.measure(trials[0], 6, 3.4) is Signal.STOP  # below the median of 3 and 4
     again, trials = four(begin, name="other", train=PATIENT)
     again.fail(trials[3], "3")
-    assert again.measure(trials[0], 6, 3.6) is Signal.GO_ON
+    assert again.measure(trials[0], 6, 3.6) is Signal.CONTINUE
 
 
 def test_only_the_last_attempt_at_another_trial_counts(begin: Begin) -> None:
@@ -570,7 +570,7 @@ def test_only_the_last_attempt_at_another_trial_counts(begin: Begin) -> None:
     study.lives["3"] += 1
     again = study.ask("3")
     assert (again.number, again.attempt) == (3, 2)
-    assert study.measure(trials[0], 6, 0.0) is Signal.GO_ON
+    assert study.measure(trials[0], 6, 0.0) is Signal.CONTINUE
     study.measure(again, 6, 9.0)
     assert study.measure(trials[0], 6, 0.0) is Signal.STOP
 
@@ -590,11 +590,11 @@ def test_who_was_told_to_stop_is_told_so_again_whatever_others_do_meanwhile(begi
 def test_another_attempt_at_a_trial_that_was_told_to_stop_is_judged_anew(begin: Begin) -> None:
     study, trials = four(begin)
     assert study.measure(trials[0], 6, 3.5) is Signal.STOP
-    study.controller.release(study.name, [study.asker("0").session])
+    study.controller.release(study.name, [study.identity("0").session])
     again = study.ask("0")
     assert (again.number, again.attempt, again.reason) == (0, 2, None)
-    assert study.measure(again, 5, 0.0) is Signal.GO_ON
-    assert study.measure(again, 6, 9.0) is Signal.GO_ON
+    assert study.measure(again, 5, 0.0) is Signal.CONTINUE
+    assert study.measure(again, 6, 9.0) is Signal.CONTINUE
 
 
 def test_a_trial_that_completes_although_it_was_told_to_stop_has_completed(begin: Begin) -> None:
@@ -630,7 +630,7 @@ def test_who_is_told_that_its_study_was_ended_holds_nothing_any_more(begin: Begi
 
 def test_a_rule_that_is_set_or_changed_holds_from_the_next_report_on(begin: Begin) -> None:
     study, trials = four(begin, stopping={**MEDIAN, "min_trials": 9})
-    assert study.measure(trials[0], 6, 0.0) is Signal.GO_ON
+    assert study.measure(trials[0], 6, 0.0) is Signal.CONTINUE
     study.open(population=4, stopping=MEDIAN)
     assert study.measure(trials[0], 6, 0.0) is Signal.STOP
 
@@ -646,7 +646,7 @@ def test_a_study_that_stops_poor_trials_early_trains_fewer_steps_and_keeps_its_p
         for worker, start in sorted(crew.held.items()):
             trial, step = start.trial, start.trial.start + 5
             if study.measured(trial.number) == [] and study.measure(trial, step, trial.params["lr"]) is Signal.STOP:
-                crew.hear(worker, study.controller.stop(study.name, trial.number, trial.attempt, [], crew.asker(worker)))
+                crew.hear(worker, study.controller.stop(study.name, trial.number, trial.attempt, [], crew.identity(worker)))
     trials = study.trials()
     stopped = [trial for trial in trials if trial.state is TrialState.STOPPED]
     assert len(trials) == 8 * 4
@@ -691,7 +691,7 @@ def test_time_counts_while_somebody_trains_and_not_while_a_study_rests(begin: Be
     trial = study.ask()
     for _ in range(3):
         study.clock.advance(6)
-        study.controller.renew(study.name, [study.asker().session])
+        study.controller.renew(study.name, [study.identity().session])
     study.clock.advance(86_400)
     trial = study.ask()
     assert study.progress().elapsed == 18
@@ -715,7 +715,7 @@ def test_after_the_last_second_pending_trials_stay_pending_and_running_ones_fini
     study = begin(budget={"time": 5})
     first, second = study.ask("0"), study.ask("1")
     study.clock.advance(5)
-    study.controller.release(study.name, [study.asker("1").session])
+    study.controller.release(study.name, [study.identity("1").session])
     assert isinstance(study.answer("2"), Wait)
     assert isinstance(study.complete(first), Done)
     assert (study.trial(0).state, study.trial(second.number).state) == (TrialState.COMPLETED, TrialState.PENDING)
@@ -782,7 +782,7 @@ def test_a_range_may_widen_and_children_use_it(begin: Begin) -> None:
     assert max(trial.params["x"] for trial in study.trials()[8:]) > 1.0
 
 
-@pytest.mark.parametrize(("now", "signal"), [(True, Signal.RELEASE), (False, Signal.GO_ON)])
+@pytest.mark.parametrize(("now", "signal"), [(True, Signal.RELEASE), (False, Signal.CONTINUE)])
 def test_a_study_that_is_ended_calls_running_trials_back_or_lets_them_finish(begin: Begin, now: bool, signal: Signal) -> None:
     study = begin()
     first = study.ask()
@@ -798,7 +798,7 @@ def test_a_study_that_is_ended_calls_running_trials_back_or_lets_them_finish(beg
 def test_what_is_not_there_is_named(begin: Begin) -> None:
     study = begin()
     with pytest.raises(StudyNotFound, match="no study 'gone'"):
-        study.controller.ask("gone", study.asker())
+        study.controller.ask("gone", study.identity())
     with pytest.raises(StudyNotFound, match="no trial 7"):
         study.controller.report(study.name, 7, 1, [])
 
@@ -829,17 +829,17 @@ def test_a_damaged_parent_is_replaced_once_though_it_is_told_twice(begin: Begin)
     study = begin(population=1)
     start = given(study.complete(with_a_child(study).trial))
     assert start.parent == 1
-    once = study.controller.damaged(study.name, 2, 1, 1, study.asker())
+    once = study.controller.damaged(study.name, 2, 1, 1, study.identity())
     assert isinstance(once, Start)
     assert (once.trial.number, once.trial.attempt, once.trial.parent, once.trial.damaged) == (2, 1, 0, 1)
     assert once.restore == study.trial(0).checkpoint
-    assert study.controller.damaged(study.name, 2, 1, 1, study.asker()) == once
+    assert study.controller.damaged(study.name, 2, 1, 1, study.identity()) == once
 
 
 def test_when_all_checkpoints_are_damaged_the_trial_starts_from_nothing(begin: Begin) -> None:
     study = begin(population=1)
     start = with_a_child(study)
-    again = study.controller.damaged(study.name, start.trial.number, 1, 0, study.asker())
+    again = study.controller.damaged(study.name, start.trial.number, 1, 0, study.identity())
     assert isinstance(again, Start)
     assert (again.restore, again.trial.parent, again.trial.start) == (None, None, 0)
 
@@ -849,15 +849,15 @@ def test_a_checkpoint_that_is_kept_for_good_can_stand_in_for_a_damaged_one(begin
     second = given(study.complete(study.ask(), score=2.0))
     child = given(study.complete(second, score=1.0))
     assert child.parent == 0
-    again = given(study.controller.damaged(study.name, child.number, 1, 0, study.asker()))
+    again = given(study.controller.damaged(study.name, child.number, 1, 0, study.identity()))
     assert (again.parent, again.params) == (second.number, second.params)
 
 
 def test_a_finished_trial_keeps_its_parent_whatever_a_worker_of_old_says(begin: Begin) -> None:
     study = begin(population=1, engine={"max_lost": 1, "lease": LEASE})
     start = with_a_child(study)
-    study.controller.release(study.name, [study.asker().session], lost=True)
+    study.controller.release(study.name, [study.identity().session], lost=True)
     study.controller.end(study.name, now=True, reason="enough")
     with pytest.raises(LeaseLost):
-        study.controller.damaged(study.name, start.trial.number, 1, 0, study.asker())
+        study.controller.damaged(study.name, start.trial.number, 1, 0, study.identity())
     assert study.trial(1).parent == 0

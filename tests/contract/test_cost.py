@@ -14,12 +14,12 @@ from recorded import DOCUMENT
 from sqlalchemy.engine import Engine
 
 from broodline.config.study import parse
-from broodline.controller.client import Asker, Signal, Start
+from broodline.controller.client import Signal, Start, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement
 from broodline.storage.sqlite.store import SqliteStore
 
-ASKER = Asker(worker="0", session="a")
+ASKER = WorkerSession(worker="0", session="a")
 STOPPING: dict[str, Any] = {"stopping": {"rule": "median", "min_trials": 1}}
 
 
@@ -51,7 +51,7 @@ def of_every_statement(tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
 def play(controller: Controller, **tables: Any) -> None:
     controller.open(parse({**DOCUMENT, "budget": {"trials": 30}, **tables}, "test"))
     answer = controller.ask("digits", ASKER)
-    controller.ask("digits", Asker(worker="1", session="b"))
+    controller.ask("digits", WorkerSession(worker="1", session="b"))
     controller.renew("digits", ["a", "b"])
     while isinstance(answer, Start):
         trial = answer.trial
@@ -91,7 +91,7 @@ def test_a_report_to_a_study_that_stops_trials_asks_two_statements_more_and_to_a
 
         sa.event.listen(Engine, "before_cursor_execute", remember)
         try:
-            assert controller.report("digits", answer.trial.number, answer.trial.attempt, measured) is Signal.GO_ON
+            assert controller.report("digits", answer.trial.number, answer.trial.attempt, measured) is Signal.CONTINUE
         finally:
             sa.event.remove(Engine, "before_cursor_execute", remember)
             store.close()

@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from recorded import Recorded, asker, recorded
+from recorded import Recorded, identity, recorded
 
-from broodline.controller.client import Answer, Asker, Start, Wait
+from broodline.controller.client import Answer, Start, Wait, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.lineage import lineage_of
 from broodline.core.population import StudyState
@@ -95,7 +95,7 @@ class Played:
 
     def _holds(self, name: str) -> bool:
         if not isinstance(self.study.answers.get(name), Start):
-            self.study.answers[name] = self.study.controller.ask(self.study.name, asker(name))
+            self.study.answers[name] = self.study.controller.ask(self.study.name, identity(name))
             self.waits += isinstance(self.study.answers[name], Wait)
         return isinstance(self.study.answers[name], Start)
 
@@ -228,7 +228,7 @@ def test_an_answer_that_never_arrived_is_given_again(store: Store) -> None:
     lost = study.answers.pop("0")
     assert isinstance(lost, Start)
     assert study.ask().evolve(lease_until=None) == lost.trial.evolve(lease_until=None)
-    again = study.controller.ask(study.name, Asker(worker="0", session="its next life"))
+    again = study.controller.ask(study.name, WorkerSession(worker="0", session="its next life"))
     assert isinstance(again, Start)
     assert (again.trial.number, again.trial.params, again.trial.attempt) == (lost.trial.number, lost.trial.params, 2)
 
@@ -279,13 +279,13 @@ def test_a_waiting_worker_is_told_as_soon_as_there_is_something_to_do(tmp_path: 
         study = recorded(one, population=1)
         study.ask("0")
         controller = Controller(other)
-        assert isinstance(controller.ask(study.name, asker("1")), Wait)
-        goodbye = threading.Timer(0.1, study.controller.release, (study.name, [asker("0").session]))
+        assert isinstance(controller.ask(study.name, identity("1")), Wait)
+        goodbye = threading.Timer(0.1, study.controller.release, (study.name, [identity("0").session]))
         goodbye.start()
         began = time.monotonic()
         controller.wait(20)
         assert time.monotonic() - began < 5
-        assert isinstance(controller.ask(study.name, asker("1")), Start)
+        assert isinstance(controller.ask(study.name, identity("1")), Start)
         goodbye.join()
 
 
@@ -330,14 +330,14 @@ def test_a_decision_late_in_a_study_reads_no_more_than_an_early_one() -> None:
 
 @pytest.mark.parametrize(("kind", "most"), [("commits", 1), ("statements", 20)])
 def test_a_trial_of_many_params_and_measurements_costs_one_commit_and_few_statements(store: Store, kind: str, most: int) -> None:
-    space = {f"p{place}": {"float": [0.0, 1.0]} for place in range(20)}
+    space = {f"p{index}": {"float": [0.0, 1.0]} for index in range(20)}
     study = recorded(store, population=4, space=space)
     for _ in range(30):
         study.complete({"accuracy": 0.5})
     trial = study.held("0")
     measured = [Measurement(step=trial.start + step, metrics={"accuracy": step / 30}) for step in range(1, 31)]
     with counted(kind) as count:
-        study.controller.complete(study.name, trial.number, trial.attempt, measured, "checkpoints/x", asker("0"))
+        study.controller.complete(study.name, trial.number, trial.attempt, measured, "checkpoints/x", identity("0"))
         assert 0 < count() <= most
 
 
@@ -361,8 +361,8 @@ def trained(store: Store, directory: Path, train: Callable[[RunningTrial], dict[
     study = recorded(store, **changes)
     files = StudyFiles(directory)
     files.prepare()
-    asker_ = Asker(worker="0", session="only")
-    Worker(client=study.controller, study=study.name, asker=asker_, files=files, trainer=FunctionTrainer(train)).run()
+    asker_ = WorkerSession(worker="0", session="only")
+    Worker(client=study.controller, study=study.name, identity=asker_, files=files, trainer=FunctionTrainer(train)).run()
     with store.snapshot(study.name) as records:
         return list(records.trials())
 
@@ -412,7 +412,7 @@ def test_a_trial_without_a_checkpoint_is_nobodys_parent(store: Store) -> None:
     while child.parent != fittest.number:
         study.complete({"accuracy": 0.5})
         child = study.held("0")
-    study.answers["0"] = study.controller.damaged(study.name, child.number, child.attempt, fittest.number, asker("0"))
+    study.answers["0"] = study.controller.damaged(study.name, child.number, child.attempt, fittest.number, identity("0"))
     while isinstance(answer := study.answers["0"], Start):
         assert answer.trial.parent != fittest.number
         assert (answer.trial.parent is None) == (answer.restore is None)
@@ -428,11 +428,11 @@ def test_a_checkpoint_is_deleted_when_nothing_needs_it_any_more_and_never_before
     files.prepare()
     held: dict[str, Start] = {}
 
-    def life(worker: str) -> Asker:
-        return Asker(worker=worker, session=f"life {lives[worker]} of {worker}")
+    def life(worker: str) -> WorkerSession:
+        return WorkerSession(worker=worker, session=f"life {lives[worker]} of {worker}")
 
     def hear(worker: str, answer: Answer) -> None:
-        for checkpoint in answer.sweep:
+        for checkpoint in answer.delete:
             shutil.rmtree(files.path(checkpoint))
         held.pop(worker, None)
         if isinstance(answer, Start):

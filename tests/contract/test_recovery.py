@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from broodline.controller.client import Asker, Start
+from broodline.controller.client import Start, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store
-from broodline.storage.checkpoints.local import Leftover, StudyFiles
+from broodline.storage.checkpoints.local import AttemptDirectory, StudyFiles
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.studies.recovery import sweep_orphans
 from broodline.testing import study_from_tables
 
-ASKER = Asker(worker="0", session="a")
+ASKER = WorkerSession(worker="0", session="a")
 STUDY = study_from_tables(population=2)
 
 
@@ -54,17 +54,17 @@ def test_what_is_recorded_or_in_the_making_stays_and_the_rest_goes(store: Store,
     files.begin(running.evolve(number=99))
     (files.checkpoints / "000000.8").mkdir()
     assert sweep_orphans(store, STUDY.name, files) == 3
-    left = sorted(left.path.relative_to(files.root).as_posix() for left in files.leftovers())
+    left = sorted(left.path.relative_to(files.root).as_posix() for left in files.attempts())
     assert left == ["checkpoints/000000.1", "staging/000001.1"]
     assert sweep_orphans(store, STUDY.name, files) == 0
 
 
 def test_a_trial_that_another_worker_begins_meanwhile_keeps_its_directory(store: Store, tmp_path: Path) -> None:
     class Busy(StudyFiles):
-        def leftovers(self) -> list[Leftover]:
+        def attempts(self) -> list[AttemptDirectory]:
             with closing(SqliteStore(tmp_path / "broodline.db")) as other:
                 begin_trial(other, self)
-            return super().leftovers()
+            return super().attempts()
 
     files = Busy(tmp_path / "files")
     files.prepare()

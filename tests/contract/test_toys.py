@@ -12,7 +12,7 @@ import pytest
 from benchmarks.toys import TOYS
 
 from broodline.config.study import parse
-from broodline.controller.client import Asker, Start
+from broodline.controller.client import Start, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.sqlite.store import SqliteStore
@@ -40,30 +40,30 @@ def best_of(name: str, seed: int, *, strategy: str = "initiator", workers: int =
     )
     states: dict[int | None, list[float]] = {None: list(toy.begin)}
     best = float("-inf")
-    answers = deque(controller.ask(name, asker) for asker in askers(workers))
+    answers = deque(controller.ask(name, identity) for identity in askers(workers))
     crew = deque(askers(workers))
     while any(isinstance(answer, Start) for answer in answers):
-        answer, asker = answers.popleft(), crew.popleft()
+        answer, identity = answers.popleft(), crew.popleft()
         if isinstance(answer, Start):
             states[answer.trial.number] = trained(name, answer.trial, states[answer.trial.parent])
             quality = toy.quality(states[answer.trial.number])
             best = max(best, quality)
             measured = [Measurement(step=answer.trial.end, metrics={"quality": quality})]
             number, attempt = answer.trial.number, answer.trial.attempt
-            answers.append(controller.complete(name, number, attempt, measured, f"checkpoints/{number:06d}.1", asker))
+            answers.append(controller.complete(name, number, attempt, measured, f"checkpoints/{number:06d}.1", identity))
         else:
-            answers.append(controller.ask(name, asker))
-        crew.append(asker)
+            answers.append(controller.ask(name, identity))
+        crew.append(identity)
     return best
 
 
-def askers(workers: int) -> list[Asker]:
-    return [Asker(worker=str(worker), session=str(worker)) for worker in range(workers)]
+def askers(workers: int) -> list[WorkerSession]:
+    return [WorkerSession(worker=str(worker), session=str(worker)) for worker in range(workers)]
 
 
 def trained(name: str, trial: Trial, state: list[float]) -> list[float]:
     toy, params = TOYS[name], dict(trial.params)
-    state = toy.settle(state, params, trial.start)
+    state = toy.finish_rename(state, params, trial.start)
     for _ in range(trial.steps):
         state = toy.step(state, params)
     return state

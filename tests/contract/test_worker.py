@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broodline.controller.client import Asker
+from broodline.controller.client import WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.storage.base import Store
@@ -83,11 +83,11 @@ class UnreadableOnce(StudyFiles):
 
 def test_a_checkpoint_that_a_worker_may_not_read_is_not_given_up(store: Store, tmp_path: Path) -> None:
     study = study_from_tables(name="two", population=1, budget={"trials": 2})
-    controller, asker = Controller(store), Asker(worker="0", session="a")
+    controller, identity = Controller(store), WorkerSession(worker="0", session="a")
     controller.open(study)
     files, trainer = UnreadableOnce(tmp_path / "files"), Reporting(told=lambda _training, _step: None)
     files.prepare()
-    Worker(client=controller, study=study.name, asker=asker, files=files, trainer=trainer).run()
+    Worker(client=controller, study=study.name, identity=identity, files=files, trainer=trainer).run()
     with store.snapshot(study.name) as records:
         parent, child = records.trials()
     assert (child.state, child.parent, child.damaged) == (TrialState.FAILED, 0, None)
@@ -104,9 +104,9 @@ def test_a_trial_that_is_trained_again_for_want_of_room_is_as_fit_as_it_ended(
         monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0 if training == 1 or step <= last_told else math.inf)
 
     monkeypatch.setattr(Worker, "_wait_for_room", lambda *_: None)
-    files, trainer, asker = FullOnce(tmp_path / "files"), Reporting(told=told), Asker(worker="0", session="a")
+    files, trainer, identity = FullOnce(tmp_path / "files"), Reporting(told=told), WorkerSession(worker="0", session="a")
     files.prepare()
-    Worker(client=Controller(store), study=STUDY.name, asker=asker, files=files, trainer=trainer, say=lambda _: None).run()
+    Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer, say=lambda _: None).run()
     assert trainer.trainings == 2
     with store.snapshot(STUDY.name) as records:
         (trial,) = records.trials()

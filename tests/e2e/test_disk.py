@@ -14,7 +14,7 @@ from directory_watch import watching
 from living import running, trials_of, wait_for, write_study
 
 from broodline.storage.base import Store
-from broodline.storage.location import beside
+from broodline.storage.location import default_location
 from broodline.testing import check_invariants
 
 POPULATION, WORKERS, TRIALS = 8, 4, 200
@@ -66,7 +66,11 @@ def test_the_disk_never_holds_more_checkpoints_than_two_a_member_the_parents_in_
 ) -> None:
     path = study_of(tmp_path, size=size)
     checkpoints = tmp_path / "broodline.files" / "digits" / "checkpoints"
-    with closing(beside(path).open()) as store, watching(checkpoints) as watch, running("run", path, cwd=tmp_path) as run:
+    with (
+        closing(default_location(path).open()) as store,
+        watching(checkpoints) as watch,
+        running("run", path, cwd=tmp_path) as run,
+    ):
         wait_for(lambda: "digits" in store.studies())
         named = [0]
         while run.popen.poll() is None:
@@ -82,7 +86,7 @@ def test_the_disk_never_holds_more_checkpoints_than_two_a_member_the_parents_in_
     recorded = {Path(trial["checkpoint"]).name for trial in trials if trial["checkpoint"]}
     assert {found.name for found in checkpoints.iterdir()} == recorded
     assert len(recorded) <= 2 * POPULATION + 1
-    with closing(beside(path).open()) as store:
+    with closing(default_location(path).open()) as store:
         check_invariants(store, "digits")
 
 

@@ -16,7 +16,7 @@ from living import PATIENT, Run, begun, ended, interrupted, lives, logged, runni
 
 from broodline.config.study_file import read
 from broodline.controller.controller import Controller
-from broodline.storage.location import beside
+from broodline.storage.location import default_location
 from broodline.studies.run import job_for
 from broodline.studies.trainer import trainer_of
 from broodline.workers.engines.local import LocalEngine
@@ -94,9 +94,9 @@ def test_a_worker_that_is_stopped_loses_its_trial_to_another_of_the_run(tmp_path
 
 def test_a_worker_that_is_stopped_loses_its_trial_to_one_of_another_command(tmp_path: Path) -> None:
     study = write_study(tmp_path, budget="trials = 1", more="[engine]\nlease = 4\n")
-    with closing(beside(study).open()) as store:
+    with closing(default_location(study).open()) as store:
         Controller(store).open(read(study).study)
-    beside(study).files("digits").prepare()
+    default_location(study).files("digits").prepare()
     with running("worker", study, cwd=tmp_path) as one, running("worker", study, cwd=tmp_path) as other:
         assert_taken_over(tmp_path, one, other)
 
@@ -208,11 +208,11 @@ def test_a_program_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path
 
 def test_a_worker_that_died_just_before_all_are_told_to_leave_leaves_no_program_and_gives_its_trial_back(tmp_path: Path) -> None:
     study = write_study(tmp_path)
-    file, place = read(study), beside(study)
-    with closing(place.open()) as store:
+    file, location = read(study), default_location(study)
+    with closing(location.open()) as store:
         Controller(store).open(file.study)
-        place.files(file.study.name).prepare()
-        engine = LocalEngine(job=job_for(file.study, place, trainer_of(file)), client=Controller(store))
+        location.files(file.study.name).prepare()
+        engine = LocalEngine(job=job_for(file.study, location, trainer_of(file)), client=Controller(store))
         engine.start(1)
         wait_for(lambda: programs(tmp_path))
         (program,) = programs(tmp_path)

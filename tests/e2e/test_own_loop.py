@@ -17,12 +17,12 @@ from living import Run, interrupted, lives, script, wait_for
 
 import broodline
 from broodline.config.study import parse
-from broodline.controller.client import Asker, Start, Wait
+from broodline.controller.client import Start, Wait, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import MANIFEST
-from broodline.storage.location import Place
+from broodline.storage.location import StudyLocation
 from broodline.studies.recovery import put_in_order
 
 LEASE = 4.0
@@ -57,8 +57,8 @@ class Own:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.place = Place(url=f"sqlite:///{directory}/broodline.db")
-        self.store: Store = self.place.open()
+        self.location = StudyLocation(url=f"sqlite:///{directory}/broodline.db")
+        self.store: Store = self.location.open()
         self.controller = Controller(self.store)
         self.set_lease(LEASE)
 
@@ -68,7 +68,7 @@ class Own:
 
     def loop(self, hold: str) -> Any:
         (self.directory / "loop.py").write_text(LOOP.format(hold=hold))
-        return script("loop.py", self.place.url, cwd=self.directory)
+        return script("loop.py", self.location.url, cwd=self.directory)
 
     def trial(self, number: int = 0) -> Trial:
         with self.store.snapshot("own") as records:
@@ -81,7 +81,7 @@ class Own:
 
     def ask(self) -> Start | Any:
         """Somebody else asks."""
-        return self.controller.ask("own", Asker(worker="other", session="other"))
+        return self.controller.ask("own", WorkerSession(worker="other", session="other"))
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def own(tmp_path: Path) -> Iterator[Own]:
 
 
 def keeper_of(run: Run) -> psutil.Process:
-    (keeper,) = (process for process in run.workers if "broodline.workers.heartbeat" in " ".join(process.cmdline()))
-    return keeper
+    (heartbeat,) = (process for process in run.workers if "broodline.workers.heartbeat" in " ".join(process.cmdline()))
+    return heartbeat
 
 
 def past_leases(own: Own, leases: int) -> Callable[[], bool]:
@@ -125,9 +125,9 @@ def test_a_loop_keeps_its_trial_for_many_leases(own: Own, hold: str) -> None:
 def test_a_killed_loop_leaves_no_keeper_and_its_trial_is_given_out_after_its_lease(own: Own, hold: str) -> None:
     with own.loop(hold) as run:
         wait_for(own.has_begun)
-        keeper = keeper_of(run)
+        heartbeat = keeper_of(run)
         run.popen.kill()
-        wait_for(lambda: not lives(keeper), "the end of the keeper")
+        wait_for(lambda: not lives(heartbeat), "the end of the keeper")
         until = own.trial().lease_until
         wait_for(lambda: isinstance(own.ask(), Start))
     assert until is not None
@@ -140,16 +140,16 @@ def test_a_killed_loops_trial_is_given_out_at_once_when_the_study_is_put_in_orde
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
         run.kill()
-    put_in_order(own.store, "own", own.place.files("own"))
+    put_in_order(own.store, "own", own.location.files("own"))
     assert (own.trial().state, own.trial().lost) == ("pending", 1)
 
 
 def test_a_keeper_that_dies_is_replaced(own: Own) -> None:
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
-        keeper = keeper_of(run)
-        keeper.kill()
-        wait_for(lambda: [process for process in run.workers if process != keeper and lives(process)], "another keeper")
+        heartbeat = keeper_of(run)
+        heartbeat.kill()
+        wait_for(lambda: [process for process in run.workers if process != heartbeat and lives(process)], "another keeper")
         wait_for(past_leases(own, 1))
         assert own.trial().attempt == 1
         (own.directory / "go").touch()
@@ -162,7 +162,7 @@ def test_the_lease_of_a_stopped_loop_runs_out_and_what_it_brings_late_is_refused
         run.popen.send_signal(signal.SIGSTOP)
         wait_for(lambda: isinstance(own.ask(), Start))
         measured = [Measurement(step=10, metrics={"score": 0.5})]
-        own.controller.complete("own", 0, 2, measured, "checkpoints/x", Asker(worker="other", session="other"))
+        own.controller.complete("own", 0, 2, measured, "checkpoints/x", WorkerSession(worker="other", session="other"))
         (own.directory / "go").touch()
         run.popen.send_signal(signal.SIGCONT)
         assert run.end() == 0, run.said
@@ -210,13 +210,13 @@ def test_stop_now_ends_a_loop_that_reports(own: Own) -> None:
 def test_the_keeper_goes_on_when_the_store_answers_again(own: Own) -> None:
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
-        keeper = keeper_of(run)
+        heartbeat = keeper_of(run)
         with closing(sqlite3.connect(own.directory / "broodline.db", isolation_level=None)) as database:
             database.execute("ALTER TABLE studies RENAME TO away")
             time.sleep(LEASE)  # several renewals fail
             database.execute("ALTER TABLE away RENAME TO studies")
         wait_for(past_leases(own, 0))
-        assert lives(keeper)
+        assert lives(heartbeat)
         (own.directory / "go").touch()
         assert run.end() == 0, run.said
     assert (own.trial().state, own.trial().attempt) == ("completed", 1)
@@ -225,33 +225,33 @@ def test_the_keeper_goes_on_when_the_store_answers_again(own: Own) -> None:
 def test_ctrl_c_ends_the_loop_and_its_keeper_and_gives_the_trial_back(own: Own) -> None:
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
-        keeper = keeper_of(run)
+        heartbeat = keeper_of(run)
         assert interrupted(run, signal.SIGINT) != 0
-        wait_for(lambda: not lives(keeper))
+        wait_for(lambda: not lives(heartbeat))
     assert (own.trial().state, own.trial().lost) == ("pending", 0)
 
 
 def test_the_keeper_has_nothing_of_its_owner_open(own: Own) -> None:
     with own.loop(f'open_file = open("weights", "w")\n        {QUIET}') as run:
         wait_for(own.has_begun)
-        keeper = keeper_of(run)
-        opened = {Path(file.path).name for file in keeper.open_files()}
+        heartbeat = keeper_of(run)
+        opened = {Path(file.path).name for file in heartbeat.open_files()}
         assert "weights" not in opened
-        assert keeper.terminal() is None
+        assert heartbeat.terminal() is None
         (own.directory / "go").touch()
         assert run.end() == 0, run.said
 
 
 def test_a_loop_writes_the_checksums_that_its_study_asks_for(tmp_path: Path) -> None:
-    place = Place(url=f"sqlite:///{tmp_path}/broodline.db")
-    with closing(place.open()) as store:
+    location = StudyLocation(url=f"sqlite:///{tmp_path}/broodline.db")
+    with closing(location.open()) as store:
         Controller(store).open(parse({**STUDY, "checkpoints": {"checksums": True}}, "test"))
-    for trial in broodline.trials(place.url, "own"):
+    for trial in broodline.trials(location.url, "own"):
         with trial:
             (trial.save_to / "weights").write_text("1")
             trial.report(score=1.0)
-    with place.records("own") as records:
+    with location.records("own") as records:
         (only,) = records.trials()
     assert only.checkpoint is not None
-    manifest = json.loads((place.files("own").path(only.checkpoint) / MANIFEST).read_bytes())
+    manifest = json.loads((location.files("own").path(only.checkpoint) / MANIFEST).read_bytes())
     assert list(manifest["sha256"]) == ["weights"]

@@ -72,14 +72,14 @@ def by_a_function(directory: Path) -> Any:
 def by_an_own_loop(directory: Path) -> Any:
     from broodline.config.study_file import read
     from broodline.controller.controller import Controller
-    from broodline.storage.location import beside
+    from broodline.storage.location import default_location
 
     path = write(directory, SHELL)
-    store = beside(path).open()
+    store = default_location(path).open()
     Controller(store).open(read(path).study)
     store.close()
     (directory / "loop.py").write_text(PYTHON + LOOP)
-    return script("loop.py", beside(path).url, "digits", cwd=directory)
+    return script("loop.py", default_location(path).url, "digits", cwd=directory)
 
 
 @pytest.mark.parametrize(

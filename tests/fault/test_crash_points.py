@@ -58,7 +58,7 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.fixture(scope="module")
 def whole(theatre: Stage) -> tuple[list[str], list[dict[str, Any]]]:
     """The points of a study that nothing befalls, and what comes out of it."""
-    study = theatre.place()
+    study = theatre.new_directory()
     points = theatre.traced(study)
     trials = recorded(study)
     states = ["failed" if trial["number"] == FAILS else "completed" for trial in trials]
@@ -134,7 +134,7 @@ def test_a_study_that_is_killed_at_any_point_goes_on_as_if_nothing_had_happened(
     cases = cases_of(points)
 
     def crash(case: Case) -> Path:
-        study = theatre.place()
+        study = theatre.new_directory()
         assert theatre.play(study, point=case[0], moment=case[1]) == -signal.SIGKILL, "the point did not come"
         return study
 
@@ -149,7 +149,7 @@ def test_a_study_that_is_killed_again_while_it_goes_on_after_a_crash_loses_nothi
 ) -> None:
     """What is played is a study with a dead worker, a staged checkpoint, one that was being removed, and a log of SQLite's."""
     _, expected = whole
-    crashed = theatre.place()
+    crashed = theatre.new_directory()
     point = next(point for point in whole[0] if re.search(r"unlink .*/staging/\d+\.1\.removed/optimizer", point))
     assert theatre.play(crashed, point=point, moment=BEFORE) == -signal.SIGKILL
     points = theatre.traced(theatre.copy(crashed))
@@ -178,7 +178,7 @@ def test_what_was_never_flushed_may_be_gone_after_a_power_failure(
     cases = cases_of(points, moments=[AFTER])
 
     def crash(case: Case) -> Path:
-        study = theatre.place()
+        study = theatre.new_directory()
         assert theatre.play(study, flushed=True, point=case[0], moment=case[1]) == -signal.SIGKILL, "the point did not come"
         lose_power(study, names_too=names_too)
         return study
@@ -190,7 +190,7 @@ def test_what_was_never_flushed_may_be_gone_after_a_power_failure(
 
 def test_a_power_failure_takes_what_was_not_flushed(theatre: Stage) -> None:
     """The test's own instrument: had the worker not flushed, its checkpoints would be empty."""
-    study = theatre.place()
+    study = theatre.new_directory()
     assert theatre.play(study, flushed=True) == 0
     (study / "careless").write_text("never flushed")
     files = {path.relative_to(study): path.read_bytes() for path in study.rglob("weights")}

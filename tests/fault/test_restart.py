@@ -13,7 +13,7 @@ from living import begun, running, trials_of, wait_for, write_study
 from recorded import recorded
 
 from broodline.storage.sqlite.store import SqliteStore
-from broodline.workers.liveness import alive, bury_the_dead
+from broodline.workers.liveness import alive, collect_dead_sessions
 
 
 def test_a_restart_does_not_wait_for_the_leases_of_dead_workers(tmp_path: Path) -> None:
@@ -85,11 +85,11 @@ def test_a_worker_is_dead_when_its_process_has_ended_and_not_before(tmp_path: Pa
             signal.pause()
     wait_for(lambda: (tmp_path / "killed").exists() and "killed" not in _unlocked(tmp_path))
     with alive(tmp_path, "living"):
-        assert bury_the_dead(tmp_path) == ["dead"]
+        assert collect_dead_sessions(tmp_path) == ["dead"]
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        assert bury_the_dead(tmp_path) == ["killed"]
-        assert bury_the_dead(tmp_path) == []
+        assert collect_dead_sessions(tmp_path) == ["killed"]
+        assert collect_dead_sessions(tmp_path) == []
 
 
 def _unlocked(directory: Path) -> list[str]:

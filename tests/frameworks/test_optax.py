@@ -51,7 +51,7 @@ def test_every_update_has_the_schedules_learning_rate(jax: Any, optax: Any, adap
 
 
 def test_training_goes_on_from_a_step_and_in_other_units(jax: Any, optax: Any, adapter: Any) -> None:
-    optimizer = optax.sgd(learning_rate=adapter.schedule_fn(LEARNED.recounted(start=3, scale=2)))
+    optimizer = optax.sgd(learning_rate=adapter.schedule_fn(LEARNED.shift(3).rescale(2)))
     assert moves(jax, optimizer, 5) == pytest.approx([RATES[step] for step in (3, 5, 7, 9, 11)], rel=1e-6)
 
 
@@ -80,6 +80,6 @@ def test_values_are_exact_where_jax_has_64_bits(jax: Any, adapter: Any) -> None:
 def test_steps_that_optax_can_not_count_are_told(adapter: Any) -> None:
     segments = (Segment(start=0, params={"lr": 0.1}), Segment(start=2**31, params={"lr": 0.2}))
     long = Schedule(segments=segments, end=2**32)
-    with pytest.raises(UsageError, match=r"schedule\.recounted"):
+    with pytest.raises(UsageError, match=r"schedule\.rescale"):
         adapter.schedule_fn(long)
-    adapter.schedule_fn(long.recounted(scale=1000))
+    adapter.schedule_fn(long.rescale(1000))

@@ -97,7 +97,7 @@ def test_training_goes_on_from_saved_states(torch: Any, adapter: Any, stopped: i
 
 
 def test_a_loaded_state_does_not_bring_an_old_schedule_back(torch: Any, adapter: Any) -> None:
-    old = adapter.lambda_lr(sgd(torch), LEARNED.recounted(start=9)).state_dict()
+    old = adapter.lambda_lr(sgd(torch), LEARNED.shift(9)).state_dict()
     optimizer = sgd(torch)
     scheduler = adapter.lambda_lr(optimizer, LEARNED)
     scheduler.load_state_dict(old)
@@ -106,13 +106,13 @@ def test_a_loaded_state_does_not_bring_an_old_schedule_back(torch: Any, adapter:
 
 def test_training_goes_on_from_a_step_without_any_state(torch: Any, adapter: Any) -> None:
     optimizer = sgd(torch)
-    scheduler = adapter.lambda_lr(optimizer, LEARNED.recounted(start=3))
+    scheduler = adapter.lambda_lr(optimizer, LEARNED.shift(3))
     assert trained(optimizer, scheduler, len(STEPS) - 3) == [[rate, rate] for rate in RATES[3:]]
 
 
 def test_a_scheduler_may_be_stepped_once_an_epoch(torch: Any, adapter: Any) -> None:
     optimizer = sgd(torch)
-    scheduler = adapter.lambda_lr(optimizer, LEARNED.recounted(scale=4))
+    scheduler = adapter.lambda_lr(optimizer, LEARNED.rescale(4))
     assert trained(optimizer, scheduler, 4) == [[RATES[step]] * 2 for step in (0, 4, 8, 12)]
 
 

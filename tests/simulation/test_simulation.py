@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import broodline
 from broodline.cli import main
-from broodline.core.population import Birth, Population
+from broodline.core.population import NewTrial, Population
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study as Definition
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import StoreError, StudyFailed, UsageError
 from broodline.simulation.clock import EPOCH
@@ -83,7 +83,7 @@ def test_without_faults_the_time_is_that_of_the_trials_shared_among_the_workers(
     assert simulation.elapsed == 48 / 4 * 60
     assert simulation.seconds == {"trained": 48 * 60, "in vain": 0, "waited": 0, "away": 0}
     assert simulation.utilisation == 1.0
-    assert (simulation.faults, simulation.vain) == ({}, {})
+    assert (simulation.faults, simulation.wasted) == ({}, {})
 
 
 def test_workers_beyond_the_population_wait() -> None:
@@ -144,8 +144,8 @@ def test_trials_that_take_longer_than_a_lease_are_kept_by_heartbeats() -> None:
 
 def test_a_strategy_of_ones_own_needs_no_entry_point() -> None:
     class Alone(Strategy):
-        def decide(self, study: Definition, population: Population, initiator: Trial, rng: Random) -> Birth:
-            return Birth(
+        def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial:
+            return NewTrial(
                 member=initiator.member,
                 generation=initiator.generation + 1,
                 params=initiator.params,
@@ -161,7 +161,7 @@ def test_a_strategy_of_ones_own_needs_no_entry_point() -> None:
 
 def test_a_strategy_that_waits_for_ever_is_found_out() -> None:
     class Never(Strategy):
-        def decide(self, study: Definition, population: Population, initiator: Trial, rng: Random) -> None:
+        def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> None:
             return None
 
     for faults in (None, EVERYTHING):
@@ -319,7 +319,7 @@ def test_a_crashed_workers_trial_is_given_out_when_its_lease_has_run_out_and_not
     for number in (trial.number for trial in simulation.result.trials if trial.lost == 1):
         again = (simulation.result.trials[number].started or 0) - EPOCH
         assert ends[number] + 20 < again <= ends[number] + 30.1
-    assert simulation.vain["crashes"] >= sum(int(ends[number] / 6) for number in crashed) > 0
+    assert simulation.wasted["crashes"] >= sum(int(ends[number] / 6) for number in crashed) > 0
 
 
 def test_a_worker_that_is_back_before_its_lease_has_run_out_takes_its_trial_again() -> None:

@@ -50,7 +50,7 @@ class Observer:
             self._look()
 
     def _look(self) -> None:
-        lying = sum(len(os.listdir(place)) for place in (self._stage.files / "checkpoints", self._stage.files / "staging"))
+        lying = sum(len(os.listdir(location)) for location in (self._stage.files / "checkpoints", self._stage.files / "staging"))
         done = self._stage.call("trials", self._stage.study, "--json", "--state", "completed")
         if done.returncode:  # the disk is full, or the database was just being made
             self.in_vain += 1

@@ -15,9 +15,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from broodline.controller.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.controller.client import Answer, Done, Signal, Start, Wait, WorkerSession
 from broodline.controller.controller import Controller
-from broodline.core.study import Stopping, Study
+from broodline.core.study import Stopping, StudyConfig
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import LeaseLost
 from broodline.storage.base import Store
@@ -36,7 +36,7 @@ SETTINGS = settings(max_examples=60, stateful_step_count=60, deadline=None)
 Call = Callable[[], Answer]
 
 
-def study_of(*, strategy: str, population: int, trials: int, retries: int = 0, stopping: Stopping | None = None) -> Study:
+def study_of(*, strategy: str, population: int, trials: int, retries: int = 0, stopping: Stopping | None = None) -> StudyConfig:
     return study_from_tables(
         **({} if stopping is None else {"stopping": asdict(stopping)}),
         name="life",
@@ -60,7 +60,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.sessions: Counter[int] = Counter()
         self.held: dict[int, Trial] = {}  # what each worker believes that it holds
-        self.past: list[tuple[Trial, Asker]] = []  # every lease that there ever was
+        self.past: list[tuple[Trial, WorkerSession]] = []  # every lease that there ever was
         self.told: dict[int, Call] = {}  # the last call of each worker that ended a trial
         self.acknowledged: dict[int, Trial] = {}
         self.on_disk: set[str] = set()
@@ -86,16 +86,16 @@ class LifeOfAStudy(RuleBasedStateMachine):
     def controller(self) -> Controller:
         return Controller(self.store)  # a new one every time: it keeps nothing
 
-    def asker(self, worker: int) -> Asker:
-        return Asker(worker=str(worker), session=f"{worker}/{self.sessions[worker]}")
+    def identity(self, worker: int) -> WorkerSession:
+        return WorkerSession(worker=str(worker), session=f"{worker}/{self.sessions[worker]}")
 
     def take(self, worker: int, answer: Answer) -> None:
-        self.on_disk -= set(answer.sweep)
+        self.on_disk -= set(answer.delete)
         self.held.pop(worker, None)
         if isinstance(answer, Start):
             assert not self.ended, "a trial was given out, or back, after the study was ended"
             self.held[worker] = answer.trial
-            self.past.append((answer.trial, self.asker(worker)))
+            self.past.append((answer.trial, self.identity(worker)))
             if answer.trial.parent in self.damaged and answer.restore is None:
                 self._tell_of_damage(worker, answer.trial)
             else:
@@ -104,7 +104,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
 
     def _tell_of_damage(self, worker: int, trial: Trial) -> None:
         assert trial.parent is not None
-        answer = self.controller.damaged("life", trial.number, trial.attempt, trial.parent, self.asker(worker))
+        answer = self.controller.damaged("life", trial.number, trial.attempt, trial.parent, self.identity(worker))
         assert isinstance(answer, Start)
         assert answer.trial.number == trial.number
         assert answer.trial.parent != trial.parent
@@ -117,10 +117,10 @@ class LifeOfAStudy(RuleBasedStateMachine):
     def ask(self, worker: int, twice: bool) -> None:
         before = self.held.get(worker)
         lived = before is not None and self._lives(before) and not self.ended
-        answer = self.controller.ask("life", self.asker(worker))
+        answer = self.controller.ask("life", self.identity(worker))
         if twice:  # the first answer was lost, but for what it said of checkpoints
-            self.on_disk -= set(answer.sweep)
-            again = self.controller.ask("life", self.asker(worker))
+            self.on_disk -= set(answer.delete)
+            again = self.controller.ask("life", self.identity(worker))
             assert type(again) is type(answer)
             assert not (isinstance(again, Start) and isinstance(answer, Start)) or again.trial == answer.trial
             answer = again
@@ -141,9 +141,9 @@ class LifeOfAStudy(RuleBasedStateMachine):
     @rule(data=st.data(), score=SCORES)
     def complete_late(self, data: st.DataObject, score: float) -> None:
         """A worker speaks for a lease of long ago, whatever it holds by now."""
-        trial, asker = data.draw(st.sampled_from(self.past))
-        worker = int(asker.worker)
-        if asker != self.asker(worker):
+        trial, identity = data.draw(st.sampled_from(self.past))
+        worker = int(identity.worker)
+        if identity != self.identity(worker):
             return  # that life of the worker is over
         was, held = self._trials()[trial.number], self.held.get(worker)
         lived = held is not None and held.number != trial.number and self._lives(held) and not self.ended
@@ -155,11 +155,11 @@ class LifeOfAStudy(RuleBasedStateMachine):
             assert self.held[worker].number == held.number, "was given another trial while it held one"
 
     def _complete(self, worker: int, trial: Trial, score: float) -> None:
-        checkpoint, asker = checkpoint_of(trial), self.asker(worker)
+        checkpoint, identity = checkpoint_of(trial), self.identity(worker)
         measured = [Measurement(step=trial.end, metrics={"score": score})]
 
         def call() -> Answer:
-            return self.controller.complete("life", trial.number, trial.attempt, measured, checkpoint, asker)
+            return self.controller.complete("life", trial.number, trial.attempt, measured, checkpoint, identity)
 
         recorded = {each.checkpoint for each in self._trials().values()}
         self.on_disk.add(checkpoint)
@@ -182,13 +182,13 @@ class LifeOfAStudy(RuleBasedStateMachine):
     @rule(data=st.data(), early=st.booleans(), reported=st.booleans())
     def fail_or_stop(self, data: st.DataObject, early: bool, reported: bool) -> None:
         worker = data.draw(st.sampled_from(sorted(self.held)))
-        trial, asker = self.held[worker], self.asker(worker)
+        trial, identity = self.held[worker], self.identity(worker)
         measured = [Measurement(step=trial.start + 3, metrics={"score": 1.0})] if reported else []
 
         def call() -> Answer:
             if early:
-                return self.controller.stop("life", trial.number, trial.attempt, measured, asker)
-            return self.controller.fail("life", trial.number, trial.attempt, measured, "exit status 3", "", asker)
+                return self.controller.stop("life", trial.number, trial.attempt, measured, identity)
+            return self.controller.fail("life", trial.number, trial.attempt, measured, "exit status 3", "", identity)
 
         try:
             answer = call()
@@ -270,7 +270,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
 
     def _stop(self, worker: int, trial: Trial) -> None:
         def call() -> Answer:
-            return self.controller.stop("life", trial.number, trial.attempt, [], self.asker(worker))
+            return self.controller.stop("life", trial.number, trial.attempt, [], self.identity(worker))
 
         answer = call()
         self.told[worker] = call
@@ -279,7 +279,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
 
     @rule(worker=WORKERS)
     def say_goodbye(self, worker: int) -> None:
-        self.controller.release("life", [self.asker(worker).session])
+        self.controller.release("life", [self.identity(worker).session])
         self.held.pop(worker, None)
 
     @rule(worker=WORKERS)
@@ -290,7 +290,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
 
     @rule(worker=WORKERS)
     def be_found_dead(self, worker: int) -> None:
-        self.controller.release("life", [self.asker(worker).session], lost=True)
+        self.controller.release("life", [self.identity(worker).session], lost=True)
         self.die_and_come_back(worker)
 
     @rule(seconds=st.sampled_from([1.0, LEASE / 2, 2 * LEASE]))
@@ -299,19 +299,19 @@ class LifeOfAStudy(RuleBasedStateMachine):
 
     @rule()
     def renew(self) -> None:
-        self.controller.renew("life", [self.asker(worker).session for worker in self.held])
+        self.controller.renew("life", [self.identity(worker).session for worker in self.held])
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), moment=st.sampled_from(Moment), score=SCORES)
     def crash_while_completing(self, data: st.DataObject, moment: Moment, score: float) -> None:
         """The controller dies; the worker waits for another, and tells it the same."""
         worker = data.draw(st.sampled_from(sorted(self.held)))
-        trial, asker = self.held[worker], self.asker(worker)
+        trial, identity = self.held[worker], self.identity(worker)
         before = self._trials()
         measured = [Measurement(step=trial.end, metrics={"score": score})]
         dying = Controller(CrashingStore(self.store, moment))
         try:
-            dying.complete("life", trial.number, trial.attempt, measured, checkpoint_of(trial), asker)
+            dying.complete("life", trial.number, trial.attempt, measured, checkpoint_of(trial), identity)
         except Crash:
             assert moment is Moment.AFTER_COMMIT or self._trials() == before
             self.on_disk.add(checkpoint_of(trial))
@@ -324,7 +324,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
     def crash_while_asking(self, worker: int, moment: Moment) -> None:
         before = self._trials()
         with pytest.raises(Crash):
-            Controller(CrashingStore(self.store, moment)).ask("life", self.asker(worker))
+            Controller(CrashingStore(self.store, moment)).ask("life", self.identity(worker))
         assert moment is Moment.AFTER_COMMIT or self._trials() == before
         self._forget_orphans()
         self.ask(worker, twice=False)

@@ -70,7 +70,7 @@ def _contenders(studies: Sequence[str], store: str | None, *, repeats: bool) -> 
 
 
 def _check_distinct(targets: Sequence[Target]) -> None:
-    (name, _), times = Counter((target.name, target.place) for target in targets).most_common(1)[0]
+    (name, _), times = Counter((target.name, target.location) for target in targets).most_common(1)[0]
     if times > 1:
         raise UsageError(f"study '{name}' is named {times} times; name each study once")
 

@@ -16,7 +16,7 @@ from broodline.studies.trainer import grace_of, trainer_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
-    from broodline.core.study import Study
+    from broodline.core.study import StudyConfig
     from broodline.core.trial import Trial
 
 PURPOSE = "Go on alone: train on from the best trial's checkpoint with its params, by one worker, as a study of its own."
@@ -41,9 +41,9 @@ def main(arguments: argparse.Namespace) -> None:
     trainer_of(file)
     number = arguments.trial
     name = arguments.name or f"{source.name}-continued" + ("" if number is None else f"-{number}")
-    begun = begun_at(source.place, name)
+    begun = begun_at(source.location, name)
     lineage = _lineage(source, file, number) if begun is None else ()
-    target = Target(name=name, place=source.place, file=None, store=source.place.url)
+    target = Target(name=name, location=source.location, file=None, store=source.location.url)
     if begun is not None and number is not None:
         _check_begun_from(target, source, number)
     study = continuation_of(
@@ -86,14 +86,14 @@ def _check_begun_from(target: Target, source: Target, number: int) -> None:
         raise StudyChanged(f"study '{target.name}' went on from another trial than {number}; take another --name")
 
 
-def _run(source: Target, file: StudyFile, study: Study, lineage: tuple[Trial, ...], *, json: bool) -> None:
+def _run(source: Target, file: StudyFile, study: StudyConfig, lineage: tuple[Trial, ...], *, json: bool) -> None:
     from broodline.reports.terminal.live import quiet, watching
     from broodline.studies.continuation import copy_lineage
     from broodline.studies.run import run
 
     run(
         study,
-        place=source.place,
+        location=source.location,
         make_trainer=trainer_of(file),
         workers=1,
         options=file.engine,

@@ -41,11 +41,11 @@ def _write(path: Path, pieces: Iterable[str]) -> None:
     """Writes beside the file first, so that it never holds half of a document."""
     if path.is_dir():
         raise UsageError(f"{path}: is a directory; name a file with -o")
-    beside = path.with_name(path.name + ".partial")
+    partial_file = path.with_name(path.name + ".partial")
     try:
-        with beside.open("w", encoding="utf-8") as file:
+        with partial_file.open("w", encoding="utf-8") as file:
             file.writelines(f"{piece}\n" for piece in pieces)
-        os.replace(beside, path)
+        os.replace(partial_file, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        partial_file.unlink(missing_ok=True)
         raise UsageError(f"{path}: can't be written: {error.strerror}; name another file with -o") from error

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from broodline.core.study import Retention
     from broodline.storage.base import Store
-    from broodline.studies.gc import Stock
+    from broodline.studies.gc import DiskUsage
 
 PURPOSE = "Show what a study holds on the disk and why, and remove what nothing needs, also while it runs."
 EXAMPLE = "broodline gc study.toml --dry-run"
@@ -37,18 +37,20 @@ def main(arguments: argparse.Namespace) -> None:
     """Clears away what nothing needs."""
     from broodline.reports.records import to_json
     from broodline.reports.terminal.tables import console
-    from broodline.studies.gc import Wish, clear
+    from broodline.studies.gc import GcOptions, clear
 
     target = target_of(arguments)
-    with closing(target.place.open(create=False)) as store:
-        wish = Wish(retention=_rules_of(target, store), only_best=arguments.keep_best, logs=arguments.logs, dry=arguments.dry_run)
-        stock = clear(store, target.name, target.files, wish)
+    with closing(target.location.open(create=False)) as store:
+        options = GcOptions(
+            retention=_rules_of(target, store), only_best=arguments.keep_best, logs=arguments.logs, dry=arguments.dry_run
+        )
+        usage = clear(store, target.name, target.files, options)
     if arguments.json:
-        print(to_json(_document(target, stock, dry=arguments.dry_run)))
+        print(to_json(_document(target, usage, dry=arguments.dry_run)))
         return
     printer = console()
-    printer.print(_table(stock))
-    printer.print(_told(target, stock, dry=arguments.dry_run, over=arguments.keep_best is not None), soft_wrap=True)
+    printer.print(_table(usage))
+    printer.print(_told(target, usage, dry=arguments.dry_run, over=arguments.keep_best is not None), soft_wrap=True)
 
 
 def _rules_of(target: Target, store: Store) -> Retention | None:
@@ -66,7 +68,7 @@ def _rules_of(target: Target, store: Store) -> Retention | None:
     return target.file.study.checkpoints
 
 
-def _table(stock: Stock) -> Table:
+def _table(usage: DiskUsage) -> Table:
     """A row a reason; a checkpoint that is needed for several things stands at the first."""
     from rich.text import Text
 
@@ -88,18 +90,18 @@ def _table(stock: Stock) -> Table:
             made.add_row(what, f"{count:,}", wording.size(size), Text("goes", "bold") if goes else "")
 
     for need, reason in why.items():
-        held = [each.bytes for each in stock.held if next(iter(each.needs), None) is need]
+        held = [each.bytes for each in usage.held if next(iter(each.needs), None) is need]
         add(f"checkpoints {reason}", len(held), sum(filter(None, held)), goes=need is None)
-    add("of them missing on the disk", sum(each.bytes is None for each in stock.held), 0)
-    for pile in stock.piles:
+    add("of them missing on the disk", sum(each.bytes is None for each in usage.held), 0)
+    for pile in usage.groups:
         add(pile.kind, pile.count, pile.bytes, goes=pile.goes)
     return made
 
 
-def _told(target: Target, stock: Stock, *, dry: bool, over: bool) -> str:
+def _told(target: Target, usage: DiskUsage, *, dry: bool, over: bool) -> str:
     from broodline.reports import format as wording
 
-    size = wording.size(stock.freed)
+    size = wording.size(usage.freed)
     if dry:
         return f"{size} would be freed; nothing was removed (--dry-run)"
     told = f"{size} freed"
@@ -108,11 +110,11 @@ def _told(target: Target, stock: Stock, *, dry: bool, over: bool) -> str:
     return told
 
 
-def _document(target: Target, stock: Stock, *, dry: bool) -> dict[str, object]:
+def _document(target: Target, usage: DiskUsage, *, dry: bool) -> dict[str, object]:
     return {
         "study": target.name,
         "dry_run": dry,
-        "freed": stock.freed,
+        "freed": usage.freed,
         "checkpoints": [
             {
                 "trial": held.trial,
@@ -120,7 +122,7 @@ def _document(target: Target, stock: Stock, *, dry: bool) -> dict[str, object]:
                 "bytes": held.bytes,
                 "needed": list(held.needs),
             }
-            for held in stock.held
+            for held in usage.held
         ],
-        "others": [{"kind": pile.kind, "count": pile.count, "bytes": pile.bytes, "removed": pile.goes} for pile in stock.piles],
+        "others": [{"kind": pile.kind, "count": pile.count, "bytes": pile.bytes, "removed": pile.goes} for pile in usage.groups],
     }

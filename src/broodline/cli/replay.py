@@ -14,7 +14,7 @@ from broodline.studies.trainer import grace_of, trainer_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
-    from broodline.core.study import Study
+    from broodline.core.study import StudyConfig
 
 PURPOSE = "Train the best lineage, or any trial's, again along its schedule: a study of its own, which can be gone on with."
 EXAMPLE = "broodline replay study.toml --with final.toml --copies 3"
@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Makes a replay, or goes on with it."""
-    from broodline.studies.replay import Wish, replay_in, with_programs_of
+    from broodline.studies.replay import ReplayOptions, replay_in, with_programs_of
 
     source = target_of(arguments)
     file = _programs(file_of(source), arguments.other)
-    wish = Wish(
+    options = ReplayOptions(
         trial=arguments.trial,
         name=arguments.name,
         copies=arguments.copies,
@@ -54,8 +54,8 @@ def main(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         seed=arguments.seed,
     )
-    study = with_programs_of(replay_in(source.place, source.name, wish), file.study)
-    target = Target(name=study.name, place=source.place, file=None, store=source.place.url)
+    study = with_programs_of(replay_in(source.location, source.name, options), file.study)
+    target = Target(name=study.name, location=source.location, file=None, store=source.location.url)
     workers = arguments.workers or min(file.study.workers, study.population)
     try:
         _run(target, study, file, workers=workers, json=arguments.json)
@@ -66,13 +66,13 @@ def main(arguments: argparse.Namespace) -> None:
         raise StudyFailed(f"replay '{study.name}': no copy came to the end of the lineage; `broodline trials` shows why")
 
 
-def _run(target: Target, study: Study, file: StudyFile, *, workers: int, json: bool) -> None:
+def _run(target: Target, study: StudyConfig, file: StudyFile, *, workers: int, json: bool) -> None:
     from broodline.reports.terminal.live import quiet, watching
     from broodline.studies.run import run
 
     run(
         study,
-        place=target.place,
+        location=target.location,
         make_trainer=trainer_of(file),
         workers=workers,
         options=file.engine,
@@ -107,7 +107,7 @@ def _tell(target: Target, *, json: bool) -> bool:
     """Prints how the replay ended, and how it compares with its source; returns whether a copy came to the end, or still may."""
     from broodline.reports.records import to_json
     from broodline.reports.replay_comparison import comparison, finals
-    from broodline.reports.status import Standing
+    from broodline.reports.status import StudyStatus
     from broodline.reports.terminal import status as panels
     from broodline.reports.terminal.replay import comparison_table
     from broodline.reports.terminal.tables import console
@@ -126,6 +126,6 @@ def _tell(target: Target, *, json: bool) -> bool:
         for trial in ended:
             if trial.checkpoint is not None:
                 printer.print(f"checkpoint of copy {trial.member}  {target.files.path(trial.checkpoint)}", soft_wrap=True)
-        if view.standing in (Standing.RESTING, Standing.STOPPED, Standing.STOPPING):
+        if view.status in (StudyStatus.IDLE, StudyStatus.STOPPED, StudyStatus.STOPPING):
             printer.print("\nthe same command goes on with it")
-    return bool(ended) or view.standing is not Standing.DONE
+    return bool(ended) or view.status is not StudyStatus.DONE

@@ -48,7 +48,7 @@ def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
 
     run(
         file.study,
-        place=target.place,
+        location=target.location,
         make_trainer=trainer_of(file),
         workers=workers,
         options=file.engine,

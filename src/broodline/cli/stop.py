@@ -31,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
     from broodline.reports.status import read
 
     target = target_of(arguments)
-    with closing(target.place.open(create=False)) as store:
+    with closing(target.location.open(create=False)) as store:
         with store.snapshot(target.name) as records:
             view = read(records)
         if _is_heard(view, now=arguments.now):
@@ -41,18 +41,18 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(to_json(view.document(target.files)))
         return
-    print(f"study '{target.name}' is {view.standing}: {view.reason}")
+    print(f"study '{target.name}' is {view.status}: {view.reason}")
     if view.running:
         what = "are called back" if arguments.now else "finish"
         print(f"{wording.counted(len(view.running), 'running trial')} {what}")
     way = _WAYS.get(view.study.evolution.strategy, "run")
     command = target.command(way) if target.file else f"`broodline {way}` with its study file"
-    print(f"{command} goes on with it" + (", with a larger [budget]" if view.standing == "done" else ""))
+    print(f"{command} goes on with it" + (", with a larger [budget]" if view.status == "done" else ""))
 
 
 def _is_heard(view: Overview, *, now: bool) -> bool:
     """False where a study has ended already, so that stopping it must not hide why."""
-    from broodline.reports.status import Standing
+    from broodline.reports.status import StudyStatus
 
     state = view.progress.state
-    return view.standing is not Standing.DONE and (state is StudyState.ACTIVE or (now and state is StudyState.STOPPING))
+    return view.status is not StudyStatus.DONE and (state is StudyState.ACTIVE or (now and state is StudyState.STOPPING))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
     from broodline.storage.base import Transaction
     from broodline.storage.checkpoints.local import StudyFiles
-    from broodline.storage.location import Place
+    from broodline.storage.location import StudyLocation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +31,14 @@ class Target:
     """
 
     name: str
-    place: Place
+    location: StudyLocation
     file: StudyFile | None
     store: str | None
 
     @property
     def files(self) -> StudyFiles:
         """Its checkpoints and logs."""
-        return self.place.files(self.name)
+        return self.location.files(self.name)
 
     def command(self, name: str) -> str:
         """Another command about this study, as it is typed."""
@@ -53,7 +53,7 @@ class Target:
             StoreError: There is no such store; none is created.
             StudyNotFound: The store has no such study.
         """
-        with self.place.records(self.name) as records:
+        with self.location.records(self.name) as records:
             yield records
 
 
@@ -90,18 +90,18 @@ def target_named(study: str, store: str | None) -> Target:
     Raises:
         UsageError: There is none of these, or the study file has a mistake.
     """
-    from broodline.storage.location import Place, beside
+    from broodline.storage.location import StudyLocation, default_location
 
     path = Path(study)
     if _is_file(path):
         from broodline.config.study_file import read
 
         file = read(path)
-        place = beside(path) if store is None else Place(url=store)
-        return Target(name=file.study.name, place=place, file=file, store=store)
+        location = default_location(path) if store is None else StudyLocation(url=store)
+        return Target(name=file.study.name, location=location, file=file, store=store)
     if store is None:
         raise UsageError(f"'{path}' is no study file (STUDY.toml); to name a study, tell its store too: --store URL")
-    return Target(name=study, place=Place(url=store), file=None, store=store)
+    return Target(name=study, location=StudyLocation(url=store), file=None, store=store)
 
 
 def file_of(target: Target) -> StudyFile:

@@ -37,7 +37,7 @@ def tell_end(target: Target, *, json: bool, before: int | None = None, again: st
         again: The command that goes on with it, where that is not `run`.
     """
     from broodline.reports.records import to_json
-    from broodline.reports.status import Standing
+    from broodline.reports.status import StudyStatus
     from broodline.reports.terminal import status as panels
     from broodline.reports.terminal.tables import console
 
@@ -49,11 +49,11 @@ def tell_end(target: Target, *, json: bool, before: int | None = None, again: st
     printer.print(panels.overview(view))
     if view.best is not None and view.best.checkpoint is not None:
         printer.print(f"checkpoint  {target.files.path(view.best.checkpoint)}", soft_wrap=True)
-    if view.standing is Standing.DONE:
+    if view.status is StudyStatus.DONE:
         printer.print(f"\n{target.command('schedule')}   shows how the best came to be", soft_wrap=True)
         if view.study.evolution.strategy != "replay":  # a replay ends where its lineage does
             printer.print(_how_to_go_on(nothing_done=before == view.progress.finished, again=again))
-    elif view.standing in (Standing.RESTING, Standing.STOPPED, Standing.STOPPING):
+    elif view.status in (StudyStatus.IDLE, StudyStatus.STOPPED, StudyStatus.STOPPING):
         printer.print(f"\n{again or target.command('run')}   goes on with it", soft_wrap=True)
 
 

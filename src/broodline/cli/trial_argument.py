@@ -10,7 +10,7 @@ from broodline.cli.study_argument import Target, add_target
 from broodline.errors import UsageError
 
 if TYPE_CHECKING:
-    from broodline.core.study import Study
+    from broodline.core.study import StudyConfig
     from broodline.core.trial import Trial
     from broodline.storage.base import Transaction
 
@@ -52,7 +52,7 @@ def best_of(records: Transaction, target: Target, count: int | None) -> tuple[Tr
     return tuple(found)
 
 
-def _is_pareto(study: Study) -> bool:
+def _is_pareto(study: StudyConfig) -> bool:
     return len(study.objective.goals) > 1 and not study.objective.weighted
 
 

@@ -14,7 +14,7 @@ from broodline.studies.trainer import grace_of, trainer_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
-    from broodline.core.study import Study
+    from broodline.core.study import StudyConfig
 
 PURPOSE = "Join a study that exists with one more worker, from any process; what it runs comes from its own study file."
 EXAMPLE = "broodline worker study.toml --store sqlite:////data/broodline.db"
@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     file = file_of(target)
     if arguments.replay is not None:
         file = replace(file, study=_replay_of(target, arguments.replay))
-        target = Target(name=arguments.replay, place=target.place, file=None, store=target.place.url)
+        target = Target(name=arguments.replay, location=target.location, file=None, store=target.location.url)
     _work(target, file, json=arguments.json)
     tell_end(target, json=arguments.json)
 
@@ -47,14 +47,14 @@ def _work(target: Target, file: StudyFile, *, json: bool) -> None:
 
     make_trainer = trainer_of(file)
     name = f"{socket.gethostname()}-{os.getpid()}"
-    with closing(target.place.open(create=False)) as store, interruptible():
+    with closing(target.location.open(create=False)) as store, interruptible():
         with store.transaction(target.name) as records:  # it will write: where it can't, that is told before a process is started
             check_same(records, file.study)
         with (quiet if json else watching(target.name))(store) as watch:
             engine = LocalEngine(
-                job=job_for(file.study, target.place, make_trainer),
+                job=job_for(file.study, target.location, make_trainer),
                 client=Controller(store),
-                name=lambda _place: name,
+                name=lambda _location: name,
                 devices=file.engine.devices,
                 threads=file.engine.threads,
                 lease=file.study.limits.lease,
@@ -64,8 +64,8 @@ def _work(target: Target, file: StudyFile, *, json: bool) -> None:
         raise_if_failed(store, target.name)
 
 
-def _replay_of(target: Target, name: str) -> Study:
+def _replay_of(target: Target, name: str) -> StudyConfig:
     from broodline.studies.replay import replay_named
 
-    with closing(target.place.open(create=False)) as store:
+    with closing(target.location.open(create=False)) as store:
         return replay_named(store, target.name, name)

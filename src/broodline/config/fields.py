@@ -16,12 +16,12 @@ from broodline.errors import DocumentError, StudyFileError
 Rule = Callable[[Any], Any]
 
 
-class Unfit(ValueError):
+class InvalidValue(ValueError):
     """A value is not what its rule asks for; the text says what that is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ConfigTable:
     """One table of a document.
 
     Args:
@@ -50,16 +50,16 @@ class Table:
             if name not in known:
                 raise self.error(str(name), f"unknown {what}{nearest(str(name), known)}; known: {', '.join(known)}")
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> ConfigTable:
         """The table of that name; an empty one if there is none.
 
         Raises:
             DocumentError: It is not a table.
         """
         value = self.values.get(name, {})
-        inner = Table(value, self.source, f"{self.key}.{name}" if self.key else name, self.kind)
+        inner = ConfigTable(value, self.source, f"{self.key}.{name}" if self.key else name, self.kind)
         if not isinstance(value, Mapping):
-            raise inner.error("", f"must be a table, not {shown(value)}")
+            raise inner.error("", f"must be a table, not {describe(value)}")
         return inner
 
     def value(self, name: str, rule: Rule) -> Any:
@@ -72,8 +72,8 @@ class Table:
             raise self.error(name, f"is missing; it must be {_asked(rule)}")
         try:
             return rule(self.values[name])
-        except Unfit as unfit:
-            raise self.error(name, f"must be {unfit}, not {shown(self.values[name])}") from None
+        except InvalidValue as invalid:
+            raise self.error(name, f"must be {invalid}, not {describe(self.values[name])}") from None
 
     def present(self, rules: Mapping[str, Rule]) -> dict[str, Any]:
         """The values of those keys that are there.
@@ -90,7 +90,7 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def shown(value: Any) -> str:
+def describe(value: Any) -> str:
     """A value as messages show it, with its type where that may be the mistake."""
     match value:
         case bool():
@@ -112,9 +112,9 @@ def integer(at_least: int) -> Rule:
 
     def rule(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-            raise Unfit(f"an integer, at least {at_least}")
+            raise InvalidValue(f"an integer, at least {at_least}")
         if value > LARGEST_INT:
-            raise Unfit("an integer, at most 2**53")
+            raise InvalidValue("an integer, at most 2**53")
         return value
 
     return rule
@@ -127,7 +127,7 @@ def finite(*, above: float = -math.inf, at_least: float = -math.inf, at_most: fl
 
     def rule(value: Any) -> float:
         if not is_finite(value) or value <= above or not at_least <= value <= at_most:
-            raise Unfit(asked)
+            raise InvalidValue(asked)
         return float(value)
 
     return rule
@@ -136,7 +136,7 @@ def finite(*, above: float = -math.inf, at_least: float = -math.inf, at_most: fl
 def flag(value: Any) -> bool:
     """A boolean."""
     if not isinstance(value, bool):
-        raise Unfit("true or false")
+        raise InvalidValue("true or false")
     return value
 
 
@@ -146,7 +146,7 @@ def one_of(*allowed: str) -> Rule:
     def rule(value: Any) -> str:
         if not isinstance(value, str) or value not in allowed:
             hint = nearest(value, allowed) if isinstance(value, str) else ""
-            raise Unfit(" or ".join(f'"{text}"' for text in allowed) + hint)
+            raise InvalidValue(" or ".join(f'"{text}"' for text in allowed) + hint)
         return value
 
     return rule
@@ -157,7 +157,7 @@ def text(asked: str, pattern: str = ".+") -> Rule:
 
     def rule(value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise Unfit(asked)
+            raise InvalidValue(asked)
         return value
 
     return rule
@@ -168,11 +168,11 @@ def list_of(each: Rule, asked: str, *, at_least: int = 0) -> Rule:
 
     def rule(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple) or len(value) < at_least:
-            raise Unfit(asked)
+            raise InvalidValue(asked)
         try:
             return tuple(each(item) for item in value)
-        except Unfit:
-            raise Unfit(asked) from None
+        except InvalidValue:
+            raise InvalidValue(asked) from None
 
     return rule
 
@@ -194,7 +194,7 @@ def duration(value: Any) -> float:
     if isinstance(value, str) and _DURATION.fullmatch(value):
         seconds = sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(r"([\d.]+)\s*([dhms])", value))
     if not is_finite(seconds) or seconds <= 0:
-        raise Unfit('a time above zero: seconds, or a text such as "45s", "30m", "1h 30m" or "2d"')
+        raise InvalidValue('a time above zero: seconds, or a text such as "45s", "30m", "1h 30m" or "2d"')
     return float(seconds)
 
 
@@ -202,6 +202,6 @@ def _asked(rule: Rule) -> str:
     """What a rule asks for: nothing fits every rule less than an object of no type."""
     try:
         rule(object())
-    except Unfit as unfit:
-        return str(unfit)
+    except InvalidValue as invalid:
+        return str(invalid)
     raise AssertionError("a rule accepts anything")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any, NoReturn
 
-from broodline.config.fields import Rule, Table, Unfit, integer, list_of, shown, text
+from broodline.config.fields import ConfigTable, InvalidValue, Rule, describe, integer, list_of, text
 from broodline.config.programs import PLACEHOLDERS
 from broodline.config.study import check_identifier
 from broodline.core.parameters import Fixed
@@ -28,7 +28,7 @@ _PLACE = ("start", "steps")  # no param has such a name: they are placeholders o
 
 def _table(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise Unfit("a table")
+        raise InvalidValue("a table")
     return value
 
 
@@ -84,12 +84,12 @@ def from_document(document: Any, source: str) -> Schedule:
         ScheduleError: It is no schedule.
     """
     if not isinstance(document, Mapping):
-        raise ScheduleError(source, "", f"must be a table with `end` and `segments`, not {shown(document)}")
-    table = Table(document, source, kind=ScheduleError)
+        raise ScheduleError(source, "", f"must be a table with `end` and `segments`, not {describe(document)}")
+    table = ConfigTable(document, source, kind=ScheduleError)
     table.check_names((*_ORIGIN, "end", "segments"))
     table.present(_ORIGIN)
     found = table.value("segments", _SEGMENTS)
-    tables = [Table(each, table.source, f"segments.{place}", table.kind) for place, each in enumerate(found)]
+    tables = [ConfigTable(each, table.source, f"segments.{index}", table.kind) for index, each in enumerate(found)]
     segments = tuple(_segment(each) for each in tables)
     if segments[0].start != 0:
         raise tables[0].error("start", f"must be 0, where a schedule begins, not {segments[0].start}")
@@ -102,7 +102,7 @@ def from_document(document: Any, source: str) -> Schedule:
     return Schedule(segments=segments, end=end)
 
 
-def _segment(table: Table) -> Segment:
+def _segment(table: ConfigTable) -> Segment:
     table.check_names(("start", "params"))
     start = table.value("start", integer(0))
     table.value("params", _table)
@@ -110,7 +110,7 @@ def _segment(table: Table) -> Segment:
     return Segment(start=start, params={name: _value(params, name) for name in params.values})
 
 
-def _value(params: Table, name: str) -> Any:
+def _value(params: ConfigTable, name: str) -> Any:
     check_identifier(params, name, "parameter", PLACEHOLDERS)
     try:
         return Fixed(params.values[name]).value

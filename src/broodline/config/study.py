@@ -10,13 +10,13 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from broodline.config.fields import Rule, Table, duration, finite, flag, integer, list_of, nearest, one_of, shown, text
+from broodline.config.fields import ConfigTable, Rule, describe, duration, finite, flag, integer, list_of, nearest, one_of, text
 from broodline.config.programs import PLACEHOLDERS
 from broodline.core.objective import Goal, Objective
 from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered, Param
-from broodline.core.replay import Leg, Replay
+from broodline.core.replay import Replay, ReplaySegment
 from broodline.core.space import Space
-from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, Study
+from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, StudyConfig
 from broodline.errors import SpaceError
 from broodline.strategies.optuna import SAMPLERS
 
@@ -81,7 +81,7 @@ _KINDS: Mapping[str, type[Param]] = {kind.kind: kind for kind in (Float, Int, Or
 _FORMS = "{ float = [low, high] }, { int = [low, high] }, { ordered = [values] } or { choice = [values] }"
 
 
-def parse(document: Mapping[str, Any], source: str) -> Study:
+def parse(document: Mapping[str, Any], source: str) -> StudyConfig:
     """Makes a study of a document: of a study file, of the store, or of Python's arguments.
 
     Args:
@@ -92,10 +92,10 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
     Raises:
         StudyFileError: The first mistake.
     """
-    table = Table({name: _as_table(value) for name, value in document.items()}, source)
+    table = ConfigTable({name: _as_table(value) for name, value in document.items()}, source)
     stored_only = {"replay"} & table.values.keys()
     table.check_names((*KEYS, *stored_only))
-    study = Study(
+    study = StudyConfig(
         **{name: table.value(name, rule) for name, rule in _REQUIRED.items()},
         **table.present(_OPTIONAL),
         objective=_objective(_filled_table(table, "objective", 'such as accuracy = "maximize"')),
@@ -112,12 +112,12 @@ def parse(document: Mapping[str, Any], source: str) -> Study:
 
 
 @lru_cache(maxsize=64)
-def study_from(recorded: str) -> Study:
+def study_from(recorded: str) -> StudyConfig:
     """The study that a definition in the store describes. Remembered, because every call needs it and few differ."""
     return parse(json.loads(recorded), "store")
 
 
-def dump(study: Study) -> dict[str, Any]:
+def dump(study: StudyConfig) -> dict[str, Any]:
     """The document that the store keeps: `parse` makes the same study of it, also in a version with other defaults."""
     limits = _fields(study.limits)
     replay = {} if study.replay is None else {"replay": asdict(study.replay)}
@@ -135,7 +135,7 @@ def dump(study: Study) -> dict[str, Any]:
     }
 
 
-def changed(old: Study, new: Study) -> list[str]:
+def changed(old: StudyConfig, new: StudyConfig) -> list[str]:
     """What differs in a new definition of a study and may not, one line each."""
     lines = [
         f"{name}: {getattr(old, name)!r} -> {getattr(new, name)!r}"
@@ -157,18 +157,18 @@ def changed(old: Study, new: Study) -> list[str]:
     return lines + refused
 
 
-def _checked(table: Table, rules: Mapping[str, Rule]) -> dict[str, Any]:
+def _checked(table: ConfigTable, rules: Mapping[str, Rule]) -> dict[str, Any]:
     table.check_names(tuple(rules))
     return table.present(rules)
 
 
-def _stopping(table: Table) -> Stopping:
+def _stopping(table: ConfigTable) -> Stopping:
     table.check_names(tuple(_STOPPING))
     table.value("rule", _RULE)
     return Stopping(**table.present(_STOPPING))
 
 
-def _filled_table(table: Table, name: str, example: str) -> Table:
+def _filled_table(table: ConfigTable, name: str, example: str) -> ConfigTable:
     if name not in table.values:
         raise table.error(name, f"is missing; it must be a table, {example}")
     inner = table.table(name)
@@ -177,7 +177,7 @@ def _filled_table(table: Table, name: str, example: str) -> Table:
     return inner
 
 
-def _objective(table: Table) -> Objective:
+def _objective(table: ConfigTable) -> Objective:
     goals = [_goal(table, metric, goal) for metric, goal in table.values.items()]
     unweighted = [goal.metric for goal in goals if goal.weight is None]
     if len(goals) > 1 and 0 < len(unweighted) < len(goals):
@@ -185,19 +185,19 @@ def _objective(table: Table) -> Objective:
     return Objective(goals=tuple(goals))
 
 
-def _goal(table: Table, metric: str, goal: Any) -> Goal:
+def _goal(table: ConfigTable, metric: str, goal: Any) -> Goal:
     check_identifier(table, metric, "metric", ("step",))
     if isinstance(goal, str):
         return Goal(metric=metric, goal=table.value(metric, _GOAL["goal"]))
     if not isinstance(goal, Mapping):
-        raise table.error(metric, f'must be "maximize" or "minimize", or a table with that as its `goal`, not {shown(goal)}')
+        raise table.error(metric, f'must be "maximize" or "minimize", or a table with that as its `goal`, not {describe(goal)}')
     inner = table.table(metric)
     inner.check_names(tuple(_GOAL))
     inner.value("goal", _GOAL["goal"])
     return Goal(metric=metric, **inner.present(_GOAL))
 
 
-def _space(table: Table) -> Space:
+def _space(table: ConfigTable) -> Space:
     params = {name: _param(table, name) for name in table.values}
     try:
         return Space(params)
@@ -206,17 +206,13 @@ def _space(table: Table) -> Space:
 
 
 def _replay(document: Mapping[str, Any]) -> Replay:
-    only = document["only"]
-    return Replay(
-        **{
-            **document,
-            "legs": tuple(Leg(**leg) for leg in document["legs"]),
-            "only": None if only is None else tuple(only),
-        }
-    )
+    fields_ = {"segments" if name == "legs" else name: value for name, value in document.items()}  # "legs" until version 0.1
+    fields_["segments"] = tuple(ReplaySegment(**segment) for segment in fields_["segments"])
+    fields_["only"] = None if fields_["only"] is None else tuple(fields_["only"])
+    return Replay(**fields_)
 
 
-def _param(table: Table, name: str) -> Param:
+def _param(table: ConfigTable, name: str) -> Param:
     check_identifier(table, name, "parameter", PLACEHOLDERS)
     value = table.values[name]
     if isinstance(value, Param):
@@ -229,11 +225,11 @@ def _param(table: Table, name: str) -> Param:
         return Fixed(value)
     except SpaceError:
         raise table.error(
-            name, f"must be {_FORMS}, or one value (a text, a finite number, a boolean), not {shown(value)}"
+            name, f"must be {_FORMS}, or one value (a text, a finite number, a boolean), not {describe(value)}"
         ) from None
 
 
-def _typed_param(table: Table) -> Param:
+def _typed_param(table: ConfigTable) -> Param:
     kinds = [kind for kind in _KINDS if kind in table.values]
     if not kinds:
         hint = "".join(nearest(str(name), tuple(_KINDS)) for name in table.values)
@@ -246,14 +242,14 @@ def _typed_param(table: Table) -> Param:
     value = table.values[kind.kind]
     ranged = kind in (Float, Int)
     if ranged and not (isinstance(value, list | tuple) and len(value) == 2):
-        raise table.error(kind.kind, f"must be a range [low, high], not {shown(value)}")
+        raise table.error(kind.kind, f"must be a range [low, high], not {describe(value)}")
     try:
         return kind(*(value if ranged else [value]), **{name: table.values[name] for name in options if name in table.values})
     except SpaceError as error:
         raise table.error(error.key, error.problem) from None
 
 
-def check_identifier(table: Table, name: str, what: str, reserved: tuple[str, ...]) -> None:
+def check_identifier(table: ConfigTable, name: str, what: str, reserved: tuple[str, ...]) -> None:
     """Refuses a name that can't stand in a command or an environment, or that has a meaning of its own.
 
     Raises:
@@ -265,7 +261,7 @@ def check_identifier(table: Table, name: str, what: str, reserved: tuple[str, ..
         raise table.error(name, f"'{name}' has a meaning of its own; a {what} may not be named {', '.join(reserved)}")
 
 
-def _check_together(table: Table, study: Study) -> None:
+def _check_together(table: ConfigTable, study: StudyConfig) -> None:
     evolution, most = study.evolution, study.population - 1
     if evolution.strategy == "generational" and evolution.parents is None:
         raise table.error("evolution.parents", "is missing; strategy generational needs it: how many of a generation are kept")
@@ -291,7 +287,7 @@ def _check_together(table: Table, study: Study) -> None:
         )
 
 
-def _check_searching(table: Table, study: Study) -> None:
+def _check_searching(table: ConfigTable, study: StudyConfig) -> None:
     """The rules of strategies that try N configurations, each trained to the end."""
     evolution = study.evolution
     if study.budget.generations is None:

@@ -10,10 +10,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from broodline.config.fields import Rule, Table, Unfit, duration, flag, integer, list_of, nearest, one_of, text
+from broodline.config.fields import ConfigTable, InvalidValue, Rule, duration, flag, integer, list_of, nearest, one_of, text
 from broodline.config.programs import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
 from broodline.config.study import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.errors import StudyFileError
 
 STRATEGIES = ("initiator", "generational", "none", "alone", "optuna", "grid")
@@ -24,7 +24,7 @@ _PROGRAMS = ("train", "evaluate", "checkpoints", "engine")
 
 def _device(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise Unfit("a device")
+        raise InvalidValue("a device")
     return str(value)
 
 
@@ -57,7 +57,7 @@ class StudyFile:
         path: The file.
     """
 
-    study: Study
+    study: StudyConfig
     train: Train | None
     evaluate: Evaluate | None
     engine: EngineOptions
@@ -90,7 +90,7 @@ def read_programs(path: Path, study: Path) -> StudyFile:
         StudyFileError: The first mistake in them.
     """
     other = _document(path, str(path))
-    Table(other, str(path)).check_names(KEYS)
+    ConfigTable(other, str(path)).check_names(KEYS)
     if "train" not in other:
         raise StudyFileError(str(path), "train", 'is missing; it must be a table, such as command = ["python", "final.py"]')
     kept = {name: value for name, value in _document(study, str(study)).items() if name not in ("train", "evaluate")}
@@ -99,7 +99,7 @@ def read_programs(path: Path, study: Path) -> StudyFile:
 
 def _read_document(document: Mapping[str, Any], path: Path) -> StudyFile:
     source = str(path)
-    table = Table(document, source)
+    table = ConfigTable(document, source)
     table.check_names(KEYS)
     study = parse(table.values, source)
     check_strategy(study, source)
@@ -112,7 +112,7 @@ def _read_document(document: Mapping[str, Any], path: Path) -> StudyFile:
     )
 
 
-def check_strategy(study: Study, source: str) -> None:
+def check_strategy(study: StudyConfig, source: str) -> None:
     """Refuses a strategy that neither broodline nor another installed package has.
 
     Raises:
@@ -151,11 +151,11 @@ def _syntax_error(source: str, content: str, message: str) -> StudyFileError:
     told = message[: place.start()] if place else message
     twice = re.search("overwrite|mutate|twice|[Dd]uplicate", told)
     hint = "it is defined twice; a name is defined once" if twice else "a study file is TOML (https://toml.io)"
-    shown = lines[min(number, len(lines)) - 1].strip()
-    return StudyFileError(source, f"line {number}", f"{told}: `{shown}`; {hint}")
+    describe = lines[min(number, len(lines)) - 1].strip()
+    return StudyFileError(source, f"line {number}", f"{told}: `{describe}`; {hint}")
 
 
-def _train(table: Table, study: Study) -> Train:
+def _train(table: ConfigTable, study: StudyConfig) -> Train:
     inner = table.table("train")
     train = Train(**_program(inner, study, _TRAIN, TRAIN_LIMITS))
     if train.resident and "metrics" in inner.values:
@@ -167,11 +167,11 @@ def _train(table: Table, study: Study) -> Train:
     return train
 
 
-def _evaluate(table: Table, study: Study) -> Evaluate:
+def _evaluate(table: ConfigTable, study: StudyConfig) -> Evaluate:
     return Evaluate(**_program(table.table("evaluate"), study, _EVALUATE, {}))
 
 
-def _program(table: Table, study: Study, rules: Mapping[str, Rule], others: Mapping[str, Rule]) -> dict[str, Any]:
+def _program(table: ConfigTable, study: StudyConfig, rules: Mapping[str, Rule], others: Mapping[str, Rule]) -> dict[str, Any]:
     values = _read(table, rules, others)
     command = table.value("command", _COMMAND)
     if not command[0]:
@@ -181,7 +181,7 @@ def _program(table: Table, study: Study, rules: Mapping[str, Rule], others: Mapp
     return values
 
 
-def _read(table: Table, rules: Mapping[str, Rule], others: Mapping[str, Rule]) -> dict[str, Any]:
+def _read(table: ConfigTable, rules: Mapping[str, Rule], others: Mapping[str, Rule]) -> dict[str, Any]:
     """The values of a table that has other known keys too, which `parse` has read."""
     table.check_names((*rules, *others))
     return table.present(rules)

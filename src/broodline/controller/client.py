@@ -11,7 +11,7 @@ from broodline.core.trial import Measurement, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asker:
+class WorkerSession:
     """Who asks.
 
     Args:
@@ -30,19 +30,19 @@ class Start:
     Args:
         trial: The trial, leased to the asker.
         restore: The parent's checkpoint, relative to the study's files; None to start from nothing.
-        sweep: Checkpoints that nothing needs any more: the asker removes them.
+        delete: Checkpoints that nothing needs any more: the asker removes them.
     """
 
     trial: Trial
     restore: str | None
-    sweep: tuple[str, ...] = ()
+    delete: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """Nothing to train just now: ask again soon."""
 
-    sweep: tuple[str, ...] = ()
+    delete: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Done:
     """Nothing to train any more."""
 
     reason: str
-    sweep: tuple[str, ...] = ()
+    delete: tuple[str, ...] = ()
 
 
 Answer = Start | Wait | Done
@@ -59,7 +59,7 @@ Answer = Start | Wait | Done
 class Signal(StrEnum):
     """What a running trial is told when it reports."""
 
-    GO_ON = "go on"
+    CONTINUE = "go on"
     STOP = "stop"
     RELEASE = "release"
 
@@ -71,26 +71,33 @@ class Client(Protocol):
     All of them raise LeaseLost when the attempt that they speak for has been superseded.
     """
 
-    def ask(self, study: str, asker: Asker) -> Answer:
+    def ask(self, study: str, identity: WorkerSession) -> Answer:
         """Asks for a trial."""
 
     def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         """Tells what a running trial measured, renews its lease, and learns whether it is to go on."""
 
-    def damaged(self, study: str, number: int, attempt: int, parent: int, asker: Asker) -> Answer:
+    def damaged(self, study: str, number: int, attempt: int, parent: int, identity: WorkerSession) -> Answer:
         """Tells that the checkpoint of a trial's parent is missing or damaged; the trial is given another parent."""
 
     def complete(
-        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, asker: Asker
+        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, identity: WorkerSession
     ) -> Answer:
         """Tells that a trial is trained, measured and saved."""
 
     def fail(
-        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str, asker: Asker
+        self,
+        study: str,
+        number: int,
+        attempt: int,
+        measurements: Sequence[Measurement],
+        reason: str,
+        output: str,
+        identity: WorkerSession,
     ) -> Answer:
         """Tells that the program of a trial failed."""
 
-    def stop(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], asker: Asker) -> Answer:
+    def stop(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], identity: WorkerSession) -> Answer:
         """Tells that a trial has ended early, as it was told to."""
 
     def renew(self, study: str, sessions: Sequence[str]) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from broodline.config import study as definition
-from broodline.controller.client import Answer, Asker, Signal
-from broodline.controller.unit_of_work import Foreseen, StrategyOf, TakesLongError, Turn, not_now
+from broodline.controller.client import Answer, Signal, WorkerSession
+from broodline.controller.unit_of_work import PrecomputedDecision, SlowDecision, StrategyOf, UnitOfWork, not_now
 from broodline.core.population import StudyState
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement
 from broodline.errors import StudyChanged
 from broodline.storage.base import Store, Transaction
@@ -30,42 +30,49 @@ class Controller:
     def __init__(self, store: Store, *, strategy_of: StrategyOf = load_strategy) -> None:
         self._store, self._strategy_of = store, strategy_of
 
-    def ask(self, study: str, asker: Asker) -> Answer:
-        return self._answered(study, asker, lambda _turn: None)
+    def ask(self, study: str, identity: WorkerSession) -> Answer:
+        return self._answered(study, identity, lambda _unit_of_work: None)
 
     def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
-        with self._turn(study) as turn:
-            return turn.report(number, attempt, measurements)
+        with self._unit_of_work(study) as work:
+            return work.report(number, attempt, measurements)
 
-    def damaged(self, study: str, number: int, attempt: int, parent: int, asker: Asker) -> Answer:
-        with self._turn(study) as turn:
-            return turn.damaged(number, attempt, parent, asker)
+    def damaged(self, study: str, number: int, attempt: int, parent: int, identity: WorkerSession) -> Answer:
+        with self._unit_of_work(study) as work:
+            return work.damaged(number, attempt, parent, identity)
 
     def complete(
-        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, asker: Asker
+        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, identity: WorkerSession
     ) -> Answer:
-        return self._answered(study, asker, lambda turn: turn.complete(number, attempt, measurements, checkpoint))
+        return self._answered(study, identity, lambda work: work.complete(number, attempt, measurements, checkpoint))
 
     def fail(
-        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str, asker: Asker
+        self,
+        study: str,
+        number: int,
+        attempt: int,
+        measurements: Sequence[Measurement],
+        reason: str,
+        output: str,
+        identity: WorkerSession,
     ) -> Answer:
-        return self._answered(study, asker, lambda turn: turn.fail(number, attempt, measurements, reason, output))
+        return self._answered(study, identity, lambda work: work.fail(number, attempt, measurements, reason, output))
 
-    def stop(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], asker: Asker) -> Answer:
-        return self._answered(study, asker, lambda turn: turn.stop(number, attempt, measurements))
+    def stop(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], identity: WorkerSession) -> Answer:
+        return self._answered(study, identity, lambda work: work.stop(number, attempt, measurements))
 
     def renew(self, study: str, sessions: Sequence[str]) -> None:
-        with self._turn(study) as turn:
-            turn.renew(sessions)
+        with self._unit_of_work(study) as work:
+            work.renew(sessions)
 
     def release(self, study: str, sessions: Sequence[str], *, lost: bool = False) -> None:
-        with self._turn(study) as turn:
-            turn.release(sessions, lost=lost)
+        with self._unit_of_work(study) as work:
+            work.release(sessions, lost=lost)
 
     def wait(self, seconds: float) -> None:
         self._store.wait_for_change(seconds)
 
-    def open(self, study: Study) -> None:
+    def open(self, study: StudyConfig) -> None:
         """Creates a study, or goes on with it: what may change is changed, and one that was ended is active again.
 
         Raises:
@@ -76,59 +83,59 @@ class Controller:
         text = json.dumps(definition.dump(study))
         if self._store.create(study.name, text):
             return
-        with self._turn(study.name) as turn:
-            if refused := definition.changed(turn.study, study):
+        with self._unit_of_work(study.name) as work:
+            if refused := definition.changed(work.study, study):
                 raise StudyChanged(
                     f"study '{study.name}' exists and was defined otherwise:\n  " + "\n  ".join(refused) + "\n"
                     "Take the change back, or give the new study another name."
                 )
-            turn.redefine(study, text)
+            work.redefine(study, text)
 
     def end(self, study: str, *, now: bool, reason: str) -> None:
         """Ends a study from elsewhere: running trials finish, or (`now`) are called back."""
-        with self._turn(study) as turn:
-            turn.end(StudyState.STOPPED if now else StudyState.STOPPING, reason)
+        with self._unit_of_work(study) as work:
+            work.end(StudyState.STOPPED if now else StudyState.STOPPING, reason)
 
-    def _answered(self, study: str, asker: Asker, tell: Callable[[Turn], None]) -> Answer:
+    def _answered(self, study: str, identity: WorkerSession, tell: Callable[[UnitOfWork], None]) -> Answer:
         """Saves what a worker tells and answers its next ask, in one transaction.
 
         Where that takes a slow decision, what was told is saved and the lock let go; what is decided outside of it is committed
         in another transaction, unless the study has gone on meanwhile: then it is decided again, the last time in the lock.
         """
-        with self._turn(study) as turn:
-            tell(turn)
-            held = turn.held_by(asker)
-            if not turn.strategy.slow:
-                return turn.answer(asker, held)
+        with self._unit_of_work(study) as work:
+            tell(work)
+            held = work.held_by(identity)
+            if not work.strategy.slow:
+                return work.answer(identity, held)
             try:
-                return turn.answer(asker, held, begin=not_now)
-            except TakesLongError:
-                swept = turn.swept
+                return work.answer(identity, held, sample_initial=not_now)
+            except SlowDecision:
+                deleted = work.deleted
         for _ in range(_TRIES):
-            foreseen = self._foreseen(study, asker)
-            with self._turn(study) as turn:
-                turn.swept += swept
+            precomputed = self._precomputed(study, identity)
+            with self._unit_of_work(study) as work:
+                work.deleted += deleted
                 try:
-                    return turn.answer(asker, turn.held_by(asker), begin=turn.as_foreseen(foreseen))
-                except TakesLongError:
-                    swept = turn.swept
-        with self._turn(study) as turn:
-            turn.swept += swept
-            return turn.answer(asker, turn.held_by(asker))
+                    return work.answer(identity, work.held_by(identity), sample_initial=work.as_precomputed(precomputed))
+                except SlowDecision:
+                    deleted = work.deleted
+        with self._unit_of_work(study) as work:
+            work.deleted += deleted
+            return work.answer(identity, work.held_by(identity))
 
-    def _foreseen(self, study: str, asker: Asker) -> Foreseen:
+    def _precomputed(self, study: str, identity: WorkerSession) -> PrecomputedDecision:
         with self._store.snapshot(study) as records:
-            return Turn(records, self._strategy_of).foreseen(asker)
+            return UnitOfWork(records, self._strategy_of).precomputed(identity)
 
     @contextmanager
-    def _turn(self, study: str) -> Iterator[Turn]:
+    def _unit_of_work(self, study: str) -> Iterator[UnitOfWork]:
         with self._store.transaction(study) as transaction:
-            turn = Turn(transaction, self._strategy_of)
-            yield turn
-            turn.save()
+            work = UnitOfWork(transaction, self._strategy_of)
+            yield work
+            work.save()
 
 
-def check_same(records: Transaction, study: Study) -> None:
+def check_same(records: Transaction, study: StudyConfig) -> None:
     """Refuses to take another study for the one of that name.
 
     Raises:

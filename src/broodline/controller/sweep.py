@@ -28,7 +28,7 @@ def sweep(transaction: Transaction, checkpoints: Collection[Checkpoint], best: I
 
     In this order: a checkpoint that is removed too late costs space, one that is removed too early costs a lineage.
     """
-    swept = unneeded(checkpoints, {trial.number for trial in best})
-    for checkpoint in swept:
+    deleted = unneeded(checkpoints, {trial.number for trial in best})
+    for checkpoint in deleted:
         transaction.forget_checkpoint(checkpoint.trial)
-    return [checkpoint.path for checkpoint in swept]
+    return [checkpoint.path for checkpoint in deleted]

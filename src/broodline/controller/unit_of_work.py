@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from broodline.config.study import study_from
-from broodline.controller.client import Answer, Asker, Done, Signal, Start, Wait
+from broodline.controller.client import Answer, Done, Signal, Start, Wait, WorkerSession
 from broodline.controller.sweep import no_longer_needed
 from broodline.core import lifecycle
 from broodline.core.early_stopping import reason_to_stop, scores
-from broodline.core.next_trial import Begin, next_trial, program_seed, rerooted
-from broodline.core.population import Birth, End, Pause, Progress, Resume, StudyState
+from broodline.core.next_trial import SampleInitial, next_trial, program_seed, rerooted
+from broodline.core.population import End, NewTrial, Pause, Progress, Resume, StudyState
 from broodline.core.retention import keeps_for_good
 from broodline.core.strategy import Strategy
-from broodline.core.study import Retention, Study
+from broodline.core.study import Retention, StudyConfig
 from broodline.core.trial import Measurement, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
 from broodline.storage.base import Transaction
@@ -24,28 +24,28 @@ StrategyOf = Callable[[str], Strategy]
 
 _ANCESTORS = 100  # how far back a whole checkpoint is looked for
 _FITTEST = 100  # among how many of the fittest trials one is looked for that has its checkpoint
-_RIVALS = 2  # trials a member, among which those are looked for that a trial is compared with at a step
+_PEERS = 2  # trials a member, among which those are looked for that a trial is compared with at a step
 _NOTHING_TO_GO_ON_FROM = "the checkpoint from which it was to go on is damaged; make another continuation, under another --name"
 
 
-class TakesLongError(Exception):
+class SlowDecision(Exception):
     """A decision takes longer than the lock may be held."""
 
 
-def not_now(*_: Any) -> Birth:
-    """In the place of a strategy's `begin`, where that would take too long."""
-    raise TakesLongError
+def not_now(*_: Any) -> NewTrial:
+    """In the place of a strategy's `sample_initial`, where that would take too long."""
+    raise SlowDecision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Foreseen:
+class PrecomputedDecision:
     """How a member would begin, decided outside of the lock, and the version of the study for which that holds."""
 
-    version: tuple[Study, int, int]
-    birth: Birth | None
+    version: tuple[StudyConfig, int, int]
+    new_trial: NewTrial | None
 
 
-class Turn:
+class UnitOfWork:
     """What one call does inside of its transaction."""
 
     def __init__(self, transaction: Transaction, strategy_of: StrategyOf) -> None:
@@ -53,52 +53,58 @@ class Turn:
         self._tx, self.strategy = transaction, strategy_of(self.study.evolution.strategy)
         self._saved = transaction.progress()
         self._progress = _touched(self._saved, transaction.now, self.study.limits.lease)
-        self.swept: list[str] = []
+        self.deleted: list[str] = []
 
-    def held_by(self, asker: Asker) -> Trial | None:
+    def held_by(self, identity: WorkerSession) -> Trial | None:
         """The trial that the asker holds; if it held one in another session, that life has ended, and the trial is taken back."""
-        held = self._tx.held_by(asker.worker)
-        if held is None or held.session == asker.session:
+        held = self._tx.held_by(identity.worker)
+        if held is None or held.session == identity.session:
             return held
         self._lose(held)
         return None
 
     @property
-    def _version(self) -> tuple[Study, int, int]:
+    def _version(self) -> tuple[StudyConfig, int, int]:
         return self.study, self._progress.trials, self._progress.finished
 
-    def foreseen(self, asker: Asker) -> Foreseen:
+    def precomputed(self, identity: WorkerSession) -> PrecomputedDecision:
         """How a member begins, if this worker's next ask leads to that."""
-        decision = next_trial(self.study, self._progress, self._tx, strategy=self.strategy, worker=asker.worker)
-        birth = decision if isinstance(decision, Birth) and decision.initiator is None else None
-        return Foreseen(version=self._version, birth=birth)
+        decision = next_trial(self.study, self._progress, self._tx, strategy=self.strategy, worker=identity.worker)
+        new_trial = decision if isinstance(decision, NewTrial) and decision.initiator is None else None
+        return PrecomputedDecision(version=self._version, new_trial=new_trial)
 
-    def as_foreseen(self, foreseen: Foreseen) -> Begin:
+    def as_precomputed(self, precomputed: PrecomputedDecision) -> SampleInitial:
         """Begins a member as it was foreseen; where the study has gone on since then, not now."""
-        birth = foreseen.birth if foreseen.version == self._version else None
-        return not_now if birth is None else lambda *_: birth
+        new_trial = precomputed.new_trial if precomputed.version == self._version else None
+        return not_now if new_trial is None else lambda *_: new_trial
 
-    def answer(self, asker: Asker, held: Trial | None, *, begin: Begin | None = None) -> Answer:
+    def answer(self, identity: WorkerSession, held: Trial | None, *, sample_initial: SampleInitial | None = None) -> Answer:
         for trial in self._tx.running_until(self._tx.now):
             if held is None or trial.number != held.number:  # who asks is alive
                 self._lose(trial)
         decision = next_trial(
-            self.study, self._progress, self._tx, strategy=self.strategy, worker=asker.worker, held=held, begin=begin
+            self.study,
+            self._progress,
+            self._tx,
+            strategy=self.strategy,
+            worker=identity.worker,
+            held=held,
+            sample_initial=sample_initial,
         )
         match decision:
-            case Birth():
-                return self._start(self._born(decision, asker))
+            case NewTrial():
+                return self._start(self._saved_new_trial(decision, identity))
             case Resume(trial=trial):
-                return self._start(self._resumed(trial, asker))
+                return self._start(self._resumed(trial, identity))
             case Pause():
                 # Nothing is written for one who waits, or all who wait would wake each other.
                 self._progress = self._progress.evolve(elapsed=self._saved.elapsed, touched=self._saved.touched)
-                return Wait(sweep=tuple(self.swept))
+                return Wait(delete=tuple(self.deleted))
             case End(reason=reason):
                 self._leave_out_a_rest()
                 if held is not None and held.state is TrialState.RUNNING:  # called back; who is done tells nothing more
                     self._tx.update(lifecycle.release(held))
-                return Done(reason=reason, sweep=tuple(self.swept))
+                return Done(reason=reason, delete=tuple(self.deleted))
 
     def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         trial = self._trial(number)
@@ -110,22 +116,22 @@ class Turn:
         if self._progress.state in (StudyState.STOPPED, StudyState.FAILED):
             return Signal.RELEASE
         # Who was told to stop is told so again, however others do meanwhile: the answer may have been lost.
-        return Signal.STOP if trial.state is TrialState.RUNNING and trial.reason else Signal.GO_ON
+        return Signal.STOP if trial.state is TrialState.RUNNING and trial.reason else Signal.CONTINUE
 
-    def damaged(self, number: int, attempt: int, parent: int, asker: Asker) -> Answer:
+    def damaged(self, number: int, attempt: int, parent: int, identity: WorkerSession) -> Answer:
         trial = self._trial(number)
         lifecycle.check_unfinished(trial, attempt)
         if trial.parent == parent:  # else it was told before
             self._tx.update(self._trial(parent).evolve(checkpoint=None, kept=False))
-            separate = self.strategy.separate
-            other = self._in_place_of(parent, separate=separate)
+            independent_lineages = self.strategy.independent_lineages
+            other = self._in_place_of(parent, independent_lineages=independent_lineages)
             if other is None and self._trial(0).is_copy:
                 self.end(StudyState.FAILED, _NOTHING_TO_GO_ON_FROM)
-                return self.answer(asker, held=trial)
-            again = rerooted(self.study, trial, other, separate=separate)
+                return self.answer(identity, held=trial)
+            again = rerooted(self.study, trial, other, independent_lineages=independent_lineages)
             self._tx.update(again)
             self._progress = self._progress.evolve(steps=self._progress.steps + again.steps - trial.steps)
-        return self.answer(asker, held=self._trial(number))
+        return self.answer(identity, held=self._trial(number))
 
     def complete(self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str) -> None:
         before = self._trial(number)
@@ -134,7 +140,7 @@ class Turn:
         lifecycle.check_attempt(before, attempt)
         reported = self._reported(number, attempt, measurements)
         if problem := self.study.objective.problem(reported):
-            self.swept.append(checkpoint)
+            self.deleted.append(checkpoint)
             self._fail(before, attempt, measurements, problem, "")
             return
         self._measured(before, measurements)
@@ -193,8 +199,8 @@ class Turn:
         rule = self.study.stopping
         if rule is None or not told:
             return None
-        rivals = self._tx.rivals(told[-1].step, _RIVALS * self.study.population)
-        return reason_to_stop(rule, trial, told[-1], rivals)
+        peer_scores = self._tx.peer_scores(told[-1].step, _PEERS * self.study.population)
+        return reason_to_stop(rule, trial, told[-1], peer_scores)
 
     def renew(self, sessions: Sequence[str]) -> None:
         for trial in self._tx.running_in(sessions):
@@ -204,7 +210,7 @@ class Turn:
         for trial in self._tx.running_in(sessions):
             self._lose(trial) if lost else self._tx.update(lifecycle.release(trial))
 
-    def redefine(self, study: Study, text: str) -> None:
+    def redefine(self, study: StudyConfig, text: str) -> None:
         if text != self._tx.definition():
             self._tx.redefine(text)
         if study.checkpoints != self.study.checkpoints:
@@ -239,37 +245,37 @@ class Turn:
         else:
             self._tx.update(after)
 
-    def _born(self, birth: Birth, asker: Asker) -> Trial:
+    def _saved_new_trial(self, new_trial: NewTrial, identity: WorkerSession) -> Trial:
         number = self._progress.trials
         trial = Trial(
             number=number,
-            steps=self.study.trial_steps if birth.steps is None else birth.steps,
-            seed=program_seed(self.study.seed, number) if birth.seed is None else birth.seed,
+            steps=self.study.trial_steps if new_trial.steps is None else new_trial.steps,
+            seed=program_seed(self.study.seed, number) if new_trial.seed is None else new_trial.seed,
             created=self._tx.now,
-            **{name: getattr(birth, name) for name in Birth.__slots__ if name not in ("steps", "seed")},
+            **{name: getattr(new_trial, name) for name in NewTrial.__slots__ if name not in ("steps", "seed")},
         )
-        leased = self._leased(trial, asker)
+        leased = self._leased(trial, identity)
         self._tx.insert(leased)
-        if birth.initiator is not None:
-            self._tx.update(self._trial(birth.initiator).evolve(child=number))
+        if new_trial.initiator is not None:
+            self._tx.update(self._trial(new_trial.initiator).evolve(child=number))
         self._progress = self._progress.evolve(trials=number + 1, steps=self._progress.steps + trial.steps)
         return leased
 
-    def _resumed(self, trial: Trial, asker: Asker) -> Trial:
+    def _resumed(self, trial: Trial, identity: WorkerSession) -> Trial:
         now, seconds = self._tx.now, self.study.limits.lease
         running = trial.state is TrialState.RUNNING
-        leased = lifecycle.renew(trial, now=now, seconds=seconds) if running else self._leased(trial, asker)
+        leased = lifecycle.renew(trial, now=now, seconds=seconds) if running else self._leased(trial, identity)
         self._tx.update(leased)
         return leased
 
-    def _leased(self, trial: Trial, asker: Asker) -> Trial:
+    def _leased(self, trial: Trial, identity: WorkerSession) -> Trial:
         return lifecycle.lease(
-            trial, worker=asker.worker, session=asker.session, now=self._tx.now, seconds=self.study.limits.lease
+            trial, worker=identity.worker, session=identity.session, now=self._tx.now, seconds=self.study.limits.lease
         )
 
     def _start(self, trial: Trial) -> Start:
         restore = None if trial.parent is None else self._trial(trial.parent).checkpoint
-        return Start(trial=trial, restore=restore, sweep=tuple(self.swept))
+        return Start(trial=trial, restore=restore, delete=tuple(self.deleted))
 
     def _renew(self, trial: Trial) -> None:
         self._tx.update(lifecycle.renew(trial, now=self._tx.now, seconds=self.study.limits.lease))
@@ -300,9 +306,9 @@ class Turn:
             return
         self._tx.update(after)
         self._progress = _counted(self.study, self._progress, before, after)
-        self.swept += no_longer_needed(self._tx, self.study.checkpoints, after)
+        self.deleted += no_longer_needed(self._tx, self.study.checkpoints, after)
 
-    def _in_place_of(self, damaged: int, *, separate: bool) -> Trial | None:
+    def _in_place_of(self, damaged: int, *, independent_lineages: bool) -> Trial | None:
         """Whom to start from instead: the nearest ancestor that has its checkpoint, or the fittest trial that has.
 
         Where lineages are separate, nobody but an ancestor will do.
@@ -314,7 +320,7 @@ class Turn:
             ancestor = self._trial(ancestor.parent)
             if ancestor.can_be_parent:
                 return ancestor
-        if separate:
+        if independent_lineages:
             return None
         # Nearly always the first of these is whole; those that are kept for good are found nowhere else.
         if fittest := next((trial for trial in self._tx.best(_FITTEST) if trial.can_be_parent), None):
@@ -337,7 +343,7 @@ def _touched(progress: Progress, now: float, lease: float) -> Progress:
     return progress.evolve(elapsed=progress.elapsed + active, touched=now)
 
 
-def _counted(study: Study, progress: Progress, before: Trial, after: Trial) -> Progress:
+def _counted(study: StudyConfig, progress: Progress, before: Trial, after: Trial) -> Progress:
     """The progress after a trial finished; the study fails if its first trials all did."""
     completed = progress.completed + (after.state is TrialState.COMPLETED)
     failures = progress.failures + (after.state is TrialState.FAILED and not completed)

@@ -12,7 +12,7 @@ from statistics import median
 
 from broodline.core.objective import Objective
 from broodline.core.study import Stopping
-from broodline.core.trial import Measurement, Rival, Score, Trial, TrialState
+from broodline.core.trial import Measurement, PeerScore, Score, Trial, TrialState
 
 
 def scores(objective: Objective, measurements: Sequence[Measurement], *, after: int) -> list[Score]:
@@ -26,15 +26,15 @@ def scores(objective: Objective, measurements: Sequence[Measurement], *, after: 
         after: How many of them, from the first on, are not asked about.
     """
     found = []
-    for place, measurement in enumerate(measurements[after:], start=after + 1):
+    for index, measurement in enumerate(measurements[after:], start=after + 1):
         if all(measurement.metrics.get(goal.metric) is not None for goal in objective.goals):
-            recent = [measurement] if objective.measurements_needed == 1 else measurements[:place]
+            recent = [measurement] if objective.measurements_needed == 1 else measurements[:index]
             fitness = objective.fitness(recent)
             found.append(Score(step=measurement.step, value=-math.inf if fitness is None else fitness[0]))
     return found
 
 
-def reason_to_stop(rule: Stopping, trial: Trial, own: Score, rivals: Iterable[Rival]) -> str | None:
+def reason_to_stop(rule: Stopping, trial: Trial, own: Score, peer_scores: Iterable[PeerScore]) -> str | None:
     """Why a trial is to be stopped at a step, or None if it is to go on.
 
     It is stopped where its score is below the median of the others' at the same step by more than a margin. A tie goes on, and so
@@ -51,7 +51,7 @@ def reason_to_stop(rule: Stopping, trial: Trial, own: Score, rivals: Iterable[Ri
     """
     if not trial.start < own.step < trial.end or own.step < rule.burn_in:
         return None
-    others = [rival.score for rival in rivals if rival.trial != trial.number and _counts(rival, own.step)]
+    others = [rival.score for rival in peer_scores if rival.trial != trial.number and _counts(rival, own.step)]
     values = [value for value in others if value is not None]
     if len(values) < rule.min_trials:
         return None
@@ -62,6 +62,6 @@ def reason_to_stop(rule: Stopping, trial: Trial, own: Score, rivals: Iterable[Ri
     return f"at step {own.step} its fitness, {own.value:.6g}, is below {middle:.6g}{by}, the median of {len(values)} others"
 
 
-def _counts(rival: Rival, step: int) -> bool:
+def _counts(rival: PeerScore, step: int) -> bool:
     """Whether a trial has been measured up to a step, and is fit to be compared with."""
     return rival.state is not TrialState.FAILED and rival.measured is not None and rival.measured >= step

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from broodline.core.population import Birth, Decision, End, Pause, Population, Progress, Resume, StudyState
-from broodline.core.reproduction import newborn, replay_seed
+from broodline.core.population import Decision, End, NewTrial, Pause, Population, Progress, Resume, StudyState
+from broodline.core.reproduction import replay_seed, sampled_trial
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Change, Trial
 
-Begin = Callable[[Study, Population, int, Random], Birth | None]
-"""What `Strategy.begin` is."""
+SampleInitial = Callable[[StudyConfig, Population, int, Random], NewTrial | None]
+"""What `Strategy.sample_initial` is."""
 
 
 def rng_for(seed: int, number: int) -> Random:
@@ -26,14 +26,14 @@ def program_seed(seed: int, number: int) -> int:
 
 
 def next_trial(
-    study: Study,
+    study: StudyConfig,
     progress: Progress,
     population: Population,
     *,
     strategy: Strategy,
     worker: str,
     held: Trial | None = None,
-    begin: Begin | None = None,
+    sample_initial: SampleInitial | None = None,
 ) -> Decision:
     """Answers a worker that asks for a trial.
 
@@ -53,13 +53,13 @@ def next_trial(
     over = _ends_at_once(study, progress, population)
     if not over and (pending := population.first_pending()):
         return Resume(trial=pending)
-    birth = over or _birth(study, progress, population, strategy, begin or strategy.begin, worker)
-    if isinstance(birth, Birth):
-        return birth
-    return Pause() if birth is None or population.any_running() else End(reason=birth)
+    new_trial = over or _new_trial(study, progress, population, strategy, sample_initial or strategy.sample_initial, worker)
+    if isinstance(new_trial, NewTrial):
+        return new_trial
+    return Pause() if new_trial is None or population.any_running() else End(reason=new_trial)
 
 
-def rerooted(study: Study, trial: Trial, parent: Trial | None, *, separate: bool = False) -> Trial:
+def rerooted(study: StudyConfig, trial: Trial, parent: Trial | None, *, independent_lineages: bool = False) -> Trial:
     """A trial that is to start from another parent, because the checkpoint of its own was found damaged.
 
     It takes the params of the new parent as they are; without one it is drawn anew and starts from nothing.
@@ -72,43 +72,43 @@ def rerooted(study: Study, trial: Trial, parent: Trial | None, *, separate: bool
     """
     if study.replay is not None:
         again = _replayed(study, trial, parent)
-    elif parent is None and separate:
+    elif parent is None and independent_lineages:
         again = trial.evolve(parent=None, start=0, changes=study.space.chosen(trial.params))
     elif parent is not None:
         kept = dict.fromkeys(parent.params, Change.KEPT)
         again = trial.evolve(parent=parent.number, start=parent.end, params=parent.params, changes=kept)
     else:
-        birth = newborn(study, member=trial.member, rng=rng_for(study.seed, trial.number))
-        again = trial.evolve(parent=None, start=0, params=birth.params, changes=birth.changes)
+        new_trial = sampled_trial(study, member=trial.member, rng=rng_for(study.seed, trial.number))
+        again = trial.evolve(parent=None, start=0, params=new_trial.params, changes=new_trial.changes)
     return again.evolve(damaged=trial.damaged if trial.damaged is not None else trial.parent)
 
 
-def _replayed(study: Study, trial: Trial, parent: Trial | None) -> Trial:
+def _replayed(study: StudyConfig, trial: Trial, parent: Trial | None) -> Trial:
     """A trial of a replay that trains, in the place of its own leg, the one that comes after its new parent."""
     assert study.replay is not None
-    leg = study.replay.legs[0] if parent is None else study.replay.leg_after(parent)
-    assert leg is not None
+    segment = study.replay.segments[0] if parent is None else study.replay.segment_after(parent)
+    assert segment is not None
     return trial.evolve(
         parent=None if parent is None else parent.number,
         start=0 if parent is None else parent.end,
-        steps=leg.steps,
-        params=leg.params,
-        changes=study.space.chosen(leg.params) if parent is None else study.space.followed(parent.params, leg.params),
-        seed=replay_seed(study, trial.member, leg),
+        steps=segment.steps,
+        params=segment.params,
+        changes=study.space.chosen(segment.params) if parent is None else study.space.followed(parent.params, segment.params),
+        seed=replay_seed(study, trial.member, segment),
     )
 
 
-def _birth(
-    study: Study, progress: Progress, population: Population, strategy: Strategy, begin: Begin, worker: str
-) -> Birth | str | None:
+def _new_trial(
+    study: StudyConfig, progress: Progress, population: Population, strategy: Strategy, sample_initial: SampleInitial, worker: str
+) -> NewTrial | str | None:
     """Returns a new trial, why there will be none, or None while that is open."""
     if over := _spent(study, progress):
         return over
     rng = rng_for(study.seed, progress.trials)
-    if strategy.separate:
-        return _of_lineages(study, population, strategy, begin, worker, rng)
+    if strategy.independent_lineages:
+        return _of_lineages(study, population, strategy, sample_initial, worker, rng)
     if progress.trials < study.population:
-        return begin(study, population, progress.trials, rng)
+        return sample_initial(study, population, progress.trials, rng)
     initiator = population.first_initiator(worker)
     if initiator is None:
         return None
@@ -119,23 +119,23 @@ def _birth(
 
 
 def _of_lineages(
-    study: Study, population: Population, strategy: Strategy, begin: Begin, worker: str, rng: Random
-) -> Birth | str | None:
+    study: StudyConfig, population: Population, strategy: Strategy, sample_initial: SampleInitial, worker: str, rng: Random
+) -> NewTrial | str | None:
     """The next trial of a study whose lineages never mix: continues one, the worker's own first, or begins another.
 
     Of a member that has begun there is at most one trial at which its lineage can be continued.
     """
     generations = study.budget.generations
-    tips = population.tips(None if generations is None else generations - 1)
-    for tip in sorted(tips, key=lambda trial: trial.worker != worker):
-        birth = strategy.decide(study, population, tip, rng) if tip.can_be_parent else None
-        if birth is not None:
-            return birth
-    member = population.begun()
-    return begin(study, population, member, rng) if member < study.population else "every lineage has ended"
+    leaves = population.leaves(None if generations is None else generations - 1)
+    for tip in sorted(leaves, key=lambda trial: trial.worker != worker):
+        new_trial = strategy.decide(study, population, tip, rng) if tip.can_be_parent else None
+        if new_trial is not None:
+            return new_trial
+    member = population.members_started()
+    return sample_initial(study, population, member, rng) if member < study.population else "every lineage has ended"
 
 
-def _ends_at_once(study: Study, progress: Progress, population: Population) -> str | None:
+def _ends_at_once(study: StudyConfig, progress: Progress, population: Population) -> str | None:
     """Why even pending trials are not given out any more, if so."""
     budget = study.budget
     if progress.state is StudyState.STOPPING:
@@ -149,7 +149,7 @@ def _ends_at_once(study: Study, progress: Progress, population: Population) -> s
     return None
 
 
-def _spent(study: Study, progress: Progress) -> str | None:
+def _spent(study: StudyConfig, progress: Progress) -> str | None:
     """Why no new trial may start, if so."""
     budget = study.budget
     if budget.trials is not None and progress.trials >= budget.trials:

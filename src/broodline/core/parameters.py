@@ -68,8 +68,8 @@ class Float:
 
     def spread(self, points: int) -> list[float]:
         low, high = (-math.log1p(-end) if self.scale else math.log(end) if self.log else end for end in (self.low, self.high))
-        places = (low + (high - low) * place / (points - 1) for place in range(1, points - 1))
-        inner = [-math.expm1(-place) if self.scale else math.exp(place) if self.log else place for place in places]
+        between = (low + (high - low) * index / (points - 1) for index in range(1, points - 1))
+        inner = [-math.expm1(-x) if self.scale else math.exp(x) if self.log else x for x in between]
         return [self.low, *inner, self.high]
 
     def mutated(self, value: float, rng: Random, factors: Sequence[float]) -> float:
@@ -119,8 +119,8 @@ class Int:
         return min(max(round(drawn), low), high)
 
     def spread(self, points: int) -> list[int]:
-        places = Float(self.low, self.high, log=self.log).spread(points)
-        return sorted({min(max(round(place), self.low), self.high) for place in places})
+        values = Float(self.low, self.high, log=self.log).spread(points)
+        return sorted({min(max(round(value), self.low), self.high) for value in values})
 
     def mutated(self, value: int, rng: Random, factors: Sequence[float]) -> int:
         least = 1.0 if self.log else max(1.0, LEAST_MOVE * (self.high - self.low))
@@ -161,8 +161,8 @@ class Ordered:
         return self.values
 
     def mutated(self, value: Any, rng: Random, factors: Sequence[float]) -> Any:
-        place = next(place for place, known in enumerate(self.values) if same(known, value))
-        return rng.choice([*self.values[max(place - 1, 0) : place], *self.values[place + 1 : place + 2]])
+        index = next(index for index, known in enumerate(self.values) if same(known, value))
+        return rng.choice([*self.values[max(index - 1, 0) : index], *self.values[index + 1 : index + 2]])
 
     def contains(self, value: Any) -> bool:
         return among(value, self.values)
@@ -311,10 +311,10 @@ def _check_values(param: Ordered | Choice) -> None:
 def _scalars(key: str, values: Any) -> tuple[Any, ...]:
     if not isinstance(values, list | tuple) or not values:
         raise SpaceError(key, f"must be a list of values, not {values!r}")
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         if not _is_scalar(value):
             raise SpaceError(key, f"{value!r} must be a text, a finite number or a boolean")
-        if among(value, values[:place]):
+        if among(value, values[:index]):
             raise SpaceError(key, f"{value!r} is listed twice")
     return tuple(values)
 

@@ -63,10 +63,10 @@ class Population(Protocol):
     def first_initiator(self, worker: str) -> Trial | None:
         """Of the finished trials that have not initiated, of the lowest generation: the worker's last, or the lowest number."""
 
-    def begun(self) -> int:
+    def members_started(self) -> int:
         """How many members have begun: the number of the next one."""
 
-    def tips(self, before: int | None = None) -> tuple[Trial, ...]:
+    def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
         """The finished trials that have not initiated, of generations below `before`, by generation and number."""
 
     def last_completed(self, member: int) -> tuple[Trial, ...]:
@@ -86,7 +86,7 @@ class Population(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Birth:
+class NewTrial:
     """A decision: make this trial. What it starts from and with; its number is the one that was decided for.
 
     Args:
@@ -125,4 +125,4 @@ class End:
     reason: str
 
 
-Decision = Birth | Resume | Pause | End
+Decision = NewTrial | Resume | Pause | End

@@ -10,7 +10,7 @@ from broodline.core.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
+class ReplaySegment:
     """One trial of a lineage that is trained again: as much of its record as that takes.
 
     Args:
@@ -44,7 +44,7 @@ class Replay:
 
     study: str
     trial: int
-    legs: tuple[Leg, ...]
+    segments: tuple[ReplaySegment, ...]
     seeds: str = "recorded"
     only: tuple[str, ...] | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -56,12 +56,12 @@ class Replay:
         trained exactly. Its end alone does not tell: another program may train more or fewer steps than it is asked to.
         """
         trained = (trial.start, trial.steps, trial.params)
-        for place, leg in enumerate(self.legs[: trial.generation]):
-            if (leg.start, leg.steps, leg.params) == trained:
-                return place
+        for index, segment in enumerate(self.segments[: trial.generation]):
+            if (segment.start, segment.steps, segment.params) == trained:
+                return index
         return trial.generation
 
-    def leg_after(self, trial: Trial) -> Leg | None:
+    def segment_after(self, trial: Trial) -> ReplaySegment | None:
         """The leg with which a completed trial of the replay is continued; None: it has come to the end."""
-        place = self.place_of(trial) + 1
-        return self.legs[place] if place < len(self.legs) else None
+        index = self.place_of(trial) + 1
+        return self.segments[index] if index < len(self.segments) else None

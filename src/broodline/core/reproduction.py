@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from broodline.core.population import Birth, Population
-from broodline.core.replay import Leg
-from broodline.core.study import Study
+from broodline.core.population import NewTrial, Population
+from broodline.core.replay import ReplaySegment
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
 
 # Drawing a member and a place until one is taken is uniform over all that are taken, and needs no list of them.
@@ -19,36 +19,36 @@ from broodline.core.trial import Trial, TrialState
 _DRAWS = 32
 
 
-def draw_opponent(study: Study, population: Population, member: int, rng: Random) -> Trial | None:
+def draw_opponent(study: StudyConfig, population: Population, member: int, rng: Random) -> Trial | None:
     """Draws uniformly from the last two completed trials of every other member; None if there are none."""
     if study.population == 1:
         return None
     for _ in range(_DRAWS):
         other = rng.randrange(study.population - 1)
-        place = rng.randrange(2)
+        index = rng.randrange(2)
         completed = population.last_completed(other + (other >= member))
-        if place < len(completed) and completed[place].can_be_parent:
-            return completed[place]
+        if index < len(completed) and completed[index].can_be_parent:
+            return completed[index]
     others = [other for other in population.members_with_completed() if other != member]
     for _ in range(_DRAWS if others else 0):
         completed = population.last_completed(rng.choice(others))
-        place = rng.randrange(2)
-        if place < len(completed) and completed[place].can_be_parent:
-            return completed[place]
+        index = rng.randrange(2)
+        if index < len(completed) and completed[index].can_be_parent:
+            return completed[index]
     candidates = [trial for m in others for trial in population.last_completed(m) if trial.can_be_parent]
     return rng.choice(sorted(candidates, key=lambda trial: trial.number)) if candidates else None
 
 
-def begun(study: Study, *, member: int, params: Mapping[str, Any]) -> Birth:
+def initial_trial(study: StudyConfig, *, member: int, params: Mapping[str, Any]) -> NewTrial:
     """A trial that starts from nothing with these params."""
-    return Birth(member=member, generation=0, params=params, changes=study.space.chosen(params))
+    return NewTrial(member=member, generation=0, params=params, changes=study.space.chosen(params))
 
 
-def newborn(study: Study, *, member: int, rng: Random, initiator: Trial | None = None) -> Birth:
+def sampled_trial(study: StudyConfig, *, member: int, rng: Random, initiator: Trial | None = None) -> NewTrial:
     """A trial that starts from nothing, its params drawn from the search space."""
     params, changes = study.space.draw(rng)
     generation = 0 if initiator is None else initiator.generation + 1
-    return Birth(
+    return NewTrial(
         member=member,
         generation=generation,
         params=params,
@@ -58,8 +58,14 @@ def newborn(study: Study, *, member: int, rng: Random, initiator: Trial | None =
 
 
 def child_of(
-    study: Study, *, initiator: Trial, parent: Trial | None, rng: Random, opponent: Trial | None = None, unchanged: bool = False
-) -> Birth:
+    study: StudyConfig,
+    *,
+    initiator: Trial,
+    parent: Trial | None,
+    rng: Random,
+    opponent: Trial | None = None,
+    unchanged: bool = False,
+) -> NewTrial:
     """The child that takes the place of its initiator and starts from the weights and the params of its parent.
 
     Args:
@@ -69,7 +75,7 @@ def child_of(
         unchanged: Leave the parent's params as they are.
     """
     if parent is None:
-        return newborn(study, member=initiator.member, rng=rng, initiator=initiator)
+        return sampled_trial(study, member=initiator.member, rng=rng, initiator=initiator)
     other = initiator if parent is opponent else opponent
     knobs = study.evolution
     params, changes = study.space.evolve(
@@ -81,7 +87,7 @@ def child_of(
         crossover=0.0 if unchanged else knobs.crossover,
         factors=knobs.factors,
     )
-    return Birth(
+    return NewTrial(
         member=initiator.member,
         generation=initiator.generation + 1,
         params=params,
@@ -93,8 +99,8 @@ def child_of(
     )
 
 
-def replay_seed(study: Study, member: int, leg: Leg) -> int:
+def replay_seed(study: StudyConfig, member: int, segment: ReplaySegment) -> int:
     """The seed that a copy of a replay is given for a leg: the recorded one, or a fresh one, on which no worker's pace tells."""
     if study.replay is not None and study.replay.seeds == "recorded" and member == 0:
-        return leg.seed
-    return Random(f"broodline replay {study.seed} {member} {leg.trial}").getrandbits(31)
+        return segment.seed
+    return Random(f"broodline replay {study.seed} {member} {segment.trial}").getrandbits(31)

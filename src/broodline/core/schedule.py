@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -68,31 +69,56 @@ class Schedule:
         segments = [{"start": segment.start, "params": dict(segment.params)} for segment in self.segments]
         return {"end": self.end, "segments": segments}
 
-    def recounted(self, *, start: int = 0, scale: float | Fraction = 1) -> Schedule:
-        """The same schedule for another counter.
+    def shift(self, start: int) -> Schedule:
+        """The rest of the schedule from a step on: that step becomes step 0.
 
         Args:
-            start: The step at which the counter stands at 0: that from which training goes on.
-            scale: Steps that go by while the counter moves by 1: 500 for a counter of epochs of 500 steps each, 1/500 for
-                a counter of batches where the study's step was an epoch.
+            start: The step from which training resumes, at least 0.
 
         Raises:
-            UsageError: `start` is negative, or `scale` not above 0.
+            UsageError: `start` is negative.
 
         Example:
             >>> segments = Segment(start=0, params={"lr": 0.1}), Segment(start=900, params={"lr": 0.2})
-            >>> print(Schedule(segments=segments, end=1000).recounted(start=500, scale=100))
-            steps 0 to 4: lr = 0.1
-            steps 4 to 5: lr = 0.2
+            >>> print(Schedule(segments=segments, end=1000).shift(500))
+            steps 0 to 400: lr = 0.1
+            steps 400 to 500: lr = 0.2
         """
-        if start < 0 or scale <= 0:
-            raise UsageError(f"a schedule can't be recounted from step {start} by {scale}: start is from 0, scale above 0")
-        steps = Fraction(scale).limit_denominator(_FINEST)
-        if not steps:
-            raise UsageError(f"a schedule can't be recounted by {scale}: that is too small")
-        params = {max(0, ceil((each.start - start) / steps)): each.params for each in self.segments}  # the later counts
-        end = max(0, ceil((self.end - start) / steps))
-        return Schedule(segments=tuple(Segment(start=count, params=params[count]) for count in params), end=end)
+        if start < 0:
+            raise UsageError(f"a schedule can't be shifted to step {start}: the step must be at least 0")
+        return self._mapped(lambda step: step - start)
+
+    def rescale(self, steps: float | Fraction) -> Schedule:
+        """The same schedule for a counter that advances by 1 every `steps` steps.
+
+        Args:
+            steps: 500 for a counter of epochs of 500 steps each; 1/500 for a counter of batches where the study's step was
+                an epoch of 500 batches. Above 0.
+
+        Raises:
+            UsageError: `steps` is not above 0, or too small to count by.
+
+        Example:
+            >>> segments = Segment(start=0, params={"lr": 0.1}), Segment(start=900, params={"lr": 0.2})
+            >>> print(Schedule(segments=segments, end=1000).rescale(100))
+            steps 0 to 9: lr = 0.1
+            steps 9 to 10: lr = 0.2
+        """
+        exact = Fraction(steps).limit_denominator(_FINEST) if steps > 0 else Fraction(0)
+        if not exact:
+            raise UsageError(f"a schedule can't be rescaled by {steps}: it must be above 0, and at least about {1 / _FINEST:g}")
+        return self._mapped(lambda step: ceil(step / exact))
+
+    def recounted(self, *, start: int = 0, scale: float | Fraction = 1) -> Schedule:
+        """Deprecated: use `shift(start)` and `rescale(scale)`."""
+        warnings.warn("Schedule.recounted is deprecated: use shift and rescale", DeprecationWarning, stacklevel=2)
+        return self.shift(start).rescale(scale)
+
+    def _mapped(self, count_of: Callable[[int], int]) -> Schedule:
+        """The schedule by another count; of two segments that fall on one count, the later one holds there."""
+        params = {max(0, count_of(each.start)): each.params for each in self.segments}
+        segments = tuple(Segment(start=count, params=params[count]) for count in params)
+        return Schedule(segments=segments, end=max(0, count_of(self.end)))
 
     def numbers(self, param: str) -> tuple[tuple[int, ...], tuple[float, ...]]:
         """One numeric param alone: the steps at which its values begin to hold, the first 0, and the values.

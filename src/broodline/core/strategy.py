@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import ClassVar, Protocol
 
-from broodline.core.population import Birth, Population
-from broodline.core.reproduction import newborn
-from broodline.core.study import Study
+from broodline.core.population import NewTrial, Population
+from broodline.core.reproduction import sampled_trial
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
 
@@ -19,14 +19,14 @@ class Strategy(Protocol):
     Attributes:
         separate: True: lineages never mix. They are trained depth first: a member begins only when no lineage that has begun
             waits to be continued; and a lineage ends where it fails.
-        slow: True: `begin` takes long enough to be decided outside of the store's lock (it is made again if the
+        slow: True: `sample_initial` takes long enough to be decided outside of the store's lock (it is made again if the
             study went on meanwhile).
     """
 
-    separate: ClassVar[bool] = False
+    independent_lineages: ClassVar[bool] = False
     slow: ClassVar[bool] = False
 
-    def check(self, study: Study) -> None:
+    def check(self, study: StudyConfig) -> None:
         """Looks whether it can decide for a study, before that is created.
 
         Raises:
@@ -34,7 +34,7 @@ class Strategy(Protocol):
         """
         return
 
-    def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
+    def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
         """Returns the trial with which a member begins, or None to wait until more trials have finished.
 
         Args:
@@ -43,13 +43,13 @@ class Strategy(Protocol):
             member: The member; those below it have begun.
             rng: The only source of chance.
         """
-        return newborn(study, member=member, rng=rng)
+        return sampled_trial(study, member=member, rng=rng)
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
-        """Returns the child to make, or None to wait until more trials have finished (`separate`: to let the lineage end).
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
+        """Returns the child to make; None waits until more trials finish, or ends an independent lineage.
 
         Args:
-            study, population: As of `begin`.
+            study, population: As of `sample_initial`.
             initiator: A finished trial that has not initiated yet; the child takes its member.
             rng: The only source of chance.
         """

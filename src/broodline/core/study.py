@@ -110,7 +110,7 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
+class StudyConfig:
     """One optimisation: a search space, an objective, a population and a budget.
 
     Args:

@@ -50,7 +50,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rival:
+class PeerScore:
     """How a trial stood at a step.
 
     Args:

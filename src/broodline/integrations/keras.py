@@ -20,7 +20,7 @@ class LearnedSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule as the learning rate of an optimizer; it is saved with a model, and loaded with it once this module is imported.
 
     Keras counts updates from 0. Where training goes on from a step, or a step is more or less than an update, give it
-    `schedule.recounted(start=..., scale=...)`.
+    `schedule.shift(...)` or `schedule.rescale(...)`.
 
     Args:
         schedule: The schedule.
@@ -41,8 +41,8 @@ class LearnedSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """The learning rate of an update, a tensor."""
         begun = ops.cast(step, "int64") >= ops.convert_to_tensor(self._starts, "int64")
-        place = ops.sum(ops.cast(begun, "int32")) - 1
-        return ops.take(ops.convert_to_tensor(self._values, keras.config.floatx()), place)
+        index = ops.sum(ops.cast(begun, "int32")) - 1
+        return ops.take(ops.convert_to_tensor(self._values, keras.config.floatx()), index)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments as JSON values."""

@@ -22,7 +22,7 @@ def schedule_fn(schedule: Schedule, param: str = "lr") -> Callable[[Any], jnp.nd
 
     It takes the place of a learning rate, as in `optax.sgd(schedule_fn(schedule))`, and with `optax.inject_hyperparams` that of
     any hyperparameter that is a number. Optax counts updates from 0. Where training goes on from a step, or a step is more or
-    less than an update, give it `schedule.recounted(start=..., scale=...)`.
+    less than an update, give it `schedule.shift(...)` or `schedule.rescale(...)`.
 
     Args:
         schedule: The schedule.
@@ -36,7 +36,7 @@ def schedule_fn(schedule: Schedule, param: str = "lr") -> Callable[[Any], jnp.nd
     """
     starts, values = schedule.numbers(param)
     if starts[-1] > _MOST:
-        raise UsageError(f"the schedule goes up to step {starts[-1]}, and Optax to {_MOST}: use schedule.recounted(scale=...)")
+        raise UsageError(f"the schedule goes up to step {starts[-1]}, and Optax to {_MOST}: use schedule.rescale(...)")
 
     def value_at(count: Any) -> jnp.ndarray:
         places = jnp.searchsorted(jnp.asarray(starts), jnp.asarray(count), side="right") - 1

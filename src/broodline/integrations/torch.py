@@ -23,7 +23,7 @@ def lambda_lr(optimizer: Optimizer, schedule: Schedule, param: str | Sequence[st
     """A `LambdaLR` that gives an optimizer exactly the learning rates of a schedule; the first is set at once.
 
     Its `step()` counts steps of the schedule. Where it is called once an epoch, or training goes on from a step, give it
-    `schedule.recounted(start=..., scale=...)`. Its state can be saved and loaded as that of any scheduler.
+    `schedule.shift(...)` or `schedule.rescale(...)`. Its state can be saved and loaded as that of any scheduler.
 
     Args:
         optimizer: The optimizer; what learning rates it was made with does not matter.

@@ -9,7 +9,7 @@ from statistics import median
 
 from broodline.core.objective import Objective
 from broodline.core.schedule import Schedule, schedule_of
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 from broodline.errors import UsageError
 
@@ -28,8 +28,8 @@ class Curve:
 
     def __call__(self, cost: int) -> float | None:
         """The value at a cost; None before the first, and beyond the end."""
-        place = bisect_right(self.points, cost, key=lambda point: point[0])
-        return self.points[place - 1][1] if place and cost <= self.end else None
+        index = bisect_right(self.points, cost, key=lambda point: point[0])
+        return self.points[index - 1][1] if index and cost <= self.end else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Contender:
     """
 
     label: str
-    study: Study
+    study: StudyConfig
     trials: int
     by_resource: Curve
     by_step: Curve
@@ -73,7 +73,7 @@ class Contender:
         return self.by_resource.points[-1][1]
 
 
-def contender(label: str, study: Study, trials: Iterable[Trial], lineage: Sequence[Trial]) -> Contender:
+def contender(label: str, study: StudyConfig, trials: Iterable[Trial], lineage: Sequence[Trial]) -> Contender:
     """A study as it is compared with others.
 
     Args:

@@ -79,12 +79,12 @@ def _figure(contenders: Sequence[Contender]) -> Figure:
         ("resource", "steps, summed over all trials", [[each.by_resource for each in group] for group in groups.values()]),
         ("step", _STEP, [[each.by_step for each in group] for group in groups.values()]),
     )
-    for place, (cost, meaning, curves) in enumerate(costs):
-        axes = figure.add_subplot(grid[0, place * columns : (place + 1) * columns])
+    for index, (cost, meaning, curves) in enumerate(costs):
+        axes = figure.add_subplot(grid[0, index * columns : (index + 1) * columns])
         _best_so_far(axes, curves)
         axes.set(title=f"Best {metric} so far, by {cost} ({better} is better)", xlabel=meaning)
-    for place, (name, param) in enumerate(params.items()):
-        row, column = divmod(place, columns)
+    for index, (name, param) in enumerate(params.items()):
+        row, column = divmod(index, columns)
         axes = figure.add_subplot(grid[1 + row, column * 2 : column * 2 + 2])
         _schedules(axes, name, param, list(groups.values()))
         axes.set(title=f"{name}, of the best lineage", xlabel=_STEP)
@@ -104,28 +104,28 @@ def _params(contenders: Sequence[Contender]) -> dict[str, Param]:
     }
 
 
-def _look(place: int) -> Mapping[str, Any]:
-    dashes = _DASHES[place // len(_COLOURS) % len(_DASHES)]
-    return {"color": _COLOURS[place % len(_COLOURS)], "linestyle": dashes}
+def _look(index: int) -> Mapping[str, Any]:
+    dashes = _DASHES[index // len(_COLOURS) % len(_DASHES)]
+    return {"color": _COLOURS[index % len(_COLOURS)], "linestyle": dashes}
 
 
-def _width(place: int, groups: Sequence[object]) -> float:
+def _width(index: int, groups: Sequence[object]) -> float:
     """The first is the widest, so that one line can be seen below another: studies of one seed begin alike."""
-    return 1.8 + 3.0 * (len(groups) - 1 - place) / max(1, len(groups))
+    return 1.8 + 3.0 * (len(groups) - 1 - index) / max(1, len(groups))
 
 
 def _best_so_far(axes: Axes, groups: Sequence[Sequence[Curve]]) -> None:
     values = []
-    for place, curves in enumerate(groups):
+    for index, curves in enumerate(groups):
         found = band(curves)
         if not found.points:
             continue
         costs, low, middle, high = (list(column) for column in zip(*found.points, strict=True))
         costs, (low, middle, high) = [*costs, found.end], ([*column, column[-1]] for column in (low, middle, high))
         if len(curves) > 1:
-            axes.fill_between(costs, low, high, step="post", color=_look(place)["color"], alpha=0.18, linewidth=0)
-        axes.step(costs, middle, where="post", linewidth=_width(place, groups), **_look(place))
-        axes.plot(costs[-1], middle[-1], "o", markersize=4.5, color=_look(place)["color"], clip_on=False)
+            axes.fill_between(costs, low, high, step="post", color=_look(index)["color"], alpha=0.18, linewidth=0)
+        axes.step(costs, middle, where="post", linewidth=_width(index, groups), **_look(index))
+        axes.plot(costs[-1], middle[-1], "o", markersize=4.5, color=_look(index)["color"], clip_on=False)
         values += [*low, *high]
     if values and min(values) > 0 and math.log10(max(values) / min(values)) > _DECADES:
         axes.set_yscale("log")
@@ -141,16 +141,16 @@ def _count_steps(axes: Axes) -> None:
 
 def _schedules(axes: Axes, name: str, param: Param, groups: Sequence[Sequence[Contender]]) -> None:
     kinds = _kinds(name, param, groups)
-    for place, group in enumerate(groups):
-        look = {"alpha": 1.0 if len(group) == 1 else 0.7, **_look(place)}
+    for index, group in enumerate(groups):
+        look = {"alpha": 1.0 if len(group) == 1 else 0.7, **_look(index)}
         for each in group:
             starts = [*(segment.start for segment in each.schedule.segments), each.schedule.end]
             values = [_height(segment.params, name, kinds) for segment in each.schedule.segments]
             if kinds is None:
-                axes.step(starts, [*values, values[-1]], where="post", linewidth=_width(place, groups), **look)
+                axes.step(starts, [*values, values[-1]], where="post", linewidth=_width(index, groups), **look)
                 axes.plot(starts[-1], values[-1], "o", markersize=4.5, color=look["color"], clip_on=False)
             else:  # a little apart, for many share few values
-                apart = (place - (len(groups) - 1) / 2) * min(0.12, 0.7 / len(groups))
+                apart = (index - (len(groups) - 1) / 2) * min(0.12, 0.7 / len(groups))
                 axes.hlines([value + apart for value in values], starts[:-1], starts[1:], linewidth=2.5, **look)
     if kinds is not None:
         axes.yaxis.set_major_locator(FixedLocator(range(len(kinds))))
@@ -181,7 +181,7 @@ def _height(params: Mapping[str, Any], name: str, kinds: list[Any] | None) -> fl
     value = params[name]
     if kinds is None:
         return float(value)
-    return float(next(place for place, kind in enumerate(kinds) if type(kind) is type(value) and kind == value))
+    return float(next(index for index, kind in enumerate(kinds) if type(kind) is type(value) and kind == value))
 
 
 def _scale(axes: Axes, param: Param) -> None:
@@ -236,6 +236,6 @@ def _to_one(values: Any) -> Any:
 def _legend(figure: Figure, groups: Mapping[str, Sequence[Contender]]) -> None:
     repeats = max(len(group) for group in groups.values())
     labels = [label if len(group) == 1 else f"{label} (median of {len(group)})" for label, group in groups.items()]
-    lines = [Line2D([], [], **_look(place)) for place in range(len(labels))]
+    lines = [Line2D([], [], **_look(index)) for index in range(len(labels))]
     title = "band: from the lowest to the highest repeat" if repeats > 1 else None
     figure.legend(lines, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False, title=title)

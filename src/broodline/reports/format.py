@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from broodline.core.parameters import Fixed
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Change, Trial
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
@@ -73,13 +73,13 @@ def params(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value(each)}" for name, each in values.items())
 
 
-def searched(study: Study, values: Mapping[str, Any]) -> str:
+def searched(study: StudyConfig, values: Mapping[str, Any]) -> str:
     """The same without those that the study fixes: they are in every trial alike, and only take room."""
     space = study.space.params
     return params({name: each for name, each in values.items() if not isinstance(space.get(name), Fixed)})
 
 
-def score(study: Study, trial: Trial) -> str:
+def score(study: StudyConfig, trial: Trial) -> str:
     """What decides a trial's fitness, in the user's own metrics; empty for a trial that has none."""
     if trial.fitness is None:
         return ""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
 
 
-def finals(study: Study, trials: Sequence[Trial]) -> list[Trial]:
+def finals(study: StudyConfig, trials: Sequence[Trial]) -> list[Trial]:
     """The trial of each copy that came to the end of the lineage, by copy."""
     assert study.replay is not None
     completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
-    return sorted((trial for trial in completed if study.replay.leg_after(trial) is None), key=lambda trial: trial.member)
+    return sorted((trial for trial in completed if study.replay.segment_after(trial) is None), key=lambda trial: trial.member)
 
 
-def comparison(study: Study, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+def comparison(study: StudyConfig, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """For each leg its trial and its end in the source, and for each metric of the objective what source and copies measured."""
     replay = study.replay
     assert replay is not None
@@ -25,17 +25,17 @@ def comparison(study: Study, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     trained = {(replay.place_of(trial), trial.member): trial for trial in completed}
     return [
         {
-            "trial": leg.trial,
-            "step": leg.start + leg.steps,
+            "trial": segment.trial,
+            "step": segment.start + segment.steps,
             "metrics": {
                 goal.metric: {
-                    "source": leg.metrics.get(goal.metric),
-                    "copies": [_metric(trained.get((place, member)), goal.metric) for member in range(study.population)],
+                    "source": segment.metrics.get(goal.metric),
+                    "copies": [_metric(trained.get((index, member)), goal.metric) for member in range(study.population)],
                 }
                 for goal in study.objective.goals
             },
         }
-        for place, leg in enumerate(replay.legs)
+        for index, segment in enumerate(replay.segments)
     ]
 
 

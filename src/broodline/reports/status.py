@@ -10,9 +10,9 @@ from typing import Any
 
 from broodline.config.study import study_from
 from broodline.core.next_trial import next_trial
-from broodline.core.population import Birth, End, Population, Progress, StudyState
+from broodline.core.population import End, NewTrial, Population, Progress, StudyState
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import UsageError
 from broodline.reports import format as wording
@@ -24,12 +24,12 @@ from broodline.strategies.registry import load_strategy
 RECENT = 200  # failures are looked for among so many of the last trials
 
 
-class Standing(StrEnum):
+class StudyStatus(StrEnum):
     """Where a study stands."""
 
     NEW = "new"
     RUNNING = "running"
-    RESTING = "resting"
+    IDLE = "resting"
     STOPPING = "stopping"
     STOPPED = "stopped"
     DONE = "done"
@@ -69,9 +69,9 @@ class Overview:
         now: The store's clock.
     """
 
-    study: Study
+    study: StudyConfig
     progress: Progress
-    standing: Standing
+    status: StudyStatus
     reason: str | None
     elapsed: float
     budget: tuple[Spending, ...]
@@ -97,7 +97,7 @@ class Overview:
         progress = self.progress
         return {
             "study": self.study.name,
-            "state": self.standing,
+            "state": self.status,
             "reason": self.reason,
             "trials": progress.trials,
             "completed": progress.completed,
@@ -126,11 +126,13 @@ def read(records: Transaction, *, former: Overview | None = None) -> Overview:
     running = tuple(trial for trial in unfinished if trial.state is TrialState.RUNNING)
     best = next(iter(records.best(1)), None)
     elapsed = _elapsed(study, progress, running, records.now)
-    end = next_trial(study, progress.evolve(elapsed=elapsed), records, strategy=_looked_at(study), worker="", begin=_later)
+    end = next_trial(
+        study, progress.evolve(elapsed=elapsed), records, strategy=_looked_at(study), worker="", sample_initial=_later
+    )
     return Overview(
         study=study,
         progress=progress,
-        standing=_standing(progress, ended=isinstance(end, End), running=running, now=records.now),
+        status=_status(progress, ended=isinstance(end, End), running=running, now=records.now),
         reason=end.reason if isinstance(end, End) else progress.reason,
         elapsed=elapsed,
         budget=_budget(study, progress, elapsed, best),
@@ -143,7 +145,7 @@ def read(records: Transaction, *, former: Overview | None = None) -> Overview:
     )
 
 
-def _replay(study: Study) -> dict[str, Any]:
+def _replay(study: StudyConfig) -> dict[str, Any]:
     replay = study.replay
     if replay is None:
         return {}
@@ -151,13 +153,13 @@ def _replay(study: Study) -> dict[str, Any]:
     return {"replay": {"study": replay.study, "trial": replay.trial, "copies": study.population, **changed}}
 
 
-def _looked_at(study: Study) -> Strategy:
+def _looked_at(study: StudyConfig) -> Strategy:
     """The strategy to ask whether the study has ended: only where lineages end by themselves does that depend on its own."""
     try:
         strategy = load_strategy(study.evolution.strategy)
     except UsageError:  # of a package that is not installed here
         return _Barren()
-    return strategy if strategy.separate else _Barren()
+    return strategy if strategy.independent_lineages else _Barren()
 
 
 def _later(*_: object) -> None:
@@ -167,36 +169,36 @@ def _later(*_: object) -> None:
 class _Barren(Strategy):
     """A strategy without children."""
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         return None
 
 
-def _standing(progress: Progress, *, ended: bool, running: Sequence[Trial], now: float) -> Standing:
+def _status(progress: Progress, *, ended: bool, running: Sequence[Trial], now: float) -> StudyStatus:
     if progress.state is StudyState.FAILED:
-        return Standing.FAILED
+        return StudyStatus.FAILED
     if progress.state is StudyState.STOPPED or (progress.state is StudyState.STOPPING and ended):
-        return Standing.STOPPED
+        return StudyStatus.STOPPED
     if progress.state is StudyState.STOPPING:
-        return Standing.STOPPING
+        return StudyStatus.STOPPING
     if ended:
-        return Standing.DONE
+        return StudyStatus.DONE
     if any(_is_leased(trial, now) for trial in running):
-        return Standing.RUNNING
-    return Standing.RESTING if progress.trials else Standing.NEW
+        return StudyStatus.RUNNING
+    return StudyStatus.IDLE if progress.trials else StudyStatus.NEW
 
 
 def _is_leased(trial: Trial, now: float) -> bool:
     return trial.lease_until is not None and trial.lease_until >= now
 
 
-def _elapsed(study: Study, progress: Progress, running: Sequence[Trial], now: float) -> float:
+def _elapsed(study: StudyConfig, progress: Progress, running: Sequence[Trial], now: float) -> float:
     """The time that was summed, and what the controller will add when it next hears of somebody."""
     since = 0.0 if progress.touched is None else now - progress.touched
     counts = 0 <= since <= study.limits.lease and any(_is_leased(trial, now) for trial in running)
     return progress.elapsed + (since if counts else 0.0)
 
 
-def _budget(study: Study, progress: Progress, elapsed: float, best: Trial | None) -> tuple[Spending, ...]:
+def _budget(study: StudyConfig, progress: Progress, elapsed: float, best: Trial | None) -> tuple[Spending, ...]:
     budget = study.budget
     spent = {
         "time": (elapsed, budget.time),
@@ -212,7 +214,7 @@ def _budget(study: Study, progress: Progress, elapsed: float, best: Trial | None
     return (*spendings, *_target(study, best))
 
 
-def _target(study: Study, best: Trial | None) -> list[Spending]:
+def _target(study: StudyConfig, best: Trial | None) -> list[Spending]:
     target = study.budget.target
     if target is None:
         return []
@@ -232,7 +234,7 @@ def _unsuccessful(records: Transaction, progress: Progress, former: Overview | N
     return tuple(sorted(ended, key=lambda trial: trial.finished or 0.0, reverse=True))
 
 
-def _attention(study: Study, unfinished: Sequence[Trial], now: float) -> list[str]:
+def _attention(study: StudyConfig, unfinished: Sequence[Trial], now: float) -> list[str]:
     lines = []
     for trial in unfinished:
         if trial.lost:

@@ -15,7 +15,7 @@ from typing import Any
 
 from broodline.controller.client import Answer, Done, Signal, Start, Wait
 from broodline.controller.controller import Controller
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 from broodline.errors import LeaseLost, StudyFailed
 from broodline.simulation.clock import VirtualClock
@@ -52,7 +52,7 @@ class Cluster:
         self,
         *,
         controller: Controller,
-        study: Study,
+        study: StudyConfig,
         clock: VirtualClock,
         heartbeats: Heartbeats,
         train: Train,
@@ -149,7 +149,7 @@ class Cluster:
         if departure := worker.departures.next():
             after, goodbye = departure
             self._plan(self.now + after, partial(self._depart, worker, goodbye), worker)
-        self._call(worker, partial(self._controller.ask, self._study.name, worker.asker))
+        self._call(worker, partial(self._controller.ask, self._study.name, worker.identity))
 
     def _depart(self, worker: SimulatedWorker, goodbye: bool) -> None:
         self.tally.faults["preemptions" if goodbye else "crashes"] += 1
@@ -173,15 +173,15 @@ class Cluster:
             self._die(worker, "preemptions")  # a goodbye that the store can't hear is none
             return
         self._in_vain(worker, "preemptions")
-        self._controller.release(self._study.name, [worker.asker.session])
+        self._controller.release(self._study.name, [worker.identity.session])
         self._touched = self.now
-        self._heartbeats.end(worker.asker.session)
+        self._heartbeats.end(worker.identity.session)
         self._wake_one()
 
     def _die(self, worker: SimulatedWorker, why: str) -> None:
         self._in_vain(worker, why)
         outage = self._outage()
-        lapse = self._heartbeats.cease(worker.asker.session, outage[0] if outage else self.now)
+        lapse = self._heartbeats.cease(worker.identity.session, outage[0] if outage else self.now)
         self._plan(max(lapse or 0.0, self.now) + _MOMENT, self._wake_one)
 
     # Workers call the controller.
@@ -216,14 +216,14 @@ class Cluster:
         if not isinstance(answer, Wait):  # nothing is written for one who waits
             self._touched = self.now
         if isinstance(answer, Start):
-            self._heartbeats.begin(worker.asker.session, self.now)
+            self._heartbeats.begin(worker.identity.session, self.now)
         else:
-            self._heartbeats.end(worker.asker.session)
+            self._heartbeats.end(worker.identity.session)
         self._tell(worker, None)
         return answer
 
     def _hear(self, worker: SimulatedWorker, answer: Answer) -> None:
-        for checkpoint in answer.sweep:
+        for checkpoint in answer.delete:
             self.states.pop(checkpoint, None)
         match answer:
             case Start():
@@ -244,7 +244,7 @@ class Cluster:
         while self._waiting:
             worker, life = self._waiting.popleft()
             if worker.life == life:
-                ask = partial(self._controller.ask, self._study.name, worker.asker)
+                ask = partial(self._controller.ask, self._study.name, worker.identity)
                 self._plan(self.now, partial(self._call, worker, ask), worker)
                 return
 
@@ -254,7 +254,7 @@ class Cluster:
             self.states.pop(checkpoint_of(worker.untold.trial), None)
         self.tally.faults["superseded"] += 1
         self._in_vain(worker, "superseded")
-        self._call(worker, partial(self._controller.ask, self._study.name, worker.asker))
+        self._call(worker, partial(self._controller.ask, self._study.name, worker.identity))
 
     def _outage(self) -> tuple[float, float] | None:
         self._end_outages(self.now)
@@ -273,12 +273,12 @@ class Cluster:
             self.found_damaged.add(trial.parent)
             if start.restore is not None:
                 self.states.pop(start.restore, None)
-            tell = partial(self._controller.damaged, study, trial.number, trial.attempt, trial.parent, worker.asker)
+            tell = partial(self._controller.damaged, study, trial.number, trial.attempt, trial.parent, worker.identity)
             self._call(worker, tell)
             return
         training = trained(self._train, self._seconds_per_step, trial, self._restored(start))
-        fate, seconds = fate_of(self._faults, self._seed, trial), worker.pace * training.seconds
-        attempt = Attempt(start=start, training=training, fate=fate, begun=self.now, seconds=seconds)
+        outcome, seconds = fate_of(self._faults, self._seed, trial), worker.pace * training.seconds
+        attempt = Attempt(start=start, training=training, outcome=outcome, begun=self.now, seconds=seconds)
         self._turn_to(worker, Doing.TRAINING)
         worker.attempt = attempt
         self._plan_the_end(worker, attempt)
@@ -292,7 +292,7 @@ class Cluster:
         return self.states[start.restore]
 
     def _plan_the_end(self, worker: SimulatedWorker, attempt: Attempt) -> None:
-        share, reason = attempt.fate.fails_after, attempt.training.failed
+        share, reason = attempt.outcome.fails_after, attempt.training.failed
         end, act = attempt.begun + attempt.seconds, partial(self._complete, worker, attempt)
         if share is not None:
             end, act = attempt.begun + share * attempt.seconds, partial(self._fail, worker, attempt, "it was to fail")
@@ -326,10 +326,10 @@ class Cluster:
         attempt.told, self._touched = count, self.now
         if signal is Signal.STOP:
             self._turn_to(worker, Doing.WAITING)
-            self._call(worker, partial(self._controller.stop, study, trial.number, trial.attempt, [], worker.asker))
+            self._call(worker, partial(self._controller.stop, study, trial.number, trial.attempt, [], worker.identity))
         elif signal is Signal.RELEASE:
             self._say_goodbye(worker)
-            self._call(worker, partial(self._controller.ask, study, worker.asker))
+            self._call(worker, partial(self._controller.ask, study, worker.identity))
 
     def _complete(self, worker: SimulatedWorker, attempt: Attempt) -> None:
         if worker.attempt is not attempt:
@@ -337,10 +337,12 @@ class Cluster:
         self._tell(worker, attempt)
         trial, checkpoint = attempt.trial, checkpoint_of(attempt.trial)
         self.states[checkpoint] = attempt.training.state
-        if attempt.fate.damaged:
+        if attempt.outcome.damaged:
             self._damaged.add(checkpoint)
         rest = attempt.training.measurements[attempt.told :]
-        tell = partial(self._controller.complete, self._study.name, trial.number, trial.attempt, rest, checkpoint, worker.asker)
+        tell = partial(
+            self._controller.complete, self._study.name, trial.number, trial.attempt, rest, checkpoint, worker.identity
+        )
         self._call(worker, tell)
 
     def _fail(self, worker: SimulatedWorker, attempt: Attempt, reason: str) -> None:
@@ -350,7 +352,7 @@ class Cluster:
         self._in_vain(worker, "failures")
         trial, untold = attempt.trial, attempt.training.measurements[attempt.told :]
         rest = [measurement for measurement in untold if attempt.time_of(measurement.step) <= self.now]
-        tell = partial(self._controller.fail, self._study.name, trial.number, trial.attempt, rest, reason, "", worker.asker)
+        tell = partial(self._controller.fail, self._study.name, trial.number, trial.attempt, rest, reason, "", worker.identity)
         self._call(worker, tell)
 
     # What the time is spent on.
@@ -358,10 +360,10 @@ class Cluster:
     def _in_vain(self, worker: SimulatedWorker, why: str) -> None:
         """Writes off what a worker was training, or has trained and not told."""
         if (attempt := worker.attempt) is not None:
-            self.tally.vain[why] += attempt.steps_by(self.now)
-            self._turn_to(worker, Doing.WAITING, vain=True)
+            self.tally.wasted[why] += attempt.steps_by(self.now)
+            self._turn_to(worker, Doing.WAITING, wasted=True)
         elif (attempt := worker.untold) is not None:
-            self.tally.vain[why] += attempt.trial.steps
+            self.tally.wasted[why] += attempt.trial.steps
             self.tally.seconds["trained"] -= attempt.seconds
             self.tally.seconds["in vain"] += attempt.seconds
             self._tell(worker, None)
@@ -373,8 +375,8 @@ class Cluster:
         if untold is not None:
             self._turn_to(worker, Doing.WAITING)
 
-    def _turn_to(self, worker: SimulatedWorker, doing: Doing, *, vain: bool = False) -> None:
-        names = {Doing.AWAY: "away", Doing.WAITING: "waited", Doing.TRAINING: "in vain" if vain else "trained"}
+    def _turn_to(self, worker: SimulatedWorker, doing: Doing, *, wasted: bool = False) -> None:
+        names = {Doing.AWAY: "away", Doing.WAITING: "waited", Doing.TRAINING: "in vain" if wasted else "trained"}
         if worker.present or worker.doing is not Doing.AWAY:
             self.tally.seconds[names[worker.doing]] += self.now - worker.since
         self._training += (doing is Doing.TRAINING) - (worker.doing is Doing.TRAINING)

@@ -12,8 +12,7 @@ from typing import Any
 from broodline.config.study_file import read
 from broodline.controller.controller import Controller
 from broodline.core.strategy import Strategy
-from broodline.core.study import Budget
-from broodline.core.study import Study as Definition
+from broodline.core.study import Budget, StudyConfig
 from broodline.core.trial import Trial
 from broodline.errors import StudyFailed, UsageError
 from broodline.reports.result import Outcome, Result
@@ -37,7 +36,7 @@ class Simulation:
         elapsed: Virtual seconds that it took.
         result: The records of the study, as those of a real one: `result.best`, `result.trials`, ...
         states: What training returned, by number, of the trials whose checkpoints are there at the end.
-        seconds: Virtual seconds of all workers together, by what they were spent on: `trained`, `in vain`, `waited`, `away`.
+        seconds: Virtual seconds of all workers together, by what they were spent on: `trained`, `in wasted`, `waited`, `away`.
         faults: How often each fault happened.
         vain: Steps that were trained in vain, by what undid them.
         calls: Transactions that the workers made.
@@ -45,14 +44,14 @@ class Simulation:
         store: The store, in memory.
     """
 
-    def __init__(self, study: Definition, cluster: Cluster, store: SqliteStore) -> None:
+    def __init__(self, study: StudyConfig, cluster: Cluster, store: SqliteStore) -> None:
         tally = cluster.tally
         self.study, self.store = study, store
         self.ended = cluster.ended or "no worker is left"
         self.elapsed, self.calls = cluster.now, tally.calls
         self.seconds: Mapping[str, float] = {name: tally.seconds[name] for name in ("trained", "in vain", "waited", "away")}
         self.faults: Mapping[str, int] = {name: count for name, count in sorted(tally.faults.items()) if count}
-        self.vain: Mapping[str, int] = {name: steps for name, steps in sorted(tally.vain.items()) if steps}
+        self.wasted: Mapping[str, int] = {name: steps for name, steps in sorted(tally.wasted.items()) if steps}
         self.damaged = frozenset(cluster.found_damaged)
         records: Callable[[], AbstractContextManager[Transaction]] = partial(store.snapshot, study.name)
         self.result = Result(study.name, records=records, files=None)
@@ -86,7 +85,7 @@ class Simulation:
         with self.store.snapshot(self.study.name) as records:
             progress = records.progress()
         total = sum(self.seconds.values()) or 1.0
-        counted = (("faults", self.faults), ("in vain", {f"steps to {name}": steps for name, steps in self.vain.items()}))
+        counted = (("faults", self.faults), ("in vain", {f"steps to {name}": steps for name, steps in self.wasted.items()}))
         lines = [
             f"{progress.trials:,} trials of {self.study.population:,} members on {self.study.workers:,} workers, "
             f"{progress.completed:,} completed, in {_span(self.elapsed)} of virtual time",
@@ -108,7 +107,7 @@ class Simulation:
 
 
 def simulate(
-    study: Study | Definition | str | Path,
+    study: Study | StudyConfig | str | Path,
     train: Train,
     *,
     workers: int | Mapping[float, int] | None = None,
@@ -182,12 +181,12 @@ def _sizes(workers: int | Mapping[float, int] | None) -> Mapping[float, int] | N
     return sizes
 
 
-def _defined(study: Study | Definition | str | Path, workers: int | None, budget: Budget | None) -> Definition:
+def _defined(study: Study | StudyConfig | str | Path, workers: int | None, budget: Budget | None) -> StudyConfig:
     """The study with the workers and the budget of this simulation."""
     if isinstance(study, Study):
         defined = study.definition(workers=workers or 1, budget=budget)
     else:
-        defined = study if isinstance(study, Definition) else read(Path(study)).study
+        defined = study if isinstance(study, StudyConfig) else read(Path(study)).study
         defined = replace(defined, workers=workers or defined.workers, budget=budget or defined.budget)
     if defined.budget == Budget():
         raise UsageError("simulate: without a budget a study has no end; give it one, such as budget=Budget(generations=20)")

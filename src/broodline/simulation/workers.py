@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from broodline.controller.client import Asker, Start
+from broodline.controller.client import Start, WorkerSession
 from broodline.core.trial import Trial
 from broodline.simulation.faults import Departures, Fate
 from broodline.simulation.training import Training
@@ -35,7 +35,7 @@ class Attempt:
 
     start: Start
     training: Training
-    fate: Fate
+    outcome: Fate
     begun: float
     seconds: float
     told: int = 0
@@ -80,8 +80,8 @@ class SimulatedWorker:
     untold: Attempt | None = None
 
     @property
-    def asker(self) -> Asker:
-        return Asker(worker=str(self.number), session=f"{self.number}.{self.life}")
+    def identity(self) -> WorkerSession:
+        return WorkerSession(worker=str(self.number), session=f"{self.number}.{self.life}")
 
 
 @dataclass(kw_only=True)
@@ -89,7 +89,7 @@ class Tally:
     """What is counted.
 
     Args:
-        seconds: Of all workers together, by what they were spent on: `trained`, `in vain`, `waited`, `away`.
+        seconds: Of all workers together, by what they were spent on: `trained`, `in wasted`, `waited`, `away`.
         faults: How often each fault happened.
         vain: Steps trained in vain, by what undid them.
         calls: Transactions of workers.
@@ -97,5 +97,5 @@ class Tally:
 
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     faults: Counter[str] = field(default_factory=Counter)
-    vain: Counter[str] = field(default_factory=Counter)
+    wasted: Counter[str] = field(default_factory=Counter)
     calls: int = 0

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from broodline.core.population import Population, Progress
-from broodline.core.trial import Checkpoint, Measurement, Rival, Score, Trial
+from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial
 
 
 class Transaction(Population, Protocol):
@@ -68,7 +68,7 @@ class Transaction(Population, Protocol):
     def add_scores(self, number: int, attempt: int, scores: Sequence[Score]) -> None:
         """Remembers what an attempt at a trial scored at these steps; of a step that is told again, the last score counts."""
 
-    def rivals(self, step: int, count: int) -> tuple[Rival, ...]:
+    def peer_scores(self, step: int, count: int) -> tuple[PeerScore, ...]:
         """How those `count` trials that start last, but before `step`, stood there; the last attempt at each counts."""
 
 

@@ -13,7 +13,7 @@ from broodline.storage.checkpoints.local import StudyFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class StudyLocation:
     """A store's URL, and what follows from it.
 
     Args:
@@ -49,9 +49,9 @@ class Place:
         return StudyFiles(files_of(self.url) / study, checksums=checksums)
 
 
-def beside(path: Path) -> Place:
+def default_location(path: Path) -> StudyLocation:
     """The default: `broodline.db` in the directory of a study file."""
-    return Place(url=f"sqlite:///{path.absolute().parent / 'broodline.db'}")
+    return StudyLocation(url=f"sqlite:///{path.absolute().parent / 'broodline.db'}")
 
 
 IN_MEMORY = "sqlite://"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from broodline.core.population import Birth, Population
+from broodline.core.population import NewTrial, Population
 from broodline.core.reproduction import child_of
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
 
@@ -16,7 +16,7 @@ from broodline.core.trial import Trial
 class Alone(Strategy):
     """Every trial continues the last completed one of its member, unchanged; one that failed is trained again from there."""
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         """Returns the continuation of the initiator's member; drawn anew only if none of its trials has completed."""
         completed = (trial for trial in population.last_completed(initiator.member) if trial.can_be_parent)
         parent = initiator if initiator.can_be_parent else next(completed, None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from broodline.core.population import Birth, Population
+from broodline.core.population import NewTrial, Population
 from broodline.core.reproduction import child_of
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
 
@@ -16,7 +16,7 @@ from broodline.core.trial import Trial
 class Generational(Strategy):
     """Selects `study.evolution.parents` of each generation, fewer if fewer completed; if none did, children are drawn anew."""
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         """Returns the child, or None while trials of the initiator's generation are unfinished."""
         generation = population.of_generation(initiator.generation)
         if len(generation) < study.population or not all(trial.state.finished for trial in generation):

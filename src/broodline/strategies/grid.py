@@ -7,10 +7,10 @@ from itertools import islice
 from random import Random
 from typing import ClassVar
 
-from broodline.core.population import Birth, Population
-from broodline.core.reproduction import begun, child_of
+from broodline.core.population import NewTrial, Population
+from broodline.core.reproduction import child_of, initial_trial
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
 
@@ -18,12 +18,12 @@ from broodline.core.trial import Trial
 class Grid(Strategy):
     """Member m is the m-th point of the grid, and every trial is the parent of its own child, with the same params."""
 
-    separate: ClassVar[bool] = True
+    independent_lineages: ClassVar[bool] = True
 
-    def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
+    def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
         assert study.evolution.points is not None
         point = next(islice(study.space.grid(study.evolution.points), member, None))
-        return begun(study, member=member, params=point)
+        return initial_trial(study, member=member, params=point)
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         return child_of(study, initiator=initiator, parent=initiator, rng=rng, unchanged=True)

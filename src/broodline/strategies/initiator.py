@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from random import Random
 
 from broodline.core.objective import fitter
-from broodline.core.population import Birth, Population
+from broodline.core.population import NewTrial, Population
 from broodline.core.reproduction import child_of, draw_opponent
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
 
@@ -20,7 +20,7 @@ class Initiator(Strategy):
     Source: Li et al., A Generalized Framework for Population Based Training, KDD 2019, "initiator based evolution".
     """
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         """Returns the child; it never waits for a generation."""
         opponent = draw_opponent(study, population, initiator.member, rng)
         parent = initiator if initiator.can_be_parent else None

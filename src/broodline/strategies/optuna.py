@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from random import Random
 from typing import ClassVar
 
-from broodline.core.population import Birth, Population
-from broodline.core.reproduction import begun, child_of
+from broodline.core.population import NewTrial, Population
+from broodline.core.reproduction import child_of, initial_trial
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import UsageError
 
@@ -30,10 +30,10 @@ class Suggested(Strategy):
     trained it knows as running.
     """
 
-    separate: ClassVar[bool] = True
+    independent_lineages: ClassVar[bool] = True
     slow: ClassVar[bool] = True
 
-    def check(self, study: Study) -> None:
+    def check(self, study: StudyConfig) -> None:
         sampler = _sampler_of(study)
         missing = [package for package in ("optuna", *_NEEDED.get(sampler, ())) if find_spec(package) is None]
         if missing:
@@ -43,29 +43,29 @@ class Suggested(Strategy):
                 f"Install it: pip install 'broodline[optuna]'{torch}"
             )
 
-    def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
+    def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
         from broodline.strategies.optuna_samplers import suggestion
 
         generation_0 = sorted(population.of_generation(0), key=lambda trial: trial.number)
-        ends = [tip for tip in population.tips() if _has_ended(study, tip)]
+        ends = [tip for tip in population.leaves() if _has_ended(study, tip)]
         params = suggestion(study, generation_0, list(zip(ends, _told(study, ends), strict=True)), _sampler_of(study), rng)
-        return begun(study, member=member, params=params)
+        return initial_trial(study, member=member, params=params)
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         return child_of(study, initiator=initiator, parent=initiator, rng=rng, unchanged=True)
 
 
-def _sampler_of(study: Study) -> str:
+def _sampler_of(study: StudyConfig) -> str:
     return study.evolution.sampler or SAMPLERS[0]
 
 
-def _has_ended(study: Study, tip: Trial) -> bool:
+def _has_ended(study: StudyConfig, tip: Trial) -> bool:
     """True if this trial, which has no child, will have none."""
     generations = study.budget.generations
     return not tip.can_be_parent or (generations is not None and tip.generation + 1 >= generations)
 
 
-def _told(study: Study, ends: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+def _told(study: StudyConfig, ends: Sequence[Trial]) -> list[tuple[float, ...] | None]:
     """The fitness with which each lineage ended; of one without any the worst that there is, None if there is none."""
     own = [end.fitness or _last_fitness(study, end) for end in ends]
     known = [fitness for fitness in own if fitness is not None]
@@ -73,7 +73,7 @@ def _told(study: Study, ends: Sequence[Trial]) -> list[tuple[float, ...] | None]
     return [worst if fitness is None else fitness for fitness in own]
 
 
-def _last_fitness(study: Study, end: Trial) -> tuple[float, ...] | None:
+def _last_fitness(study: StudyConfig, end: Trial) -> tuple[float, ...] | None:
     """Of a trial that was stopped early: what it measured last may be a fitness, for it did learn something."""
     if end.state is not TrialState.STOPPED:
         return None

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from broodline.core.json_values import same
 from broodline.core.parameters import Choice, Float, Int, Ordered, Param
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
 _EXTREME = 1e100  # samplers compute variances of what they are told, and these are to be finite
@@ -25,7 +25,7 @@ Fitness = tuple[float, ...]
 
 
 def suggestion(
-    study: Study, begun: Sequence[Trial], ends: Sequence[tuple[Trial, Fitness | None]], sampler: str, rng: Random
+    study: StudyConfig, initial_trial: Sequence[Trial], ends: Sequence[tuple[Trial, Fitness | None]], sampler: str, rng: Random
 ) -> dict[str, Any]:
     """The params that a sampler suggests for the next configuration.
 
@@ -42,7 +42,7 @@ def suggestion(
         told = optuna.create_study(sampler=following, directions=["maximize"] * goals)
         waiting = sorted(ends, key=lambda end: (end[0].finished or 0.0, end[0].number))
         asked: dict[int, optuna.Trial] = {}
-        for first in begun:
+        for first in initial_trial:
             # In the order in which it happened: a sampler may remember what it was asked before it was told something.
             while waiting and (waiting[0][0].finished or 0.0) <= first.created and waiting[0][0].member in asked:
                 _tell(told, asked, *waiting.pop(0))
@@ -88,7 +88,7 @@ class _Following(BaseSampler):
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
-def _sampler(name: str, study: Study, rng: Random) -> BaseSampler:
+def _sampler(name: str, study: StudyConfig, rng: Random) -> BaseSampler:
     seed = rng.getrandbits(31)
     match name:
         case "tpe":
@@ -110,7 +110,7 @@ def _tell(told: optuna.Study, asked: Mapping[int, optuna.Trial], end: Trial, fit
         told.tell(asked[end.member], [min(max(value, -_EXTREME), _EXTREME) for value in fitness])
 
 
-def _suggested(study: Study, trial: optuna.Trial) -> dict[str, Any]:
+def _suggested(study: StudyConfig, trial: optuna.Trial) -> dict[str, Any]:
     return study.space.suggested(lambda name, param: _decoded(param, _asked(trial, name, param)))
 
 
@@ -145,7 +145,7 @@ def _encoded(param: Param, value: Any) -> Any:
         case Float(scale="1-x"):
             return min(max(1 - value, 1 - param.high), 1 - param.low)
         case Ordered() | Choice():
-            return next(place for place, known in enumerate(param.values) if same(known, value))
+            return next(index for index, known in enumerate(param.values) if same(known, value))
         case _:
             return value
 

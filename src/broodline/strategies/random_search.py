@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from broodline.core.population import Birth, Population
+from broodline.core.population import NewTrial, Population
 from broodline.core.reproduction import child_of
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
 
@@ -16,7 +16,7 @@ from broodline.core.trial import Trial
 class Continue(Strategy):
     """Every trial is the parent of its own child, with the same params; a lineage that failed is drawn anew."""
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         """Returns the continuation of the initiator."""
         parent = initiator if initiator.can_be_parent else None
         return child_of(study, initiator=initiator, parent=parent, rng=rng, unchanged=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from broodline.core.population import Birth, Population
+from broodline.core.population import NewTrial, Population
 from broodline.core.replay import Replay
 from broodline.core.reproduction import replay_seed
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 from broodline.errors import UsageError
 
@@ -19,42 +19,42 @@ from broodline.errors import UsageError
 class Replayed(Strategy):
     """Each member is a copy of the lineage: its trials have the params and steps of the lineage's, one after the other."""
 
-    separate: ClassVar[bool] = True
+    independent_lineages: ClassVar[bool] = True
 
-    def check(self, study: Study) -> None:
+    def check(self, study: StudyConfig) -> None:
         if study.replay is None:
             raise UsageError(
                 f"study '{study.name}' has strategy replay, and nothing to replay; `broodline replay` makes such studies"
             )
 
-    def begin(self, study: Study, population: Population, member: int, rng: Random) -> Birth | None:
-        leg = _of(study).legs[0]
-        return Birth(
+    def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
+        segment = _of(study).segments[0]
+        return NewTrial(
             member=member,
             generation=0,
-            params=leg.params,
-            changes=study.space.chosen(leg.params),
-            steps=leg.steps,
-            seed=replay_seed(study, member, leg),
+            params=segment.params,
+            changes=study.space.chosen(segment.params),
+            steps=segment.steps,
+            seed=replay_seed(study, member, segment),
         )
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
-        leg = _of(study).leg_after(initiator)
-        if leg is None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
+        segment = _of(study).segment_after(initiator)
+        if segment is None:
             return None
-        return Birth(
+        return NewTrial(
             member=initiator.member,
             generation=initiator.generation + 1,
-            params=leg.params,
-            changes=study.space.followed(initiator.params, leg.params),
+            params=segment.params,
+            changes=study.space.followed(initiator.params, segment.params),
             start=initiator.end,
             parent=initiator.number,
             initiator=initiator.number,
-            steps=leg.steps,
-            seed=replay_seed(study, initiator.member, leg),
+            steps=segment.steps,
+            seed=replay_seed(study, initiator.member, segment),
         )
 
 
-def _of(study: Study) -> Replay:
+def _of(study: StudyConfig) -> Replay:
     assert study.replay is not None
     return study.replay

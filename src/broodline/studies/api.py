@@ -10,11 +10,10 @@ from broodline.config.programs import EngineOptions
 from broodline.config.study import parse
 from broodline.config.study_file import check_strategy
 from broodline.core.parameters import Param
-from broodline.core.study import Budget, Evolution, Retention, Stopping
-from broodline.core.study import Study as Definition
+from broodline.core.study import Budget, Evolution, Retention, Stopping, StudyConfig
 from broodline.errors import UsageError
 from broodline.reports.result import Result
-from broodline.storage.location import Place
+from broodline.storage.location import StudyLocation
 from broodline.studies.run import run
 from broodline.workers.trainers.function import FunctionTrainer
 
@@ -79,7 +78,7 @@ class Study:
             "train": limits,
             **({} if stopping is None else {"stopping": stopping}),
         }
-        self._place = Place(url=store)
+        self._location = StudyLocation(url=store)
         check_strategy(parse(self._document, "Study(...)"), "Study(...)")
 
     @property
@@ -88,9 +87,9 @@ class Study:
         return self._result_of(self._document["name"])
 
     def _result_of(self, name: str) -> Result:
-        return Result(name, records=partial(self._place.records, name), files=self._place.files(name))
+        return Result(name, records=partial(self._location.records, name), files=self._location.files(name))
 
-    def definition(self, *, workers: int = 1, budget: Budget | None = None) -> Definition:
+    def definition(self, *, workers: int = 1, budget: Budget | None = None) -> StudyConfig:
         """The study as the controller knows it.
 
         Raises:
@@ -137,15 +136,15 @@ class Study:
             StudyNotFound: The study has not been run.
         """
         from broodline.reports.terminal.live import quiet, watching
-        from broodline.studies.replay import Wish, replay_in
+        from broodline.studies.replay import ReplayOptions, replay_in
 
         if not callable(train):
             raise UsageError(f"Study.replay: {train!r} is not a function")
-        wish = Wish(trial=trial, name=name, copies=copies, only=only, fixed=fixed, seeds=seeds, seed=seed)
-        study = replay_in(self._place, self._document["name"], wish)
+        options = ReplayOptions(trial=trial, name=name, copies=copies, only=only, fixed=fixed, seeds=seeds, seed=seed)
+        study = replay_in(self._location, self._document["name"], options)
         run(
             study,
-            place=self._place,
+            location=self._location,
             make_trainer=partial(FunctionTrainer, train, capture=True),
             workers=workers,
             options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
@@ -186,7 +185,7 @@ class Study:
         study = self.definition(workers=workers, budget=budget)
         run(
             study,
-            place=self._place,
+            location=self._location,
             make_trainer=partial(FunctionTrainer, train, capture=True),
             workers=workers,
             options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from broodline.core.parameters import Fixed
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import BroodlineError, CheckpointError, TrialFailed
 from broodline.storage.checkpoints.local import MANIFEST, StudyFiles
@@ -57,7 +57,7 @@ class _Outcome:
         return self.metrics == other.metrics and self.digest == other.digest
 
 
-def check(study: Study, trainer: Trainer) -> Iterator[Finding]:
+def check(study: StudyConfig, trainer: Trainer) -> Iterator[Finding]:
     """Tries a program, and yields what it finds, as it finds it.
 
     Args:
@@ -76,7 +76,7 @@ def check(study: Study, trainer: Trainer) -> Iterator[Finding]:
 
 
 class _Check:
-    def __init__(self, study: Study, trainer: Trainer, files: StudyFiles) -> None:
+    def __init__(self, study: StudyConfig, trainer: Trainer, files: StudyFiles) -> None:
         self._study, self._trainer, self._files = study, trainer, files
         self._number = 0
 
@@ -175,7 +175,7 @@ class _Check:
                 )
 
 
-def _others(study: Study, params: Mapping[str, Any]) -> dict[str, Any]:
+def _others(study: StudyConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     """Another value for each parameter that may mutate and on which no condition depends."""
     space, rng = study.space, Random(f"broodline check others {study.seed}")
     named = {on for param in space.params.values() for on in param.when or ()}

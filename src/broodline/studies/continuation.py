@@ -12,15 +12,15 @@ from contextlib import closing
 from dataclasses import replace
 
 from broodline.core.population import Progress
-from broodline.core.study import Budget, Evolution, Study
+from broodline.core.study import Budget, Evolution, StudyConfig
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import CheckpointError, StoreError, StudyNotFound, UsageError
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
-from broodline.storage.location import Place
+from broodline.storage.location import StudyLocation
 
 
-def continuation_of(study: Study, name: str, *, begun_at: int, steps: int, trial_steps: int | None = None) -> Study:
+def continuation_of(study: StudyConfig, name: str, *, begun_at: int, steps: int, trial_steps: int | None = None) -> StudyConfig:
     """The study that goes on alone.
 
     Args:
@@ -42,10 +42,10 @@ def continuation_of(study: Study, name: str, *, begun_at: int, steps: int, trial
     )
 
 
-def begun_at(place: Place, name: str) -> int | None:
+def begun_at(location: StudyLocation, name: str) -> int | None:
     """The steps behind the weights with which a continuation began; None if it has not begun."""
     try:
-        with closing(place.open(create=False)) as store, store.snapshot(name) as records:
+        with closing(location.open(create=False)) as store, store.snapshot(name) as records:
             copied = [trial for trial in records.trials() if trial.is_copy]
             if records.progress().trials and not copied:
                 raise UsageError(f"study '{name}' exists, and is no continuation; name this one otherwise, with --name")

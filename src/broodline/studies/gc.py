@@ -11,16 +11,16 @@ from pathlib import Path
 from broodline.config import study as definition
 from broodline.config.study import study_from
 from broodline.core.retention import Need, is_orphan, keeps_for_good, needs
-from broodline.core.study import Retention, Study
+from broodline.core.study import Retention, StudyConfig
 from broodline.core.trial import Checkpoint, Trial, TrialState
 from broodline.errors import UsageError
-from broodline.reports.status import Standing, read
+from broodline.reports.status import StudyStatus, read
 from broodline.storage.base import Store, Transaction
-from broodline.storage.checkpoints.local import Leftover, StudyFiles, size_of
+from broodline.storage.checkpoints.local import AttemptDirectory, StudyFiles, size_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class GcOptions:
     """What somebody who asks for room wants.
 
     Args:
@@ -37,7 +37,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class CheckpointUsage:
     """A checkpoint that the records name.
 
     Args:
@@ -54,7 +54,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pile:
+class FileGroup:
     """Other files of one kind.
 
     Args:
@@ -70,7 +70,7 @@ class Pile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class DiskUsage:
     """What a study had on the disk before it was cleared, and what of it goes.
 
     Args:
@@ -80,44 +80,44 @@ class Stock:
     """
 
     retention: Retention
-    held: tuple[Held, ...]
-    piles: tuple[Pile, ...]
+    held: tuple[CheckpointUsage, ...]
+    groups: tuple[FileGroup, ...]
 
     @property
     def freed(self) -> int:
         """The bytes of what goes."""
-        return sum(each.bytes or 0 for each in self.held if not each.needs) + sum(each.bytes for each in self.piles if each.goes)
+        return sum(each.bytes or 0 for each in self.held if not each.needs) + sum(each.bytes for each in self.groups if each.goes)
 
 
-def clear(store: Store, study: str, files: StudyFiles, wish: Wish) -> Stock:
+def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> DiskUsage:
     """Removes what nothing needs; workers may be at work meanwhile.
 
     Raises:
         UsageError: Only the best are to stay, and the study may go on.
     """
-    leftovers = files.leftovers()  # before the records are read: the directories of what is begun meanwhile are no orphans
+    attempts = files.attempts()  # before the records are read: the directories of what is begun meanwhile are no orphans
     logs = list(files.logs_of_attempts())
     with store.snapshot(study) as records:  # the one look at all trials is not taken in the way of the workers
         held, done = _looked_through(records)
-    opened: AbstractContextManager[Transaction] = store.snapshot(study) if wish.dry else store.transaction(study)
+    opened: AbstractContextManager[Transaction] = store.snapshot(study) if options.dry else store.transaction(study)
     with opened as records:
         defined = study_from(records.definition())
-        if wish.only_best is not None:
+        if options.only_best is not None:
             _check_over(records, defined)
-        retention = wish.retention or defined.checkpoints
-        judged = _judged(records, held, retention, wish.only_best)
-        orphans = _orphans(records, leftovers)  # before anything is taken out of the records
-        if not wish.dry:
+        retention = options.retention or defined.checkpoints
+        judged = _judged(records, held, retention, options.only_best)
+        orphans = _orphans(records, attempts)  # before anything is taken out of the records
+        if not options.dry:
             _record(records, replace(defined, checkpoints=retention), judged)
-    spent = [path for number, path in logs if wish.logs and number in done]
-    stock = Stock(
+    finished_logs = [path for number, path in logs if options.logs and number in done]
+    usage = DiskUsage(
         retention=retention,
         held=tuple(_held(files, trial, why) for trial, why in judged),
-        piles=_piles(files, leftovers, orphans, {trial.checkpoint for trial, _ in judged}, logs, spent),
+        groups=_groups(files, attempts, orphans, {trial.checkpoint for trial, _ in judged}, logs, finished_logs),
     )
-    if not wish.dry:
-        _remove(files, stock, orphans, spent)
-    return stock
+    if not options.dry:
+        _remove(files, usage, orphans, finished_logs)
+    return usage
 
 
 def _looked_through(records: Transaction) -> tuple[set[int], set[int]]:
@@ -131,11 +131,11 @@ def _looked_through(records: Transaction) -> tuple[set[int], set[int]]:
     return held, done
 
 
-def _check_over(records: Transaction, study: Study) -> None:
-    standing = read(records).standing
-    if standing not in (Standing.DONE, Standing.STOPPED, Standing.FAILED) or records.any_running():
+def _check_over(records: Transaction, study: StudyConfig) -> None:
+    status = read(records).status
+    if status not in (StudyStatus.DONE, StudyStatus.STOPPED, StudyStatus.FAILED) or records.any_running():
         raise UsageError(
-            f"study '{study.name}' is {standing}, and what it would go on from must stay: `broodline stop` ends it, "
+            f"study '{study.name}' is {status}, and what it would go on from must stay: `broodline stop` ends it, "
             "or let it spend its budget; without --keep-best only what nothing needs is removed"
         )
 
@@ -161,7 +161,7 @@ def _checkpoint(trial: Trial, *, in_use: bool) -> Checkpoint:
     return Checkpoint(trial=trial.number, member=trial.member, generation=trial.generation, path=trial.checkpoint, in_use=in_use)
 
 
-def _record(records: Transaction, study: Study, judged: Iterable[tuple[Trial, tuple[Need, ...]]]) -> None:
+def _record(records: Transaction, study: StudyConfig, judged: Iterable[tuple[Trial, tuple[Need, ...]]]) -> None:
     """Takes what goes out of the store; it goes off the disk later: one removed too late costs space, too early a lineage."""
     if (text := json.dumps(definition.dump(study))) != records.definition():
         records.redefine(text)
@@ -172,44 +172,46 @@ def _record(records: Transaction, study: Study, judged: Iterable[tuple[Trial, tu
             records.update(trial.evolve(kept=Need.KEPT in why))
 
 
-def _orphans(records: Transaction, leftovers: Iterable[Leftover]) -> list[Leftover]:
-    return [left for left in leftovers if is_orphan(records.trial(left.number), left.attempt, left.checkpoint)]
+def _orphans(records: Transaction, attempts: Iterable[AttemptDirectory]) -> list[AttemptDirectory]:
+    return [left for left in attempts if is_orphan(records.trial(left.number), left.attempt, left.checkpoint)]
 
 
-def _held(files: StudyFiles, trial: Trial, why: tuple[Need, ...]) -> Held:
+def _held(files: StudyFiles, trial: Trial, why: tuple[Need, ...]) -> CheckpointUsage:
     assert trial.checkpoint is not None
     path = files.path(trial.checkpoint)
-    return Held(trial=trial.number, checkpoint=trial.checkpoint, bytes=size_of(path) if path.is_dir() else None, needs=why)
-
-
-def _piles(
-    files: StudyFiles,
-    leftovers: Sequence[Leftover],
-    orphans: Sequence[Leftover],
-    recorded: Collection[str | None],
-    logs: Sequence[tuple[int, Path]],
-    spent: Sequence[Path],
-) -> tuple[Pile, ...]:
-    making = [left.path for left in leftovers if left not in orphans and left.checkpoint not in recorded]
-    kept = [path for _, path in logs if path not in set(spent)]
-    return (
-        _pile("left by crashes and by attempts that were superseded", [left.path for left in orphans], goes=True),
-        _pile("of attempts that may yet complete", making),
-        _pile("not from broodline", files.unknown()),
-        _pile("logs", kept),
-        _pile("logs of trials that completed or were stopped", spent, goes=True),
+    return CheckpointUsage(
+        trial=trial.number, checkpoint=trial.checkpoint, bytes=size_of(path) if path.is_dir() else None, needs=why
     )
 
 
-def _pile(kind: str, paths: Collection[Path], *, goes: bool = False) -> Pile:
-    return Pile(kind=kind, count=len(paths), bytes=sum(map(size_of, paths)), goes=goes)
+def _groups(
+    files: StudyFiles,
+    attempts: Sequence[AttemptDirectory],
+    orphans: Sequence[AttemptDirectory],
+    recorded: Collection[str | None],
+    logs: Sequence[tuple[int, Path]],
+    finished_logs: Sequence[Path],
+) -> tuple[FileGroup, ...]:
+    making = [left.path for left in attempts if left not in orphans and left.checkpoint not in recorded]
+    kept = [path for _, path in logs if path not in set(finished_logs)]
+    return (
+        _group("left by crashes and by attempts that were superseded", [left.path for left in orphans], goes=True),
+        _group("of attempts that may yet complete", making),
+        _group("not from broodline", files.unknown()),
+        _group("logs", kept),
+        _group("logs of trials that completed or were stopped", finished_logs, goes=True),
+    )
 
 
-def _remove(files: StudyFiles, stock: Stock, orphans: Iterable[Leftover], logs: Iterable[Path]) -> None:
-    for held in stock.held:
+def _group(kind: str, paths: Collection[Path], *, goes: bool = False) -> FileGroup:
+    return FileGroup(kind=kind, count=len(paths), bytes=sum(map(size_of, paths)), goes=goes)
+
+
+def _remove(files: StudyFiles, usage: DiskUsage, orphans: Iterable[AttemptDirectory], logs: Iterable[Path]) -> None:
+    for held in usage.held:
         if not held.needs:
             files.remove(held.checkpoint)
     for orphan in orphans:
-        files.remove_leftover(orphan)
+        files.remove_attempt(orphan)
     for path in logs:
         path.unlink(missing_ok=True)

@@ -6,13 +6,13 @@ from broodline.controller.controller import Controller
 from broodline.core.retention import is_orphan
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
-from broodline.workers.liveness import bury_the_dead
+from broodline.workers.liveness import collect_dead_sessions
 from broodline.workers.trainers.scratch import clear_after
 
 
 def put_in_order(store: Store, study: str, files: StudyFiles) -> None:
     """Takes back the trials of dead workers of this machine without waiting for their leases, and sweeps orphans."""
-    dead = bury_the_dead(files.workers)
+    dead = collect_dead_sessions(files.workers)
     for session in dead:
         clear_after(session)  # a program outlives a worker that was killed
     if dead:
@@ -25,14 +25,14 @@ def sweep_orphans(store: Store, study: str, files: StudyFiles) -> int:
 
     A checkpoint that is recorded and lies under its staged name, because power failed, gets its place.
     """
-    leftovers = files.leftovers()  # before the records are read: the directories of what is begun meanwhile are no orphans
+    orphans = files.attempts()  # before the records are read: the directories of what is begun meanwhile are no orphans
     with store.snapshot(study) as records:
-        trials = [records.trial(left.number) for left in leftovers]
+        trials = [records.trial(left.number) for left in orphans]
     swept = 0
-    for left, trial in zip(leftovers, trials, strict=True):
+    for left, trial in zip(orphans, trials, strict=True):
         if is_orphan(trial, left.attempt, left.checkpoint):
-            files.remove_leftover(left)
+            files.remove_attempt(left)
             swept += 1
         elif trial is not None and trial.checkpoint == left.checkpoint:
-            files.settle(left)
+            files.finish_rename(left)
     return swept

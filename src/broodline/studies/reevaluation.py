@@ -9,7 +9,7 @@ from random import Random
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import CheckpointError, TrialFailed, UsageError
 
@@ -64,7 +64,7 @@ def programs_of(file: StudyFile | None) -> tuple[Train, Evaluate]:
 
 
 def reevaluated(
-    study: Study, trials: Sequence[Trial], *, files: StudyFiles, programs: tuple[Train, Evaluate], cwd: Path, times: int
+    study: StudyConfig, trials: Sequence[Trial], *, files: StudyFiles, programs: tuple[Train, Evaluate], cwd: Path, times: int
 ) -> Iterator[Again]:
     """Evaluates the checkpoints of trials again, each with other seeds.
 
@@ -117,7 +117,7 @@ def _metrics(trial: Trial, checkpoint: Path, programs: tuple[Train, Evaluate], c
         return evaluated(evaluation(evaluate, train, cwd), assignment, told, log, step=trial.end)
 
 
-def _fitness(study: Study, trial: Trial, metrics: Mapping[str, Any]) -> tuple[float, ...]:
+def _fitness(study: StudyConfig, trial: Trial, metrics: Mapping[str, Any]) -> tuple[float, ...]:
     measurement = Measurement(step=trial.end, metrics={**(trial.metrics or {}), **metrics})
     fitness = study.objective.fitness([measurement])
     if fitness is None:

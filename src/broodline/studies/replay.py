@@ -13,19 +13,19 @@ from broodline.config.fields import nearest
 from broodline.config.study import NAME, study_from
 from broodline.core.lineage import lineage_of
 from broodline.core.parameters import Fixed
-from broodline.core.replay import Leg, Replay
+from broodline.core.replay import Replay, ReplaySegment
 from broodline.core.space import Space
-from broodline.core.study import Budget, Evolution, Study
+from broodline.core.study import Budget, Evolution, StudyConfig
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import SpaceError, StudyChanged, StudyNotFound, UsageError
 from broodline.storage.base import Store
-from broodline.storage.location import Place
+from broodline.storage.location import StudyLocation
 
 SEEDS = ("recorded", "fresh")
 
 
 def replay_of(
-    source: Study,
+    source: StudyConfig,
     lineage: Sequence[Trial],
     *,
     name: str,
@@ -34,7 +34,7 @@ def replay_of(
     fixed: Mapping[str, Any] | None = None,
     seeds: str = SEEDS[0],
     seed: int | None = None,
-) -> Study:
+) -> StudyConfig:
     """The study that trains a lineage again.
 
     Args:
@@ -66,9 +66,9 @@ def replay_of(
             )
     space = _space(source, fixed or {})
     path = list(reversed(lineage))
-    params = [_params(space, [trial.params for trial in path], place, only) for place in range(len(path))]
-    legs = tuple(
-        Leg(trial=t.number, start=t.start, steps=t.steps, params=p, seed=t.seed, metrics=dict(t.metrics or {}))
+    params = [_params(space, [trial.params for trial in path], index, only) for index in range(len(path))]
+    segments = tuple(
+        ReplaySegment(trial=t.number, start=t.start, steps=t.steps, params=p, seed=t.seed, metrics=dict(t.metrics or {}))
         for t, p in zip(path, params, strict=True)
     )
     return replace(
@@ -84,7 +84,7 @@ def replay_of(
         replay=Replay(
             study=source.name,
             trial=lineage[0].number,
-            legs=legs,
+            segments=segments,
             seeds=seeds,
             only=None if only is None else tuple(sorted(set(only))),
             fixed=dict(fixed or {}),
@@ -92,14 +92,14 @@ def replay_of(
     )
 
 
-def _space(source: Study, fixed: Mapping[str, Any]) -> Space:
+def _space(source: StudyConfig, fixed: Mapping[str, Any]) -> Space:
     try:
         return Space({**source.space.params, **{name: Fixed(value) for name, value in fixed.items()}})
     except SpaceError as error:
         raise UsageError(f"{error.key}: {error.problem}") from None
 
 
-def _params(space: Space, lineage: Sequence[Mapping[str, Any]], place: int, only: Collection[str] | None) -> dict[str, Any]:
+def _params(space: Space, lineage: Sequence[Mapping[str, Any]], index: int, only: Collection[str] | None) -> dict[str, Any]:
     """The params of one leg.
 
     A parameter whose condition did not hold at the beginning stays as it was when it came to exist.
@@ -107,7 +107,7 @@ def _params(space: Space, lineage: Sequence[Mapping[str, Any]], place: int, only
 
     def value(name: str, _param: Any) -> Any:
         follows = only is None or name in only
-        order = [*lineage[place::-1], *lineage[place:]] if follows else lineage
+        order = [*lineage[index::-1], *lineage[index:]] if follows else lineage
         for params in order:
             if name in params:
                 return params[name]
@@ -117,7 +117,7 @@ def _params(space: Space, lineage: Sequence[Mapping[str, Any]], place: int, only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class ReplayOptions:
     """What is asked of a replay; None: as it was begun, or the default.
 
     Args:
@@ -135,7 +135,7 @@ class Wish:
     seed: int | None = None
 
 
-def replay_in(place: Place, source: str, wish: Wish) -> Study:
+def replay_in(location: StudyLocation, source: str, options: ReplayOptions) -> StudyConfig:
     """The replay that is wished for: the one that was begun under its name, or a new one, which is not created yet.
 
     One that was begun needs its source no more.
@@ -145,33 +145,33 @@ def replay_in(place: Place, source: str, wish: Wish) -> Study:
         StudyChanged: There is another study of its name, or it was begun otherwise.
         StudyNotFound: There is no source.
     """
-    with closing(place.open(create=False)) as store:
-        if wish.name is not None and wish.name in store.studies():
-            return _begun(store, source, wish.name, wish)
+    with closing(location.open(create=False)) as store:
+        if options.name is not None and options.name in store.studies():
+            return _begun(store, source, options.name, options)
         with store.snapshot(source) as records:
             study = study_from(records.definition())
             best = next(iter(records.best(1)), None)
-            if wish.trial is None and best is None:
+            if options.trial is None and best is None:
                 raise UsageError(f"study '{source}': no trial has completed yet, so there is nothing to replay")
-            number = best.number if wish.trial is None and best is not None else wish.trial
+            number = best.number if options.trial is None and best is not None else options.trial
             assert number is not None
             lineage = lineage_of(number, records.trial)
-        name = wish.name or f"{source}-replay-{number}"
+        name = options.name or f"{source}-replay-{number}"
         if name in store.studies():
-            return _begun(store, source, name, wish)
+            return _begun(store, source, name, options)
     return replay_of(
         study,
         lineage,
         name=name,
-        copies=wish.copies or 1,
-        only=wish.only,
-        fixed=wish.fixed,
-        seeds=wish.seeds or SEEDS[0],
-        seed=wish.seed,
+        copies=options.copies or 1,
+        only=options.only,
+        fixed=options.fixed,
+        seeds=options.seeds or SEEDS[0],
+        seed=options.seed,
     )
 
 
-def replay_named(store: Store, source: str, name: str) -> Study:
+def replay_named(store: Store, source: str, name: str) -> StudyConfig:
     """The replay of that name.
 
     Raises:
@@ -187,19 +187,19 @@ def replay_named(store: Store, source: str, name: str) -> Study:
     return study
 
 
-def _begun(store: Store, source: str, name: str, wish: Wish) -> Study:
+def _begun(store: Store, source: str, name: str, options: ReplayOptions) -> StudyConfig:
     study = replay_named(store, source, name)
     was = study.replay
     assert was is not None
     differences = [
         f"{what}: {before} -> {wished}"
         for what, before, wished in (
-            ("trial", was.trial, wish.trial),
-            ("copies", study.population, wish.copies),
-            ("only", was.only, None if wish.only is None else tuple(sorted(set(wish.only)))),
-            ("set", dict(was.fixed), None if wish.fixed is None else dict(wish.fixed)),
-            ("seeds", was.seeds, wish.seeds),
-            ("seed", study.seed, wish.seed),
+            ("trial", was.trial, options.trial),
+            ("copies", study.population, options.copies),
+            ("only", was.only, None if options.only is None else tuple(sorted(set(options.only)))),
+            ("set", dict(was.fixed), None if options.fixed is None else dict(options.fixed)),
+            ("seeds", was.seeds, options.seeds),
+            ("seed", study.seed, options.seed),
         )
         if wished is not None and before != wished
     ]
@@ -210,6 +210,6 @@ def _begun(store: Store, source: str, name: str, wish: Wish) -> Study:
     return study
 
 
-def with_programs_of(study: Study, other: Study) -> Study:
+def with_programs_of(study: StudyConfig, other: StudyConfig) -> StudyConfig:
     """A replay that keeps checkpoints, and gives up, as another study says."""
     return replace(study, checkpoints=other.checkpoints, limits=other.limits)

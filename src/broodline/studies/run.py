@@ -16,11 +16,11 @@ from typing import Protocol, TextIO
 from broodline.config.programs import EngineOptions
 from broodline.controller.controller import Controller
 from broodline.core.population import StudyState
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
-from broodline.storage.location import Place
+from broodline.storage.location import StudyLocation
 from broodline.studies.recovery import put_in_order, sweep_orphans
 from broodline.workers.engines.local import LocalEngine
 from broodline.workers.engines.worker_process import Job
@@ -42,9 +42,9 @@ class Watch(Protocol):
 
 
 def run(
-    study: Study,
+    study: StudyConfig,
     *,
-    place: Place,
+    location: StudyLocation,
     make_trainer: Callable[[], Trainer],
     workers: int,
     options: EngineOptions,
@@ -73,9 +73,9 @@ def run(
         WorkerError: Workers can't start.
         KeyboardInterrupt: Ctrl-C or SIGTERM; running trials are pending again.
     """
-    files = place.files(study.name, checksums=study.checkpoints.checksums)
-    job = job_for(study, place, make_trainer)
-    with closing(place.open()) as store, _sole_run(files, study.name), interruptible():
+    files = location.files(study.name, checksums=study.checkpoints.checksums)
+    job = job_for(study, location, make_trainer)
+    with closing(location.open()) as store, _sole_run(files, study.name), interruptible():
         controller = Controller(store)
         controller.open(study)
         files.prepare()
@@ -128,12 +128,12 @@ def calls_back(store: Store, study: str) -> Callable[[], bool]:
     return called_back
 
 
-def job_for(study: Study, place: Place, make_trainer: Callable[[], Trainer]) -> Job:
+def job_for(study: StudyConfig, location: StudyLocation, make_trainer: Callable[[], Trainer]) -> Job:
     """What worker processes of this study need to know."""
     return Job(
-        store=place.url,
+        store=location.url,
         study=study.name,
-        files=place.files(study.name).root,
+        files=location.files(study.name).root,
         trainer=_pickled(make_trainer),
         checksums=study.checkpoints.checksums,
     )

@@ -13,14 +13,14 @@ from broodline.config.study import parse
 from broodline.core.next_trial import program_seed
 from broodline.core.population import Progress
 from broodline.core.reproduction import replay_seed
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Change, Measurement, Trial, TrialState
 from broodline.storage.base import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Records:
-    study: Study
+    study: StudyConfig
     progress: Progress
     trials: tuple[Trial, ...]
     measured: Mapping[int, tuple[Measurement, ...]]
@@ -112,8 +112,10 @@ _MIXING = ("initiator", "generational", "none", "alone")
 
 def _check_birth(records: _Records, trial: Trial) -> None:
     name, trials, population = f"trial {trial.number}", records.trials, records.study.population
-    legs = () if records.study.replay is None else records.study.replay.legs
-    seeds = [replay_seed(records.study, trial.member, leg) for leg in legs] or [program_seed(records.study.seed, trial.number)]
+    segments = () if records.study.replay is None else records.study.replay.segments
+    seeds = [replay_seed(records.study, trial.member, segment) for segment in segments] or [
+        program_seed(records.study.seed, trial.number)
+    ]
     assert trial.seed in seeds, f"{name} has the seed {trial.seed}"
     parent = None if trial.parent is None else trials[trial.parent]
     assert trial.start == (0 if parent is None else parent.end), f"{name} starts at {trial.start}"

@@ -9,8 +9,8 @@ from random import Random
 from typing import Any
 
 from broodline.config.study import parse
-from broodline.controller.client import Answer, Asker, Client, Done, Start
-from broodline.core.study import Study
+from broodline.controller.client import Answer, Client, Done, Start, WorkerSession
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import LeaseLost
 
@@ -48,7 +48,7 @@ class FakeClock:
         self.now += seconds
 
 
-def study_from_tables(**tables: Any) -> Study:
+def study_from_tables(**tables: Any) -> StudyConfig:
     """A study with a parameter of every type; `tables` replace, or add to, those of its study file."""
     return parse({**_TABLES, **tables}, "test")
 
@@ -78,9 +78,9 @@ class Crew:
     swept: list[str] = field(default_factory=list)
     ended: Done | None = None
 
-    def asker(self, worker: str) -> Asker:
+    def identity(self, worker: str) -> WorkerSession:
         """Who a worker is in its present life."""
-        return Asker(worker=worker, session=f"life {self.lives[worker]} of {worker}")
+        return WorkerSession(worker=worker, session=f"life {self.lives[worker]} of {worker}")
 
     def run(self, turns: int = 10_000) -> None:
         """Trains until no worker is given a trial any more, or for so many turns."""
@@ -94,7 +94,7 @@ class Crew:
             self.clock.advance(self.seconds)
         for worker in map(str, range(self.workers)):
             if worker not in self.held:
-                self.hear(worker, self.client.ask(self.study, self.asker(worker)))
+                self.hear(worker, self.client.ask(self.study, self.identity(worker)))
         if self.held:
             self.end(self.order.choice(sorted(self.held)))
             return True
@@ -105,17 +105,17 @@ class Crew:
         trial = self.held[worker].trial
         metrics = self.train(trial)
         try:
-            answer = self._tell(trial, metrics, self.asker(worker))
+            answer = self._tell(trial, metrics, self.identity(worker))
         except LeaseLost:  # somebody else has it by now
-            answer = self.client.ask(self.study, self.asker(worker))
+            answer = self.client.ask(self.study, self.identity(worker))
         self.hear(worker, answer)
         return trial
 
-    def _tell(self, trial: Trial, metrics: Mapping[str, Any] | None, asker: Asker) -> Answer:
+    def _tell(self, trial: Trial, metrics: Mapping[str, Any] | None, identity: WorkerSession) -> Answer:
         if metrics is None:
-            return self.client.fail(self.study, trial.number, trial.attempt, [], "exit status 3", "oh", asker)
+            return self.client.fail(self.study, trial.number, trial.attempt, [], "exit status 3", "oh", identity)
         last = [Measurement(step=trial.end, metrics=metrics)]
-        return self.client.complete(self.study, trial.number, trial.attempt, last, checkpoint_of(trial), asker)
+        return self.client.complete(self.study, trial.number, trial.attempt, last, checkpoint_of(trial), identity)
 
     def die(self, worker: str) -> None:
         """Ends a worker without a goodbye; when it asks next, it does so in another life."""
@@ -124,7 +124,7 @@ class Crew:
 
     def hear(self, worker: str, answer: Answer) -> None:
         """Takes an answer to a worker's ask."""
-        self.swept += answer.sweep
+        self.swept += answer.delete
         self.held.pop(worker, None)
         if isinstance(answer, Start):
             self.held[worker] = answer

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broodline.core.population import Progress, StudyState
-from broodline.core.trial import Change, Checkpoint, Measurement, Rival, Score, Trial, TrialState
+from broodline.core.trial import Change, Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
 from broodline.storage.base import Store, Transaction
 from broodline.testing.playing import FakeClock, checkpoint_of
@@ -221,7 +221,7 @@ class StoreContract(ABC):
             transaction.add_scores(1, 1, [Score(step=7, value=1.0)])
             transaction.add_scores(2, 1, [])
         with store.snapshot("s") as records:
-            stood = {step: [(rival.score, rival.measured) for rival in records.rivals(step, 9)] for step in (1, 5, 6, 7, 9)}
+            stood = {step: [(rival.score, rival.measured) for rival in records.peer_scores(step, 9)] for step in (1, 5, 6, 7, 9)}
         worst = -float("inf")
         assert stood == {
             1: [(None, None), (None, 7), (None, 8)],
@@ -237,10 +237,10 @@ class StoreContract(ABC):
         store.create("other", "{}")
         self.fill(store, row(7), study="other")
         with store.snapshot("s") as records:
-            assert [rival.trial for rival in records.rivals(11, 4)] == [4, 3, 2, 1]
-            assert [rival.trial for rival in records.rivals(10, 9)] == [2, 1, 0]
-            assert records.rivals(21, 1) == (Rival(trial=5, state=TrialState.STOPPED, score=None, measured=None),)
-            assert records.rivals(0, 9) == ()
+            assert [rival.trial for rival in records.peer_scores(11, 4)] == [4, 3, 2, 1]
+            assert [rival.trial for rival in records.peer_scores(10, 9)] == [2, 1, 0]
+            assert records.peer_scores(21, 1) == (PeerScore(trial=5, state=TrialState.STOPPED, score=None, measured=None),)
+            assert records.peer_scores(0, 9) == ()
 
     def test_the_own_last_trial_initiates_before_lower_numbers_but_not_before_lower_generations(self, store: Store) -> None:
         def ended(number: int, worker: str, when: float, generation: int = 0) -> Trial:
@@ -306,11 +306,11 @@ def _check_answers(records: Transaction, trials: list[Trial]) -> None:
     for worker in ("w0", "w1", "w2"):
         last = max((trial for trial in waiting if trial.worker == worker), key=lambda each: each.finished or 0.0, default=None)
         assert records.first_initiator(worker) == (last if last in lowest else next(iter(lowest), None))
-    assert records.begun() == 5
-    tips = sorted(waiting, key=lambda trial: (trial.generation, trial.number))
-    assert records.tips() == tuple(tips)
+    assert records.members_started() == 5
+    leaves = sorted(waiting, key=lambda trial: (trial.generation, trial.number))
+    assert records.leaves() == tuple(leaves)
     for generation in range(13):
-        assert records.tips(generation) == tuple(trial for trial in tips if trial.generation < generation)
+        assert records.leaves(generation) == tuple(trial for trial in leaves if trial.generation < generation)
     for member in range(5):
         assert records.last_completed(member) == tuple(trial for trial in reversed(done) if trial.member == member)[:2]
     assert records.members_with_completed() == tuple(sorted({trial.member for trial in done}))

@@ -14,7 +14,7 @@ import pytest
 from broodline.controller.controller import Controller
 from broodline.core.next_trial import rng_for
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
 from broodline.storage.base import Store
 from broodline.storage.sqlite.store import SqliteStore
@@ -63,11 +63,11 @@ class StrategyContract(ABC):
         return {}
 
     @property
-    def separate(self) -> bool:
+    def independent_lineages(self) -> bool:
         """True if lineages never mix: its tables must then have a population and generations that make 60 trials."""
-        return self.strategy().separate
+        return self.strategy().independent_lineages
 
-    def study(self, **tables: Any) -> Study:
+    def study(self, **tables: Any) -> StudyConfig:
         """A study for it."""
         return study_from_tables(**{"budget": {"trials": TRIALS}, "train": {"max_failures": 10**6}, **self.tables(), **tables})
 
@@ -77,7 +77,7 @@ class StrategyContract(ABC):
             yield store
 
     def play(
-        self, store: Store, study: Study, train: Train = _by_params, *, workers: int = 3, turns: int = 10_000
+        self, store: Store, study: StudyConfig, train: Train = _by_params, *, workers: int = 3, turns: int = 10_000
     ) -> list[Trial]:
         """Plays a study, to its end or for so many turns, and returns all trials."""
         controller = Controller(store, strategy_of=lambda _: self.strategy())
@@ -92,7 +92,7 @@ class StrategyContract(ABC):
     def test_it_trains_a_study_to_its_end_whatever_the_programs_do(self, store: Store, program: Train, workers: int) -> None:
         trials = self.play(store, self.study(), program, workers=workers)
         assert all(trial.state.finished for trial in trials)
-        if self.separate:
+        if self.independent_lineages:
             self.check_lineages(trials)
             return
         assert len(trials) == TRIALS
@@ -109,7 +109,7 @@ class StrategyContract(ABC):
             assert len(own) == generations or own[-1].state is not TrialState.COMPLETED
 
     def test_lineages_that_never_mix_are_trained_one_after_the_other(self, store: Store) -> None:
-        if not self.separate:
+        if not self.independent_lineages:
             pytest.skip("its lineages mix: all members begin first")
         trials = self.play(store, self.study(), workers=3)
         for trial in trials:
@@ -130,7 +130,7 @@ class StrategyContract(ABC):
     def test_a_parent_is_a_completed_trial(self, store: Store) -> None:
         trials = self.play(store, self.study(), _sometimes(None))
         parents = [trials[trial.parent] for trial in trials if trial.parent is not None]
-        assert parents if self.separate else len(parents) > TRIALS / 2
+        assert parents if self.independent_lineages else len(parents) > TRIALS / 2
         assert {parent.state for parent in parents} == {TrialState.COMPLETED}
 
     def test_params_stay_in_the_space(self, store: Store) -> None:
@@ -147,7 +147,10 @@ class StrategyContract(ABC):
             initiator = records.first_initiator("0") or records.trial(0)
             assert initiator is not None
             decisions = [self.strategy().decide(study, records, initiator, rng_for(0, number)) for number in (30, 30, 31)]
-            begun = [self.strategy().begin(study, records, records.begun() - 1, rng_for(0, number)) for number in (30, 30)]
+            begun = [
+                self.strategy().sample_initial(study, records, records.members_started() - 1, rng_for(0, number))
+                for number in (30, 30)
+            ]
         assert decisions[0] == decisions[1]
         assert begun[0] == begun[1]
         assert random.getstate() == before

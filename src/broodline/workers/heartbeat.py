@@ -29,7 +29,7 @@ from broodline.core.population import StudyState
 from broodline.errors import StoreUnavailable, StudyNotFound, WorkerError
 from broodline.storage.base import Store
 from broodline.storage.location import open_store
-from broodline.workers.liveness import is_frozen
+from broodline.workers.liveness import is_stopped
 
 LOOK_SECONDS = 1.0
 _GRACE = 5.0
@@ -39,7 +39,7 @@ _READY, _CALLED_BACK = "ready", "called back"
 
 
 @dataclass(kw_only=True)
-class Keeper:
+class HeartbeatProcess:
     """A context in which a session's leases are renewed, by a process that is started again should it die.
 
     Args:
@@ -174,7 +174,7 @@ def _renew_for(owner: int, url: str, study: str, session: str, seconds: float) -
                 # Given back for it, since it may report nothing for long: should it complete the trial, that still counts.
                 client.release(study, [session])
                 print(_CALLED_BACK, flush=True)
-            if time.monotonic() >= due and not is_frozen(owner):
+            if time.monotonic() >= due and not is_stopped(owner):
                 client.renew(study, [session])
                 due = time.monotonic() + seconds
 

@@ -35,7 +35,7 @@ def _is_still(path: Path, file: IO[str]) -> bool:
         return False
 
 
-def is_frozen(process: int) -> bool:
+def is_stopped(process: int) -> bool:
     """True while a process of that number is stopped, by SIGSTOP, Ctrl-Z or a debugger: it lives, and does not get on.
 
     Linux only, where /proc tells; elsewhere nothing is known of it, and it is taken for one that gets on.
@@ -47,7 +47,7 @@ def is_frozen(process: int) -> bool:
     return told.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])  # its name stands before, and may hold anything
 
 
-def bury_the_dead(directory: Path) -> list[str]:
+def collect_dead_sessions(directory: Path) -> list[str]:
     """Removes the files that nobody holds any more, and returns the sessions of their workers."""
     dead = []
     for path in sorted(directory.glob("*")):

@@ -57,29 +57,31 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
 def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     """Works on a study in a thread that hands its trials to the caller's."""
     from broodline.config.study import study_from
-    from broodline.controller.client import Asker
+    from broodline.controller.client import WorkerSession
     from broodline.controller.controller import Controller
-    from broodline.storage.location import Place
-    from broodline.workers.heartbeat import Keeper
+    from broodline.storage.location import StudyLocation
+    from broodline.workers.heartbeat import HeartbeatProcess
     from broodline.workers.liveness import alive
     from broodline.workers.worker import Worker
 
-    place, handover, session = Place(url=url), _Handover(), uuid.uuid4().hex
-    with closing(place.open(create=False)) as store:
+    location, handover, session = StudyLocation(url=url), _Handover(), uuid.uuid4().hex
+    with closing(location.open(create=False)) as store:
         with store.snapshot(study) as records:
             defined = study_from(records.definition())
-        files, client = place.files(study, checksums=defined.checkpoints.checksums), Controller(store)
+        files, client = location.files(study, checksums=defined.checkpoints.checksums), Controller(store)
         files.prepare()
-        worker = Worker(client=client, study=study, asker=Asker(worker=name, session=session), files=files, trainer=handover)
+        worker = Worker(
+            client=client, study=study, identity=WorkerSession(worker=name, session=session), files=files, trainer=handover
+        )
         thread = threading.Thread(target=handover.run, args=(worker.run,), name="broodline worker", daemon=True)
-        keeper = Keeper(
-            store=place.url,
+        heartbeat = HeartbeatProcess(
+            store=location.url,
             study=study,
             session=session,
             seconds=defined.limits.lease / RENEWALS,
             called_back=handover.called_back.set,
         )
-        with alive(files.workers, session), keeper:
+        with alive(files.workers, session), heartbeat:
             thread.start()
             try:
                 yield from handover.trials()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from broodline.controller.client import Answer, Asker, Client, Done, Signal, Start, Wait
+from broodline.controller.client import Answer, Client, Done, Signal, Start, Wait, WorkerSession
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import (
     CheckpointError,
@@ -47,7 +47,7 @@ class Worker:
 
     client: Client
     study: str
-    asker: Asker
+    identity: WorkerSession
     files: StudyFiles
     trainer: Trainer
     devices: tuple[str, ...] = ()
@@ -57,17 +57,17 @@ class Worker:
 
     def run(self) -> str:
         """Works until the study is done, or until `leave` is called; returns why it ended."""
-        answer = self._insist(lambda: self.client.ask(self.study, self.asker))
+        answer = self._insist(lambda: self.client.ask(self.study, self.identity))
         wait = FIRST_WAIT
         while not self._leaving and not isinstance(answer, Done):
-            self._remove(answer.sweep)
+            self._remove(answer.delete)
             if isinstance(answer, Wait):
                 answer, wait = self._ask_later(wait), min(2 * wait, LONGEST_WAIT)
             else:
                 answer, wait = self._work(answer), FIRST_WAIT
-        self._remove(answer.sweep)
+        self._remove(answer.delete)
         if not isinstance(answer, Done):
-            self._insist(lambda: self.client.release(self.study, [self.asker.session]))
+            self._insist(lambda: self.client.release(self.study, [self.identity.session]))
             return "told to leave"
         return answer.reason
 
@@ -93,7 +93,7 @@ class Worker:
                 self.client.wait(seconds * random.uniform(0.5, 1.0))
         except Preempted:
             return Wait()
-        return self._insist(lambda: self.client.ask(self.study, self.asker))
+        return self._insist(lambda: self.client.ask(self.study, self.identity))
 
     def _work(self, start: Start) -> Answer:
         """Trains a trial to its end, whichever it is, and returns the answer to the next ask."""
@@ -103,20 +103,20 @@ class Worker:
             restore = self._verified(start)
             if restore is None and trial.parent is not None:
                 parent = trial.parent
-                return self._insist(lambda: self.client.damaged(self.study, trial.number, trial.attempt, parent, self.asker))
+                return self._insist(lambda: self.client.damaged(self.study, trial.number, trial.attempt, parent, self.identity))
             return self._insist(self._trained(trial, restore, reports))
         except TrialFailed as failed:
             return self._insist(self._failure(trial, reports, failed))
         except LeaseLost as lost:
             self.say(str(lost))
-            self.files.forsake(trial)
+            self.files.discard_attempt(trial)
         except Preempted:
-            self._insist(lambda: self.client.release(self.study, [self.asker.session]))
+            self._insist(lambda: self.client.release(self.study, [self.identity.session]))
             if self._leaving:
                 return Wait()
         finally:
             self.files.discard(trial)
-        return self._insist(lambda: self.client.ask(self.study, self.asker))
+        return self._insist(lambda: self.client.ask(self.study, self.identity))
 
     def _verified(self, start: Start) -> Path | None:
         """The parent's checkpoint, found whole; None without a parent, or if the checkpoint is missing or damaged.
@@ -134,19 +134,19 @@ class Worker:
 
     def _trained(self, trial: Trial, restore: Path | None, reports: _Reports) -> Callable[[], Answer]:
         """Trains and saves; returns the call that tells the controller how it went."""
-        study, asker = self.study, self.asker
+        study, identity = self.study, self.identity
         try:
             measurements, checkpoint = self._patiently(trial, restore, reports)
         except Stopped:
-            return lambda: self.client.stop(study, trial.number, trial.attempt, reports.untold(), asker)
+            return lambda: self.client.stop(study, trial.number, trial.attempt, reports.untold(), identity)
         except TrialFailed as failed:
             return self._failure(trial, reports, failed)
         rest = reports.untold_of(measurements)
-        return lambda: self.client.complete(study, trial.number, trial.attempt, rest, checkpoint, asker)
+        return lambda: self.client.complete(study, trial.number, trial.attempt, rest, checkpoint, identity)
 
     def _failure(self, trial: Trial, reports: _Reports, failed: TrialFailed) -> Callable[[], Answer]:
         reason, output, untold = failed.reason, failed.output, reports.untold()
-        return lambda: self.client.fail(self.study, trial.number, trial.attempt, untold, reason, output, self.asker)
+        return lambda: self.client.fail(self.study, trial.number, trial.attempt, untold, reason, output, self.identity)
 
     def _patiently(self, trial: Trial, restore: Path | None, reports: _Reports) -> tuple[list[Measurement], str]:
         """Trains and saves, again and again while the disk is full: that is no fault of the trial."""
@@ -169,7 +169,7 @@ class Worker:
                 restore=restore,
                 save=self.files.begin(trial),
                 log=self.files.log(trial),
-                worker=self.asker.worker,
+                worker=self.identity.worker,
                 devices=self.devices,
                 report=reports.add,
             )

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broodline.config.fields import Unfit, duration
+from broodline.config.fields import InvalidValue, duration
 from broodline.config.study import changed, dump, parse
 from broodline.core.objective import Goal, Objective
 from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered, Param
 from broodline.core.space import Space
-from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, Study
+from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, StudyConfig
 from broodline.errors import StudyFileError
 
 DOCUMENT: dict[str, Any] = {
@@ -42,7 +42,7 @@ params: st.SearchStrategy[Param] = st.one_of(
 )
 several = st.none() | st.integers(1, 99)
 studies = st.builds(
-    Study,
+    StudyConfig,
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True),
     trial_steps=st.integers(1, 2**53),
     population=st.integers(10, 50),
@@ -72,7 +72,7 @@ studies = st.builds(
 
 
 @given(studies)
-def test_a_study_survives_the_store(study: Study) -> None:
+def test_a_study_survives_the_store(study: StudyConfig) -> None:
     again = parse(json.loads(json.dumps(dump(study), allow_nan=False)), "store")
     assert again == study
     assert changed(study, again) == []
@@ -80,7 +80,7 @@ def test_a_study_survives_the_store(study: Study) -> None:
 
 @pytest.mark.parametrize("weights", [(), (1.0,), (1.0, 2.0)])
 def test_trials_are_stopped_early_by_one_metric_or_a_weighted_sum(weights: tuple[float, ...]) -> None:
-    goals: dict[str, Any] = {f"m{place}": {"goal": "maximize", "weight": weight} for place, weight in enumerate(weights)}
+    goals: dict[str, Any] = {f"m{index}": {"goal": "maximize", "weight": weight} for index, weight in enumerate(weights)}
     study = parse(DOCUMENT | {"objective": goals or {"m": "minimize"}, "stopping": {"rule": "median"}}, "study.toml")
     assert study.stopping == Stopping(rule="median", margin=0.0, burn_in=0, min_trials=3)
     assert parse(DOCUMENT, "study.toml").stopping is None
@@ -167,7 +167,7 @@ def test_a_duration_is_a_text_or_seconds(text: str | float, seconds: float) -> N
     "value", ["", "30", "m", "1h30", "-5s", "0s", "1w", "1e3s", 0, -1, True, None, float("nan"), float("inf")]
 )
 def test_anything_else_is_no_duration(value: Any) -> None:
-    with pytest.raises(Unfit, match="30m"):
+    with pytest.raises(InvalidValue, match="30m"):
         duration(value)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from broodline.core.early_stopping import reason_to_stop, scores
 from broodline.core.objective import Goal, Objective
 from broodline.core.study import Stopping
-from broodline.core.trial import Measurement, Rival, Score, Trial, TrialState
+from broodline.core.trial import Measurement, PeerScore, Score, Trial, TrialState
 
 WORST = -math.inf
 TRIAL = Trial(number=9, member=0, generation=1, params={}, start=10, steps=10)
@@ -20,13 +20,13 @@ RULE = Stopping(min_trials=1)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
-def rival(score: float | None, number: int = 0, measured: int | None = 15, state: TrialState = TrialState.COMPLETED) -> Rival:
-    return Rival(trial=number, state=state, score=score, measured=measured)
+def rival(score: float | None, number: int = 0, measured: int | None = 15, state: TrialState = TrialState.COMPLETED) -> PeerScore:
+    return PeerScore(trial=number, state=state, score=score, measured=measured)
 
 
 def stops(own: float, others: list[float], rule: Stopping = RULE, step: int = 15) -> bool:
-    rivals = [rival(score, number) for number, score in enumerate(others)]
-    return reason_to_stop(rule, TRIAL, Score(step=step, value=own), rivals) is not None
+    peer_scores = [rival(score, number) for number, score in enumerate(others)]
+    return reason_to_stop(rule, TRIAL, Score(step=step, value=own), peer_scores) is not None
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_a_value_that_is_not_finite_is_below_every_finite_median_and_no_better_t
 
 @pytest.mark.parametrize(("step", "stopped"), [(11, False), (13, False), (14, True), (19, True)])
 def test_nothing_is_stopped_before_the_burn_in_is_over(step: int, stopped: bool) -> None:
-    rivals = [rival(1.0, measured=20)]
-    told = reason_to_stop(Stopping(burn_in=14, min_trials=1), TRIAL, Score(step=step, value=0.0), rivals)
+    peer_scores = [rival(1.0, measured=20)]
+    told = reason_to_stop(Stopping(burn_in=14, min_trials=1), TRIAL, Score(step=step, value=0.0), peer_scores)
     assert (told is not None) is stopped
 
 

@@ -106,24 +106,34 @@ STEPPED = Schedule(segments=tuple(Segment(start=start, params={"lr": float(start
 
 
 @given(count=st.integers(0, 100), start=st.integers(0, 150), scale=st.integers(1, 60) | st.fractions("1/60", 60))
-def test_a_recounted_schedule_gives_each_count_the_params_of_its_step(count: int, start: int, scale: Fraction) -> None:
-    recounted = STEPPED.recounted(start=start, scale=scale)
-    assert recounted(count) == STEPPED(floor(start + count * scale))
-    assert recounted.segments[0].start == 0
+def test_a_shifted_and_rescaled_schedule_gives_each_count_the_params_of_its_step(count: int, start: int, scale: Fraction) -> None:
+    schedule = STEPPED.shift(start).rescale(scale)
+    assert schedule(count) == STEPPED(floor(start + count * scale))
+    assert schedule.segments[0].start == 0
 
 
 @given(parts=st.integers(1, 3000), step=st.integers(0, 130))
 def test_a_scale_that_a_float_can_not_hold_is_still_exact(parts: int, step: int) -> None:
-    recounted = STEPPED.recounted(scale=1 / parts)
-    assert recounted(step * parts) == STEPPED(step)
-    assert step == 0 or recounted(step * parts - 1) == STEPPED(step - 1)
-    assert recounted.end == STEPPED.end * parts
+    schedule = STEPPED.rescale(1 / parts)
+    assert schedule(step * parts) == STEPPED(step)
+    assert step == 0 or schedule(step * parts - 1) == STEPPED(step - 1)
+    assert schedule.end == STEPPED.end * parts
 
 
-@pytest.mark.parametrize(("start", "scale"), [(-1, 1.0), (0, 0.0), (0, -1.0), (0, 1e-12)])
-def test_a_schedule_is_recounted_forwards_only(start: int, scale: float) -> None:
-    with pytest.raises(UsageError, match="can't be recounted"):
-        STEPPED.recounted(start=start, scale=scale)
+@pytest.mark.parametrize("steps", [0.0, -1.0, 1e-12])
+def test_a_schedule_is_rescaled_by_a_number_above_zero(steps: float) -> None:
+    with pytest.raises(UsageError, match="can't be rescaled"):
+        STEPPED.rescale(steps)
+
+
+def test_a_schedule_is_shifted_forwards_only() -> None:
+    with pytest.raises(UsageError, match="can't be shifted to step -1"):
+        STEPPED.shift(-1)
+
+
+def test_the_former_name_of_shift_and_rescale_still_works_and_says_so() -> None:
+    with pytest.warns(DeprecationWarning, match="shift and rescale"):
+        assert STEPPED.recounted(start=30, scale=10) == STEPPED.shift(30).rescale(10)
 
 
 def test_one_numeric_param_alone() -> None:

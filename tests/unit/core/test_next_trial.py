@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from broodline.core.next_trial import next_trial, program_seed, rerooted, rng_for
-from broodline.core.population import Birth, End, Pause, Population, Progress, Resume, StudyState
+from broodline.core.population import End, NewTrial, Pause, Population, Progress, Resume, StudyState
 from broodline.core.reproduction import child_of
 from broodline.core.strategy import Strategy
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Change, Trial, TrialState
 from broodline.testing import study_from_tables
 
@@ -23,8 +23,8 @@ def trial(number: int, state: TrialState = TrialState.COMPLETED, **fields: Any) 
     ended: dict[str, Any] = {"finished": float(number)} if state.finished else {}
     if state is TrialState.COMPLETED:
         ended |= {"fitness": (0.0,), "checkpoint": f"checkpoints/{number:06d}.1"}
-    place = {"member": number % N, "generation": number // N}
-    given = {"params": {"width": 64}, "steps": 10, "attempt": 1, **place, **ended, **fields}
+    location = {"member": number % N, "generation": number // N}
+    given = {"params": {"width": 64}, "steps": 10, "attempt": 1, **location, **ended, **fields}
     return Trial(number=number, state=state, **given)
 
 
@@ -41,10 +41,10 @@ class Rows:
         waiting = [each for each in self.trials if each.state.finished and each.child is None]
         return min(waiting, key=lambda each: (each.generation, each.number), default=None)
 
-    def begun(self) -> int:
+    def members_started(self) -> int:
         return len(self.of_generation(0))
 
-    def tips(self, before: int | None = None) -> tuple[Trial, ...]:
+    def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
         waiting = [each for each in self.trials if each.state.finished and each.child is None]
         below = [each for each in waiting if before is None or each.generation < before]
         return tuple(sorted(below, key=lambda each: (each.generation, each.number)))
@@ -70,16 +70,16 @@ class Rows:
 class Clones(Strategy):
     """A strategy in which every initiator is its own child's parent."""
 
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         return child_of(study, initiator=initiator, parent=initiator, rng=rng, unchanged=True)
 
 
 class Waits(Strategy):
-    def decide(self, study: Study, population: Population, initiator: Trial, rng: Random) -> Birth | None:
+    def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         return None
 
 
-def study(**budget: Any) -> Study:
+def study(**budget: Any) -> StudyConfig:
     return study_from_tables(population=N, budget=budget)
 
 
@@ -87,7 +87,7 @@ def spent(rows: Rows, **fields: Any) -> Progress:
     return Progress(**{"trials": len(rows.trials), "steps": sum(each.steps for each in rows.trials), **fields})
 
 
-def told(study: Study, *trials: Trial, held: Trial | None = None, strategy: Any = None, **progress: Any) -> Any:
+def told(study: StudyConfig, *trials: Trial, held: Trial | None = None, strategy: Any = None, **progress: Any) -> Any:
     rows = Rows(list(trials))
     return next_trial(study, spent(rows, **progress), rows, strategy=strategy or Clones(), worker="0", held=held)
 
@@ -154,7 +154,7 @@ def test_a_spent_budget_ends_the_study(budget: dict[str, Any], progress: dict[st
 @pytest.mark.parametrize(("budget", "progress"), BUDGETS.values(), ids=list(BUDGETS))
 def test_a_budget_that_is_not_quite_spent_does_not(budget: dict[str, Any], progress: dict[str, Any]) -> None:
     larger = {name: amount + 1 for name, amount in budget.items()}
-    assert isinstance(told(study(**larger), *GENERATION_0, **progress), Birth)
+    assert isinstance(told(study(**larger), *GENERATION_0, **progress), NewTrial)
 
 
 @pytest.mark.parametrize(("budget", "progress"), BUDGETS.values(), ids=list(BUDGETS))
@@ -195,7 +195,7 @@ def test_the_last_generation_is_trained_by_all_members() -> None:
 def test_a_target_may_be_one_to_stay_below() -> None:
     minimized = study_from_tables(population=N, objective={"loss": "minimize"}, budget={"target": 0.5})
     assert isinstance(told(minimized, trial(0, fitness=(-0.5,))), End)
-    assert isinstance(told(minimized, trial(0, fitness=(-0.6,))), Birth)
+    assert isinstance(told(minimized, trial(0, fitness=(-0.6,))), NewTrial)
 
 
 # A study that was ended from elsewhere

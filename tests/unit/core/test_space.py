@@ -88,12 +88,12 @@ def test_every_integer_of_a_range_is_drawn(low: int, width: int, log: bool, seed
 
 @pytest.mark.parametrize("param", [Float(-3, 5), Float(1e-5, 1, log=True), Float(0.9, 0.9999, scale="1-x")])
 def test_every_part_of_a_float_range_is_drawn_as_often_on_its_own_scale(param: Float) -> None:
-    def place(x: float) -> float:
+    def location(x: float) -> float:
         return math.log(x) if param.log else -math.log(1 - x) if param.scale else x
 
     rng = Random(0)
-    low, high = place(param.low), place(param.high)
-    tenths = Counter(int(10 * (place(param.sample(rng)) - low) / (high - low)) for _ in range(5000))
+    low, high = location(param.low), location(param.high)
+    tenths = Counter(int(10 * (location(param.sample(rng)) - low) / (high - low)) for _ in range(5000))
     assert all(400 < tenths[tenth] < 600 for tenth in range(10))
 
 

@@ -91,9 +91,9 @@ def test_the_resource_is_the_steps_of_all_that_have_finished(trials: list[Trial]
     curve = best_by_resource(MAXIMIZED, trials)
     assert curve.end == sum(each.steps for each in trials)
     spent = 0
-    for place, each in enumerate(trials):
+    for index, each in enumerate(trials):
         spent += each.steps
-        seen = [other.fitness[0] for other in trials[: place + 1] if other.fitness]
+        seen = [other.fitness[0] for other in trials[: index + 1] if other.fitness]
         assert curve(spent) == max(seen, default=None)
 
 

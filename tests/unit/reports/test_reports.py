@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import Recorded, asker, recorded
+from recorded import Recorded, identity, recorded
 from rich.console import Console
 
 from broodline.core.schedule import Schedule, Segment
@@ -20,7 +20,7 @@ from broodline.core.trial import Change, Measurement, Trial, TrialState
 from broodline.errors import StoreUnavailable
 from broodline.reports import format as wording
 from broodline.reports.records import moment, record, to_json
-from broodline.reports.status import Overview, Standing, read
+from broodline.reports.status import Overview, StudyStatus, read
 from broodline.reports.terminal import status as panels
 from broodline.reports.terminal import tables
 from broodline.reports.terminal.live import LiveView, Pace, line_of, quiet, watching
@@ -116,27 +116,27 @@ def test_numbers_that_json_does_not_have_are_null() -> None:
 
 def test_a_study_without_trials_is_new(store: Store) -> None:
     view = overview(recorded(store, budget={"trials": 4, "time": "1h"}))
-    assert (view.standing, view.best, view.running, view.rate) == (Standing.NEW, None, (), None)
+    assert (view.status, view.best, view.running, view.rate) == (StudyStatus.NEW, None, (), None)
     assert {spending.name: spending.fraction for spending in view.budget} == {"time": 0.0, "trials": 0.0}
 
 
 def test_a_study_with_a_leased_trial_runs_and_rests_once_the_lease_ran_out(store: Store, clock: Clock) -> None:
     study = recorded(store)
     study.ask("0")
-    assert overview(study).standing is Standing.RUNNING
+    assert overview(study).status is StudyStatus.RUNNING
     clock.now += 31
     view = overview(study)
-    assert view.standing is Standing.RESTING
+    assert view.status is StudyStatus.IDLE
     assert any("worker 0" in line for line in view.attention)
 
 
 def test_a_study_whose_budget_is_spent_is_done_and_says_which(store: Store) -> None:
     study = recorded(store, budget={"trials": 2})
     study.complete({"accuracy": 0.5})
-    assert overview(study).standing is Standing.RUNNING
+    assert overview(study).status is StudyStatus.RUNNING
     study.complete({"accuracy": 0.6})
     view = overview(study)
-    assert (view.standing, view.reason) == (Standing.DONE, "2 trials are done")
+    assert (view.status, view.reason) == (StudyStatus.DONE, "2 trials are done")
     assert view.best is not None
     assert view.best.number == 1
 
@@ -145,16 +145,16 @@ def test_a_study_that_is_stopped_stops_when_the_last_trial_is_finished(store: St
     study = recorded(store)
     study.ask("0")
     study.controller.end(study.name, now=False, reason="somebody said so")
-    assert overview(study).standing is Standing.STOPPING
+    assert overview(study).status is StudyStatus.STOPPING
     study.complete({"accuracy": 0.5})
-    assert (overview(study).standing, overview(study).reason) == (Standing.STOPPED, "somebody said so")
+    assert (overview(study).status, overview(study).reason) == (StudyStatus.STOPPED, "somebody said so")
 
 
 def test_a_study_whose_first_trials_all_fail_has_failed(store: Store) -> None:
     study = recorded(store, population=1)
     study.fail("exit status 3")
     view = overview(study)
-    assert view.standing is Standing.FAILED
+    assert view.status is StudyStatus.FAILED
     assert view.reason is not None
     assert "exit status 3" in view.reason
 
@@ -206,7 +206,7 @@ def test_a_trial_that_is_told_to_stop_and_one_that_was_stopped_are_shown_with_wh
             study.complete({"accuracy": 0.5})
     why = "at step 4 its fitness, 0.25, is below 0.5, the median of 1 others"
     assert f"! trial 1 has been told to stop: {why}" in shown(panels.overview(overview(study)))
-    study.controller.stop(study.name, 1, 1, [], asker("0"))
+    study.controller.stop(study.name, 1, 1, [], identity("0"))
     assert f"trial 1 stopped: {why}" in shown(panels.overview(overview(study)))
     with study.store.snapshot(study.name) as records:
         (_, stopped, *_) = records.trials()

@@ -121,7 +121,7 @@ def test_what_an_attempt_staged_before_is_not_in_the_next_ones_directory(files: 
 def test_nothing_that_a_superseded_attempt_does_reaches_its_successor(files: StudyFiles) -> None:
     checkpoint = saved(files, trial(12, 2), weights="second")
     saved(files, trial(12, 1), weights="first")
-    files.forsake(trial(12, 1))
+    files.discard_attempt(trial(12, 1))
     assert (files.verified(checkpoint) / "weights").read_text() == "second"
     assert [path.name for path in files.checkpoints.iterdir()] == ["000012.2"]
 
@@ -326,11 +326,11 @@ def test_a_checkpoint_that_is_removed_is_no_longer_a_committed_one_before_its_fi
     files._background = Dead()  # type: ignore[assignment]
     files.remove(checkpoint)
     assert list(files.checkpoints.iterdir()) == []
-    (left,) = files.leftovers()
+    (left,) = files.attempts()
     assert (left.number, left.attempt, left.checkpoint) == (12, 1, "")
     assert is_orphan(trial().evolve(state=TrialState.COMPLETED), left.attempt, left.checkpoint)
-    files.remove_leftover(left)
-    assert files.leftovers() == []
+    files.remove_attempt(left)
+    assert files.attempts() == []
     with pytest.raises(CheckpointError):
         files.verified(checkpoint)
 
@@ -363,7 +363,7 @@ def test_leftovers_are_the_directories_of_attempts_and_nothing_else(files: Study
     files.begin(trial(2, 3))
     for stranger in ("notes", "000001", "1.2.3"):
         (files.checkpoints / stranger).mkdir()
-    found = [(left.number, left.attempt, left.checkpoint, left.path.parent.name) for left in files.leftovers()]
+    found = [(left.number, left.attempt, left.checkpoint, left.path.parent.name) for left in files.attempts()]
     assert sorted(found) == [
         (1, 1, "", "staging"),
         (1, 1, "checkpoints/000001.1", "checkpoints"),
@@ -373,9 +373,9 @@ def test_leftovers_are_the_directories_of_attempts_and_nothing_else(files: Study
 
 def test_a_leftover_that_is_removed_is_gone(files: StudyFiles) -> None:
     saved(files)
-    (only,) = files.leftovers()
-    files.remove_leftover(only)
-    assert files.leftovers() == []
+    (only,) = files.attempts()
+    files.remove_attempt(only)
+    assert files.attempts() == []
 
 
 def test_a_full_disk_is_recognised_however_deep_the_error_is() -> None:

@@ -69,7 +69,7 @@ def test_a_store_of_an_older_version_is_given_what_it_lacks_and_keeps_what_it_ha
         check_invariants(store, after.name)
         with store.snapshot(after.name) as records:
             assert records.progress().completed == 20
-            assert [rival.trial for rival in records.rivals(2**40, 5) if rival.score is not None]
+            assert [rival.trial for rival in records.peer_scores(2**40, 5) if rival.score is not None]
     with raw(path) as connection:
         assert connection.execute("SELECT version FROM broodline").fetchall() == [(schema.VERSION,)]
 
@@ -230,14 +230,14 @@ def train(path: Path, start: Barrier) -> None:
         name = multiprocessing.current_process().name
         crew = Crew(client=controller, study=STUDY.name, train=lambda trial: {"score": trial.params["lr"]}, workers=1)
         crew.lives[name] = 0
-        answer = controller.ask(STUDY.name, crew.asker(name))
+        answer = controller.ask(STUDY.name, crew.identity(name))
         crew.hear(name, answer)
         while crew.ended is None:
             if crew.held:
                 crew.end(name)
             else:
                 controller.wait(0.05)
-                crew.hear(name, controller.ask(STUDY.name, crew.asker(name)))
+                crew.hear(name, controller.ask(STUDY.name, crew.identity(name)))
 
 
 STUDY = study_from_tables(budget={"trials": 60})

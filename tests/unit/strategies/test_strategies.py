@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broodline.core.population import Birth
+from broodline.core.population import NewTrial
 from broodline.core.reproduction import draw_opponent
 from broodline.core.strategy import Strategy
 from broodline.core.trial import Change, Trial, TrialState
@@ -29,9 +29,9 @@ def trial(number: int, fitness: float | None = 0.0, **fields: Any) -> Trial:
     ended: dict[str, Any] = {"state": TrialState.FAILED}
     if fitness is not None:
         ended = {"state": TrialState.COMPLETED, "fitness": (fitness,), "checkpoint": f"checkpoints/{number:06d}.1"}
-    place = {"member": number % N, "generation": number // N, "start": 10 * (number // N)}
+    index = {"member": number % N, "generation": number // N, "start": 10 * (number // N)}
     params = {**PARAMS, "lr": 0.001 * (number + 1)}
-    return Trial(**{"number": number, "params": params, "steps": 10, "attempt": 1, **place, **ended, **fields})
+    return Trial(**{"number": number, "params": params, "steps": 10, "attempt": 1, **index, **ended, **fields})
 
 
 @dataclass
@@ -56,10 +56,10 @@ class Members:
     def first_initiator(self, worker: str) -> Trial | None:
         raise AssertionError
 
-    def begun(self) -> int:
+    def members_started(self) -> int:
         raise AssertionError
 
-    def tips(self, before: int | None = None) -> tuple[Trial, ...]:
+    def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
         raise AssertionError
 
     def any_running(self) -> bool:
@@ -76,7 +76,7 @@ def members(*trials: Trial) -> Members:
     return found
 
 
-def decided(strategy: Strategy, population: Members, initiator: Trial, seed: int = 0, **tables: Any) -> Birth:
+def decided(strategy: Strategy, population: Members, initiator: Trial, seed: int = 0, **tables: Any) -> NewTrial:
     study = study_from_tables(**{"population": N, **tables})
     birth = strategy.decide(study, population, initiator, Random(seed))
     assert birth is not None
@@ -203,11 +203,11 @@ def test_of_several_metrics_the_one_that_improves_wins_and_between_neither_a_coi
 GENERATIONAL: dict[str, Any] = {"evolution": {"strategy": "generational", "parents": 2, "mutate": 0.0}}
 
 
-def next_generation(generation: list[Trial]) -> list[Birth]:
+def next_generation(generation: list[Trial]) -> list[NewTrial]:
     births = []
-    for place, initiator in enumerate(generation):
+    for index, initiator in enumerate(generation):
         births.append(decided(Generational(), Members(generation=tuple(generation)), initiator, **GENERATIONAL))
-        generation[place] = initiator.evolve(child=100 + place)
+        generation[index] = initiator.evolve(child=100 + index)
     return births
 
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broodline.config.study import dump, parse
-from broodline.controller.client import Asker, Start
+from broodline.controller.client import Start, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.lineage import lineage_of
 from broodline.core.schedule import schedule_of
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import UsageError
 from broodline.storage.sqlite.store import SqliteStore
@@ -28,13 +28,13 @@ from broodline.testing.playing import Crew, FakeClock, study_from_tables
 class Overshooting(Crew):
     """Trials that train more steps than they were to, by up to four, unless they are replayed: then exactly as many."""
 
-    def _tell(self, trial: Trial, metrics: Any, asker: Asker) -> Any:
+    def _tell(self, trial: Trial, metrics: Any, identity: WorkerSession) -> Any:
         if metrics is None:
-            return super()._tell(trial, metrics, asker)
+            return super()._tell(trial, metrics, identity)
         more = Random(trial.number).randrange(5) if self.study == "played" else 0
         last = [Measurement(step=trial.end + more, metrics=metrics)]
         path = f"checkpoints/{trial.number:06d}.{trial.attempt}"
-        return self.client.complete(self.study, trial.number, trial.attempt, last, path, asker)
+        return self.client.complete(self.study, trial.number, trial.attempt, last, path, identity)
 
 
 def score(trial: Trial) -> dict[str, Any] | None:
@@ -42,7 +42,7 @@ def score(trial: Trial) -> dict[str, Any] | None:
     return None if chance.random() < 0.1 else {"score": chance.random()}
 
 
-def source(seed: int, strategy: str) -> tuple[Study, dict[int, Trial]]:
+def source(seed: int, strategy: str) -> tuple[StudyConfig, dict[int, Trial]]:
     knobs = {"mutate": 0.8, "resample": 0.3, "crossover": 0.2, "strategy": strategy}
     study = study_from_tables(seed=seed, evolution=knobs | ({"parents": 2} if strategy == "generational" else {}))
     with closing(SqliteStore(None, clock=FakeClock())) as store:
@@ -53,7 +53,7 @@ def source(seed: int, strategy: str) -> tuple[Study, dict[int, Trial]]:
             return study, {trial.number: trial for trial in records.trials()}
 
 
-def trained_again(study: Study, workers: int = 2) -> list[Trial]:
+def trained_again(study: StudyConfig, workers: int = 2) -> list[Trial]:
     with closing(SqliteStore(None, clock=FakeClock())) as store:
         controller = Controller(store)
         controller.open(study)
@@ -98,8 +98,8 @@ def test_the_definition_holds_all_of_a_replay() -> None:
 def lineage_with(*params: dict[str, Any]) -> list[Trial]:
     """A lineage with these params, as `lineage_of` returns it."""
     trials = [
-        Trial(number=place, member=0, generation=place, params=each, start=10 * place, steps=10, state=TrialState.COMPLETED)
-        for place, each in enumerate(params)
+        Trial(number=index, member=0, generation=index, params=each, start=10 * index, steps=10, state=TrialState.COMPLETED)
+        for index, each in enumerate(params)
     ]
     return trials[::-1]
 
@@ -108,43 +108,43 @@ SGD = {"lr": 0.1, "batch": 16, "optimizer": "sgd", "layers": 3, "width": 64, "mo
 ADAM = {name: value for name, value in {**SGD, "optimizer": "adam", "lr": 0.2}.items() if name != "momentum"}
 
 
-def legs(*lineage: dict[str, Any], **wishes: Any) -> list[dict[str, Any]]:
+def segments(*lineage: dict[str, Any], **wishes: Any) -> list[dict[str, Any]]:
     replay = replay_of(study_from_tables(), lineage_with(*lineage), name="again", **wishes).replay
     assert replay is not None
-    return [dict(leg.params) for leg in replay.legs]
+    return [dict(segment.params) for segment in replay.segments]
 
 
 def test_a_param_whose_condition_comes_and_goes_does_so_again() -> None:
-    assert legs(SGD, ADAM, SGD) == [SGD, ADAM, SGD]
+    assert segments(SGD, ADAM, SGD) == [SGD, ADAM, SGD]
 
 
 def test_what_does_not_follow_stays_with_what_depends_on_it() -> None:
-    assert legs(SGD, ADAM, only=["lr"]) == [SGD, {**SGD, "lr": 0.2}]
-    assert legs(ADAM, {**SGD, "momentum": 0.7}, only=["optimizer"]) == [ADAM, {**SGD, "lr": 0.2, "momentum": 0.7}]
+    assert segments(SGD, ADAM, only=["lr"]) == [SGD, {**SGD, "lr": 0.2}]
+    assert segments(ADAM, {**SGD, "momentum": 0.7}, only=["optimizer"]) == [ADAM, {**SGD, "lr": 0.2, "momentum": 0.7}]
 
 
 def test_what_a_set_param_makes_exist_needs_a_value_too() -> None:
     with pytest.raises(UsageError, match="momentum"):
-        legs(ADAM, fixed={"optimizer": "sgd"})
-    assert legs(ADAM, fixed={"optimizer": "sgd", "momentum": 0.9}) == [{**SGD, "lr": 0.2, "momentum": 0.9}]
+        segments(ADAM, fixed={"optimizer": "sgd"})
+    assert segments(ADAM, fixed={"optimizer": "sgd", "momentum": 0.9}) == [{**SGD, "lr": 0.2, "momentum": 0.9}]
 
 
 def test_a_copy_that_goes_back_to_an_older_checkpoint_trains_again_what_was_lost() -> None:
     study = replay_of(study_from_tables(), lineage_with(SGD, ADAM, {**SGD, "lr": 0.3}, SGD), name="again")
     with closing(SqliteStore(None, clock=FakeClock())) as store:
-        controller, asker = Controller(store), Asker(worker="0", session="a")
+        controller, identity = Controller(store), WorkerSession(worker="0", session="a")
         controller.open(study)
-        answer = controller.ask("again", asker)
+        answer = controller.ask("again", identity)
         lost = False
         while isinstance(answer, Start):
             trial = answer.trial
             if trial.generation == 2 and not lost:
                 lost = True
-                answer = controller.damaged("again", trial.number, trial.attempt, 1, asker)
+                answer = controller.damaged("again", trial.number, trial.attempt, 1, identity)
                 continue
             measured = [Measurement(step=trial.end, metrics={"score": 1.0})]
             path = f"checkpoints/{trial.number:06d}.1"
-            answer = controller.complete("again", trial.number, trial.attempt, measured, path, asker)
+            answer = controller.complete("again", trial.number, trial.attempt, measured, path, identity)
         check_invariants(store, "again")
         with store.snapshot("again") as records:
             trials = {trial.number: trial for trial in records.trials()}
@@ -159,13 +159,20 @@ def test_a_program_that_trains_other_steps_than_it_is_asked_to_trains_each_leg_o
     params = [SGD, ADAM, {**SGD, "lr": 0.3}, {**SGD, "lr": 0.4}]
     study = replay_of(study_from_tables(), lineage_with(*params), name="again")
     with closing(SqliteStore(None, clock=FakeClock())) as store:
-        controller, asker = Controller(store), Asker(worker="0", session="a")
+        controller, identity = Controller(store), WorkerSession(worker="0", session="a")
         controller.open(study)
-        answer = controller.ask("again", asker)
+        answer = controller.ask("again", identity)
         while isinstance(answer, Start):
             trial = answer.trial
             measured = [Measurement(step=trial.start + steps, metrics={"score": 1.0})]
             path = f"checkpoints/{trial.number:06d}.1"
-            answer = controller.complete("again", trial.number, trial.attempt, measured, path, asker)
+            answer = controller.complete("again", trial.number, trial.attempt, measured, path, identity)
         with store.snapshot("again") as records:
             assert [trial.params for trial in records.trials()] == params
+
+
+def test_a_replay_that_an_earlier_version_stored_is_read_as_it_was() -> None:
+    study = replay_of(study_from_tables(), lineage_with(SGD, ADAM), name="again")
+    stored = dump(study)
+    stored["replay"]["legs"] = stored["replay"].pop("segments")
+    assert parse(stored, "store") == study

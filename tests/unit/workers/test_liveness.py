@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 from living import wait_for
 
-from broodline.workers.liveness import alive, bury_the_dead, is_frozen
+from broodline.workers.liveness import alive, collect_dead_sessions, is_stopped
 
 Lock = Callable[[IO[str], int], None]
 
@@ -23,14 +23,14 @@ Lock = Callable[[IO[str], int], None]
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_a_process_is_frozen_from_sigstop_to_sigcont() -> None:
     with subprocess.Popen(["sleep", "600"]) as process:
-        assert not is_frozen(process.pid)
+        assert not is_stopped(process.pid)
         process.send_signal(signal.SIGSTOP)
-        wait_for(lambda: is_frozen(process.pid))
+        wait_for(lambda: is_stopped(process.pid))
         process.send_signal(signal.SIGCONT)
-        wait_for(lambda: not is_frozen(process.pid))
+        wait_for(lambda: not is_stopped(process.pid))
         process.kill()
-    assert not is_frozen(process.pid)
-    assert not is_frozen(os.getpid())
+    assert not is_stopped(process.pid)
+    assert not is_stopped(os.getpid())
 
 
 def once_before_locking(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
@@ -46,10 +46,10 @@ def once_before_locking(monkeypatch: pytest.MonkeyPatch, act: Callable[[], objec
 
 
 def test_a_worker_whose_new_file_is_taken_for_a_dead_ones_makes_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    once_before_locking(monkeypatch, lambda: bury_the_dead(tmp_path))
+    once_before_locking(monkeypatch, lambda: collect_dead_sessions(tmp_path))
     with alive(tmp_path, "a"):
         assert [path.name for path in tmp_path.iterdir()] == ["a"]
-        assert bury_the_dead(tmp_path) == []
+        assert collect_dead_sessions(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -64,5 +64,5 @@ def test_who_buries_the_dead_leaves_a_file_alone_that_another_has_removed_meanwh
             living.enter_context(alive(tmp_path, "a"))
 
         once_before_locking(monkeypatch, buried_and_begun_anew)
-        assert bury_the_dead(tmp_path) == []
+        assert collect_dead_sessions(tmp_path) == []
         assert (tmp_path / "a").exists()

@@ -89,7 +89,7 @@ class LiveView:
 
     def __init__(self, store: Store, study: str, *, workers: int = 0) -> None:
         self._store, self._study = store, study
-        self._workers = [str(place) for place in range(workers)]
+        self._workers = [str(index) for index in range(workers)]
         self._pace, self._view = Pace(), None
 
     _view: Overview | None

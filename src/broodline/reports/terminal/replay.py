@@ -10,14 +10,14 @@ from rich.console import Group
 from rich.table import Table
 
 from broodline.core.json_values import number
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 from broodline.reports import format as wording
 from broodline.reports.replay_comparison import comparison
 from broodline.reports.terminal.tables import table
 
 
-def comparison_table(study: Study, trials: Sequence[Trial]) -> Group:
+def comparison_table(study: StudyConfig, trials: Sequence[Trial]) -> Group:
     """The same for people: one table a metric."""
     rows = comparison(study, trials)
     return Group(*(_of_metric(goal.metric, rows, study.population) for goal in study.objective.goals))

@@ -9,22 +9,22 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 from broodline.reports import format as wording
-from broodline.reports.status import Overview, Spending, Standing
+from broodline.reports.status import Overview, Spending, StudyStatus
 from broodline.reports.terminal.tables import STATE_STYLES, table
 
-STYLES: Mapping[Standing, str] = {
-    Standing.NEW: "cyan",
-    Standing.RUNNING: "cyan",
-    Standing.RESTING: "yellow",
-    Standing.STOPPING: "yellow",
-    Standing.STOPPED: "yellow",
-    Standing.DONE: "green",
-    Standing.FAILED: "red",
+STYLES: Mapping[StudyStatus, str] = {
+    StudyStatus.NEW: "cyan",
+    StudyStatus.RUNNING: "cyan",
+    StudyStatus.IDLE: "yellow",
+    StudyStatus.STOPPING: "yellow",
+    StudyStatus.STOPPED: "yellow",
+    StudyStatus.DONE: "green",
+    StudyStatus.FAILED: "red",
 }
-_ENDED = (Standing.DONE, Standing.STOPPING, Standing.STOPPED, Standing.FAILED)
+_ENDED = (StudyStatus.DONE, StudyStatus.STOPPING, StudyStatus.STOPPED, StudyStatus.FAILED)
 _BAR_WIDTH = 40
 _SHOWN_FAILURES = 3
 
@@ -43,9 +43,9 @@ def headline(view: Overview, *, rate: float | None = None) -> Text:
         rate: Trials a second; None: the mean over the study.
     """
     study, pace = view.study, view.rate if rate is None else rate
-    text = Text.assemble((study.name, "bold"), "  ", (view.standing, STYLES[view.standing]))
-    if view.reason and view.standing in _ENDED:
-        text.append(f" ({view.reason.splitlines()[0]})", STYLES[view.standing])
+    text = Text.assemble((study.name, "bold"), "  ", (view.status, STYLES[view.status]))
+    if view.reason and view.status in _ENDED:
+        text.append(f" ({view.reason.splitlines()[0]})", STYLES[view.status])
     told = [f"population {study.population}", study.evolution.strategy, wording.span(view.elapsed)]
     if pace is not None:
         told.append(f"{wording.value(float(pace), 3)} trials/s")
@@ -84,7 +84,7 @@ def counts(view: Overview) -> Text:
     return text
 
 
-def workers(study: Study, running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
+def workers(study: StudyConfig, running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
     """What each worker does now, a row each.
 
     Args:
@@ -114,8 +114,8 @@ def _replays(view: Overview) -> list[RenderableType]:
     replay = view.study.replay
     if replay is None:
         return []
-    last = replay.legs[-1]
-    how = [f"{wording.counted(len(replay.legs), 'trial')}, {last.start + last.steps:,} steps", f"seeds {replay.seeds}"]
+    last = replay.segments[-1]
+    how = [f"{wording.counted(len(replay.segments), 'trial')}, {last.start + last.steps:,} steps", f"seeds {replay.seeds}"]
     how += [] if replay.only is None else [f"only {', '.join(replay.only)}"]
     how += [wording.params(replay.fixed)] if replay.fixed else []
     return [Text(f"replays trial {replay.trial} of study '{replay.study}': {', '.join(how)}")]
@@ -132,7 +132,7 @@ def _best(view: Overview) -> list[RenderableType]:
     return [made]
 
 
-def _row(study: Study, trial: Trial, now: float) -> list[str]:
-    place = [str(trial.number), str(trial.member), str(trial.generation), f"{trial.start} → {trial.end}"]
+def _row(study: StudyConfig, trial: Trial, now: float) -> list[str]:
+    location = [str(trial.number), str(trial.member), str(trial.generation), f"{trial.start} → {trial.end}"]
     since = "" if trial.started is None else wording.span(now - trial.started)
-    return [trial.worker or "?", *place, since, wording.searched(study, trial.params)]
+    return [trial.worker or "?", *location, since, wording.searched(study, trial.params)]

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from broodline.core.schedule import Schedule
-from broodline.core.study import Study
+from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
 from broodline.reports import format as wording
 from broodline.storage.checkpoints.local import StudyFiles
@@ -66,7 +66,7 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
     return made
 
 
-def trials(study: Study, shown: Iterable[Trial]) -> Table:
+def trials(study: StudyConfig, shown: Iterable[Trial]) -> Table:
     """Trials, one a row."""
     numbers = ("trial", "member", "generation", "parent", "steps")
     made = table(*numbers[:3], "state", *numbers[3:], "result", "params", right=numbers)
@@ -84,7 +84,7 @@ def trials(study: Study, shown: Iterable[Trial]) -> Table:
     return made
 
 
-def lineage(study: Study, ancestors: Sequence[Trial]) -> Table:
+def lineage(study: StudyConfig, ancestors: Sequence[Trial]) -> Table:
     """A lineage, the trial first; what happened to each trial's params against its parent's."""
     numbers = ("trial", "member", "generation", "steps")
     made = table(*numbers, "result", "changes", right=numbers)
@@ -111,12 +111,12 @@ def schedule(learned: Schedule) -> Table:
     return made
 
 
-def best(study: Study, shown: Sequence[Trial], files: StudyFiles) -> Group:
+def best(study: StudyConfig, shown: Sequence[Trial], files: StudyFiles) -> Group:
     """The best trials, one block each."""
     return Group(*(_block(_facts_of_best(study, trial, files)) for trial in shown))
 
 
-def reevaluated(study: Study, shown: Iterable[tuple[Trial, Sequence[float], Sequence[float]]]) -> Table:
+def reevaluated(study: StudyConfig, shown: Iterable[tuple[Trial, Sequence[float], Sequence[float]]]) -> Table:
     """Trials that were evaluated again: their score as it was selected, and the mean and spread of the new ones.
 
     Args:
@@ -131,7 +131,7 @@ def reevaluated(study: Study, shown: Iterable[tuple[Trial, Sequence[float], Sequ
     return made
 
 
-def _facts_of_best(study: Study, trial: Trial, files: StudyFiles) -> dict[str, str]:
+def _facts_of_best(study: StudyConfig, trial: Trial, files: StudyFiles) -> dict[str, str]:
     metrics = ", ".join(f"{name} {wording.value(each, 5)}" for name, each in (trial.metrics or {}).items())
     return {
         "best": f"{wording.score(study, trial)}  (trial {trial.number}, member {trial.member}, generation {trial.generation})",

@@ -41,7 +41,7 @@ _IN_THE_WAY = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
+class AttemptDirectory:
     """A directory that an attempt staged or committed.
 
     Args:
@@ -92,7 +92,7 @@ class StudyFiles:
         forgotten, since a crash came before they were written or older ones were put in their place.
         """
         for attempt in range(trial.attempt + 1):
-            self.forsake(trial.evolve(attempt=attempt))
+            self.discard_attempt(trial.evolve(attempt=attempt))
         staged = self.staging / _name(trial)
         staged.mkdir()
         return staged
@@ -137,7 +137,7 @@ class StudyFiles:
         """Removes what an attempt has staged."""
         _remove(self.staging / _name(trial))
 
-    def forsake(self, trial: Trial) -> None:
+    def discard_attempt(self, trial: Trial) -> None:
         """Removes what a superseded attempt has staged or committed: no record will ever name it."""
         self.discard(trial)
         _remove(self.checkpoints / _name(trial))
@@ -187,11 +187,11 @@ class StudyFiles:
             os.rename(committed, leaving)
         self._background.submit(_remove, leaving)
 
-    def leftovers(self) -> list[Leftover]:
+    def attempts(self) -> list[AttemptDirectory]:
         """All directories of attempts that there are, staged and committed."""
         found = [path for directory in (self.staging, self.checkpoints) for path in directory.glob("*")]
         return [
-            Leftover(number=int(name[1]), attempt=int(name[2]), checkpoint=self._recorded_as(path), path=path)
+            AttemptDirectory(number=int(name[1]), attempt=int(name[2]), checkpoint=self._recorded_as(path), path=path)
             for path in found
             if (name := _NAME.fullmatch(path.name))
         ]
@@ -210,13 +210,13 @@ class StudyFiles:
         found = (path for directory in (self.staging, self.checkpoints) for path in directory.glob("*"))
         return sorted(path for path in found if not _NAME.fullmatch(path.name))
 
-    def remove_leftover(self, leftover: Leftover) -> None:
+    def remove_attempt(self, orphan: AttemptDirectory) -> None:
         """Removes the directory of an attempt."""
-        _remove(leftover.path)
+        _remove(orphan.path)
 
-    def settle(self, leftover: Leftover) -> None:
+    def finish_rename(self, orphan: AttemptDirectory) -> None:
         """Gives a recorded checkpoint its place, if power failed before its rename was durable."""
-        self._finish_rename(self.path(leftover.checkpoint))
+        self._finish_rename(self.path(orphan.checkpoint))
 
     def log(self, trial: Trial) -> Path:
         """Where the output of this attempt goes."""

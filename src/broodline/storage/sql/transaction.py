@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from broodline.core.population import Progress
-from broodline.core.trial import Checkpoint, Measurement, Rival, Score, Trial, TrialState
+from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
 from broodline.storage.sql import schema
 from broodline.storage.sql.rows import (
@@ -52,8 +52,8 @@ ANY_RUNNING = _by("leases", sa.select(sa.literal(1)).select_from(trials).where(_
 LOWEST_GENERATION = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number).limit(1))
 OWN_LAST = _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc()).limit(1))
 LAST_MEMBER = sa.select(trials.c.member).where(_study, trials.c.generation == 0).order_by(trials.c.member.desc()).limit(1)
-TIPS = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number))
-TIPS_BEFORE = TIPS.where(trials.c.generation < sa.bindparam("before"))
+LEAVES = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number))
+LEAVES_BEFORE = LEAVES.where(trials.c.generation < sa.bindparam("before"))
 LAST_COMPLETED = _by("completed_trials", _trials.where(schema.COMPLETED, _member).order_by(trials.c.generation.desc()).limit(2))
 # Reads all completed trials; it is asked while so few members have one that drawing members at random found none.
 MEMBERS_WITH_COMPLETED = _by(
@@ -98,7 +98,7 @@ _scores = (
     .limit(1)
     .correlate(trials)
 )
-RIVALS = _by(
+PEER_SCORES = _by(
     "trials_by_start",
     sa.select(
         trials.c.number,
@@ -183,12 +183,12 @@ class SqlTransaction:
         own = self._one(OWN_LAST, worker=worker)
         return own if own is not None and own.generation == first.generation else first
 
-    def begun(self) -> int:
+    def members_started(self) -> int:
         last = self._connection.execute(LAST_MEMBER, {"of_study": self._study}).first()
         return 0 if last is None else int(last[0]) + 1
 
-    def tips(self, before: int | None = None) -> tuple[Trial, ...]:
-        return self._all(TIPS) if before is None else self._all(TIPS_BEFORE, before=before)
+    def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
+        return self._all(LEAVES) if before is None else self._all(LEAVES_BEFORE, before=before)
 
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         if member not in self._last_completed:
@@ -242,9 +242,9 @@ class SqlTransaction:
         if rows := [{**key, "step": score.step, "score": score.value} for score in scores_]:
             self._connection.execute(INSERT_SCORE, rows)
 
-    def rivals(self, step: int, count: int) -> tuple[Rival, ...]:
-        rows = self._connection.execute(RIVALS, {"of_study": self._study, "step": step, "count": count})
-        return tuple(Rival(trial=t, state=TrialState(state), score=score, measured=last) for t, state, score, last in rows)
+    def peer_scores(self, step: int, count: int) -> tuple[PeerScore, ...]:
+        rows = self._connection.execute(PEER_SCORES, {"of_study": self._study, "step": step, "count": count})
+        return tuple(PeerScore(trial=t, state=TrialState(state), score=score, measured=last) for t, state, score, last in rows)
 
     def _one(self, query: sa.Select[Any], **values: Any) -> Trial | None:
         row = self._connection.execute(query, {"of_study": self._study, **values}).first()

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broodline.controller.client import Asker, Client
+from broodline.controller.client import Client, WorkerSession
 from broodline.errors import StoreUnavailable, WorkerError
 from broodline.workers.engines.worker_process import AT_WORK, CANNOT_WORK, READY, Job
-from broodline.workers.liveness import is_frozen
+from broodline.workers.liveness import is_stopped
 from broodline.workers.trainers.process import ending
 from broodline.workers.trainers.scratch import clear_after
 
@@ -42,8 +42,8 @@ _REMEMBERED = 40  # lines that a worker said, for the error that it may end with
 class _Process:
     """A worker process, and what it was started as."""
 
-    place: int
-    asker: Asker
+    index: int
+    identity: WorkerSession
     popen: subprocess.Popen[bytes]
     ready: bool = False
     at_work: bool = False
@@ -83,8 +83,8 @@ class LocalEngine:
     def start(self, workers: int) -> None:
         self._workers = workers
         self._renewed = time.monotonic()
-        for place in range(workers):
-            self._spawn(place)
+        for index in range(workers):
+            self._spawn(index)
 
     def alive(self) -> int:
         return len(self._processes) + len(self._due)
@@ -94,9 +94,9 @@ class LocalEngine:
         for process in list(self._processes.values()):
             if process.popen.poll() is not None:
                 self._bury(process)
-        for place in [place for place, at in self._due.items() if at <= time.monotonic()]:
-            del self._due[place]
-            self._spawn(place)
+        for index in [index for index, at in self._due.items() if at <= time.monotonic()]:
+            del self._due[index]
+            self._spawn(index)
         if time.monotonic() - self._renewed >= self.lease / _RENEWALS:
             self._renew()
 
@@ -119,9 +119,9 @@ class LocalEngine:
             with contextlib.suppress(StoreUnavailable):  # the next run finds them dead, and tells
                 self.client.release(self.job.study, dead)
 
-    def _spawn(self, place: int) -> None:
-        asker = Asker(worker=self.name(place), session=uuid.uuid4().hex)
-        devices = devices_of(self.devices, place, self._workers)
+    def _spawn(self, index: int) -> None:
+        identity = WorkerSession(worker=self.name(index), session=uuid.uuid4().hex)
+        devices = devices_of(self.devices, index, self._workers)
         popen = subprocess.Popen(
             [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
@@ -131,15 +131,15 @@ class LocalEngine:
             process_group=0,  # Ctrl-C goes to us, and we decide
         )
         assert popen.stdin and popen.stdout
-        message = pickle.dumps((sys.path, self.job, asker, devices))
+        message = pickle.dumps((sys.path, self.job, identity, devices))
         try:
             popen.stdin.write(len(message).to_bytes(8, "big") + message)
             popen.stdin.flush()
         except BrokenPipeError:
             pass  # it died at once: `attend` finds out and says what it printed
         os.set_blocking(popen.stdout.fileno(), False)
-        process = _Process(place=place, asker=asker, popen=popen)
-        self._processes[place] = process
+        process = _Process(index=index, identity=identity, popen=popen)
+        self._processes[index] = process
         self._selector.register(popen.stdout, selectors.EVENT_READ, process)
 
     def _listen(self, seconds: float) -> None:
@@ -167,14 +167,14 @@ class LocalEngine:
             process.heard.append(line)  # it may be on its way to an error: that is told once, whole
         elif line:
             process.heard = [*process.heard[-_REMEMBERED:], line]
-            self.say(f"worker {process.asker.worker}: {line}")
+            self.say(f"worker {process.identity.worker}: {line}")
 
     def _reap(self) -> list[str]:
         """Lets the workers go that have ended; returns the sessions of those that died."""
         ended = [process for process in self._processes.values() if process.popen.poll() is not None]
         for process in ended:
             self._forget(process)
-        return [process.asker.session for process in ended if process.popen.returncode]
+        return [process.identity.session for process in ended if process.popen.returncode]
 
     def _bury(self, process: _Process) -> None:
         """Lets a worker go that has ended, and starts another in its place if it died."""
@@ -182,7 +182,7 @@ class LocalEngine:
         self._forget(process)
         if status == 0:
             return
-        clear_after(process.asker.session)  # what it had started would go on without it
+        clear_after(process.identity.session)  # what it had started would go on without it
         if status == CANNOT_WORK:
             raise WorkerError("workers can't work:\n" + "\n".join(process.heard))
         self._false_starts = 0 if process.ready else self._false_starts + 1
@@ -195,22 +195,22 @@ class LocalEngine:
     def _replace(self, process: _Process, death: str) -> None:
         """Starts another worker in a place: at once, or after a pause if workers die again and again with nothing done."""
         if process.at_work:
-            self.say(f"worker {process.asker.worker} died ({death}); its trial is given out again")
-            self._spawn(process.place)
+            self.say(f"worker {process.identity.worker} died ({death}); its trial is given out again")
+            self._spawn(process.index)
             return
         self._idle_deaths += 1
         pause = 0.0 if self._idle_deaths == 1 else min(_FIRST_PAUSE * 2 ** (self._idle_deaths - 2), _LONGEST_PAUSE)
         times = "" if self._idle_deaths == 1 else f"; that is {self._idle_deaths} in a row: the next starts in {pause:g} s"
-        self.say(f"worker {process.asker.worker} died ({death}) before it had trained anything{times}")
-        self._due[process.place] = time.monotonic() + pause
+        self.say(f"worker {process.identity.worker} died ({death}) before it had trained anything{times}")
+        self._due[process.index] = time.monotonic() + pause
 
     def _give_up(self, process: _Process) -> None:
         # Should the store not answer, its successor asks under the same name: that tells as much.
         with contextlib.suppress(StoreUnavailable):
-            self.client.release(self.job.study, [process.asker.session], lost=True)
+            self.client.release(self.job.study, [process.identity.session], lost=True)
 
     def _forget(self, process: _Process) -> None:
-        del self._processes[process.place]
+        del self._processes[process.index]
         assert process.popen.stdin and process.popen.stdout
         if process.popen.stdout in self._selector.get_map():
             self._hear(process)
@@ -221,13 +221,13 @@ class LocalEngine:
         self._renewed = time.monotonic()
         try:
             # A worker that is stopped (SIGSTOP) lives, and would keep its trial for ever: its lease is left to run out.
-            moving = [process for process in self._processes.values() if not is_frozen(process.popen.pid)]
-            self.client.renew(self.job.study, [process.asker.session for process in moving])
+            moving = [process for process in self._processes.values() if not is_stopped(process.popen.pid)]
+            self.client.renew(self.job.study, [process.identity.session for process in moving])
         except StoreUnavailable as error:
             self.say(f"the store does not answer: {error}")
 
 
-def devices_of(devices: tuple[str, ...], place: int, workers: int) -> tuple[str, ...]:
+def devices_of(devices: tuple[str, ...], index: int, workers: int) -> tuple[str, ...]:
     """The share of the worker at a place: several devices each, or several workers a device.
 
     >>> devices_of(("0", "1", "2", "3"), 1, 2)
@@ -238,9 +238,9 @@ def devices_of(devices: tuple[str, ...], place: int, workers: int) -> tuple[str,
     if not devices:
         return ()
     if workers >= len(devices):
-        return (devices[place * len(devices) // workers],)
+        return (devices[index * len(devices) // workers],)
     each = len(devices) // workers
-    return devices[place * each : (place + 1) * each]
+    return devices[index * each : (index + 1) * each]
 
 
 def _environment(environ: Mapping[str, str], threads: int, devices: tuple[str, ...]) -> dict[str, str]:

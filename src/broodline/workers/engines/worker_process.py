@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from broodline.controller.client import Asker
+from broodline.controller.client import WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement
 from broodline.errors import BroodlineError
@@ -52,11 +52,11 @@ def main() -> None:
     """Runs in the worker process; the job, and who it is, come as a pickle from its parent, down a pipe that stays open."""
     size = int.from_bytes(os.read(0, 8), "big")
     with os.fdopen(os.dup(0), "rb") as pipe:
-        path, job, asker, devices = pickle.loads(pipe.read(size))
+        path, job, identity, devices = pickle.loads(pipe.read(size))
     sys.path[:] = path
     say = _voice()
     try:
-        worker = worker_for(job, asker, devices, say)
+        worker = worker_for(job, identity, devices, say)
         signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
         threading.Thread(target=_leave_with_parent, daemon=True).start()
         say(READY)
@@ -66,13 +66,15 @@ def main() -> None:
         sys.exit(CANNOT_WORK)
 
 
-def worker_for(job: Job, asker: Asker, devices: tuple[str, ...], say: Callable[[str], None] = print) -> Worker:
+def worker_for(job: Job, identity: WorkerSession, devices: tuple[str, ...], say: Callable[[str], None] = print) -> Worker:
     """Makes the worker that a job describes."""
     store = open_store(job.store, create=False)
     files = StudyFiles(job.files, checksums=job.checksums)
     make: Callable[[], Trainer] = pickle.loads(job.trainer)
     trainer = _Announcing(make(), say)
-    return Worker(client=Controller(store), study=job.study, asker=asker, files=files, trainer=trainer, devices=devices, say=say)
+    return Worker(
+        client=Controller(store), study=job.study, identity=identity, files=files, trainer=trainer, devices=devices, say=say
+    )
 
 
 def work(worker: Worker) -> None:
@@ -81,7 +83,7 @@ def work(worker: Worker) -> None:
         seconds = FIRST_WAIT
         while not worker.leaving:
             try:
-                life.enter_context(alive(worker.files.workers, worker.asker.session))
+                life.enter_context(alive(worker.files.workers, worker.identity.session))
                 break
             except OSError as error:
                 if not is_disk_full(error):
