@@ -15,7 +15,7 @@ import broodline
 # A package imports from those to its right only.
 LAYERS = (
     *("cli", "simulation", "testing", "studies", "integrations", "workers", "service", "controller"),
-    *("reports", "config", "strategies", "storage", "core", "errors"),
+    *("reports", "config", "strategies", "storage", "core", "registry", "errors"),
 )
 PEERS = (
     ("simulation", "testing"),
@@ -81,7 +81,7 @@ def test_every_package_has_one_place() -> None:
 def test_the_top_of_the_package_is_short() -> None:
     folders = sorted(path.parent.name for path in HOME.glob("*/__init__.py"))
     assert len(folders) <= MOST_FOLDERS
-    assert {path.stem for path in HOME.glob("*.py")} == {*ENTRANCES, "errors"}
+    assert {path.stem for path in HOME.glob("*.py")} == {*ENTRANCES, "registry", "errors"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=MODULES.get)

@@ -1,0 +1,66 @@
+"""Implementations by name, found among the entry points of all installed packages; broodline's own are entry points too.
+
+One registry for each plug-in point. To add an implementation, install a package with an entry point in its group::
+
+    [project.entry-points."broodline.strategies"]
+    my_strategy = "my_package.my_module:MyStrategy"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from typing import Any
+
+from broodline.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The implementations of one plug-in point.
+
+    Args:
+        group: The group of entry points.
+        kind: What one of them is called in messages, such as "strategy".
+    """
+
+    group: str
+    kind: str
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all installed implementations, sorted; reads the metadata of all packages."""
+        return tuple(sorted({point.name for point in entry_points(group=self.group)}))
+
+    def load(self, name: str) -> Any:
+        """Imports and returns the implementation of that name.
+
+        Raises:
+            UsageError: No installed package has it.
+        """
+        return _loaded(self, name)
+
+
+@cache
+def _loaded(registry: Registry, name: str) -> Any:
+    # Our own entry points first: reading those of a large environment is slow.
+    point = _own(registry.group).get(name) or next(iter(entry_points(group=registry.group, name=name)), None)
+    if point is None:
+        raise UsageError(f"unknown {registry.kind} '{name}'; installed: {', '.join(registry.names())}")
+    return point.load()
+
+
+@cache
+def _own(group: str) -> dict[str, EntryPoint]:
+    try:
+        points = distribution("broodline").entry_points
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return {}
+    return {point.name: point for point in points if point.group == group}
+
+
+STRATEGIES = Registry("broodline.strategies", "strategy")
+STORES = Registry("broodline.stores", "store")
+CHECKPOINT_STORES = Registry("broodline.checkpoint_stores", "checkpoint store")
+ENGINES = Registry("broodline.engines", "engine")
+TRAINERS = Registry("broodline.trainers", "trainer")
