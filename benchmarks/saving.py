@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 
 from broodline.core.trial import Trial
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.checkpoints.local import LocalCheckpointStore
 
 MEGABYTE = 10**6
 COUNTS = (1, 20)
@@ -49,7 +49,7 @@ def plainly(directory: Path, content: list[bytes]) -> Path:
     return made
 
 
-def committing(files: StudyFiles) -> Callable[[Path, list[bytes]], Path]:
+def committing(files: LocalCheckpointStore) -> Callable[[Path, list[bytes]], Path]:
     """The same as a worker does it, one trial after another."""
     numbers = iter(range(10**6))
 
@@ -63,7 +63,7 @@ def committing(files: StudyFiles) -> Callable[[Path, list[bytes]], Path]:
 
 def pairs(directory: Path, count: int, content: list[bytes], *, checksums: bool) -> Iterator[tuple[float, float]]:
     """Yields the seconds that it took plainly, and through broodline, pair by pair."""
-    files = StudyFiles(directory / "study", checksums=checksums)
+    files = LocalCheckpointStore(directory / "study", checksums=checksums)
     files.prepare()
     ways = [plainly, committing(files)]
     for number in range(count + 1):

@@ -27,6 +27,7 @@ from broodline.controller.controller import Controller
 from broodline.core.study import Budget
 from broodline.core.trial import Trial
 from broodline.storage.base import Store
+from broodline.storage.checkpoints.local import LocalCheckpointStore
 from broodline.storage.location import StudyLocation
 from broodline.studies.api import Study
 from broodline.testing import check_invariants
@@ -73,7 +74,7 @@ class InOneProcess:
         identity = WorkerSession(worker="0", session=uuid.uuid4().hex)
         worker = child.worker_for(self._job, identity, ())
         child.work(worker)
-        worker.files._background.shutdown()  # as a worker's process does when it ends
+        worker.files.checkpoints.close()  # as a worker's process does when it ends
 
     def alive(self) -> int:
         return 0
@@ -249,12 +250,13 @@ def completed(trials: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
 def assert_tidy(study: Path) -> None:
     """The disk holds the checkpoints that are recorded, whole, and nothing else."""
     files = StudyLocation(url=f"sqlite:///{study / 'broodline.db'}").files(NAME)
+    checkpoints_of = LocalCheckpointStore(files.root)
     with opened(study) as store, store.snapshot(NAME) as records:
         checkpoints = {trial.checkpoint: trial for trial in records.trials() if trial.checkpoint is not None}
-    assert {f"checkpoints/{path.name}" for path in files.checkpoints.iterdir()} == set(checkpoints)
+    assert {f"checkpoints/{path.name}" for path in checkpoints_of.committed.iterdir()} == set(checkpoints)
     for checkpoint, trial in checkpoints.items():
-        assert (files.verified(checkpoint) / "deep" / "weights").read_text() == repr(_accuracy(trial))
-    assert os.listdir(files.staging) == []
+        assert (files.checkpoints.open(checkpoint) / "deep" / "weights").read_text() == repr(_accuracy(trial))
+    assert os.listdir(checkpoints_of.staging) == []
     assert os.listdir(files.workers) == []
     assert {path.name for path in files.root.iterdir()} == {"checkpoints", "staging", "logs", "workers", "run.lock"}
     logs = [path.name for path in files.logs.iterdir()]

@@ -1,23 +1,42 @@
-"""Everything that broodline raises on purpose: one tree, each error with what happened, to what, and what to do."""
+"""Every error that broodline raises on purpose, in one tree. Its text names the event, the trial or file, and the remedy.
+
+The tree has two branches. A `RetryableError` can pass: nothing was changed, and the same call may succeed later. Every other
+error is permanent: the same call fails again until a person changes something.
+"""
 
 from __future__ import annotations
 
 
 class BroodlineError(Exception):
-    """The root of all errors of broodline; its text is fit to be shown to a user as it is."""
+    """The root of all errors of broodline; its text can be shown to a user as it is."""
+
+
+class RetryableError(BroodlineError):
+    """Raised when a resource does not answer at the moment. Nothing was changed, and the call can be repeated."""
+
+
+class StoreUnavailable(RetryableError):
+    """Raised when the store does not answer at the moment: it is locked, full or out of reach."""
+
+
+class CheckpointUnavailable(RetryableError):
+    """Raised when a checkpoint can't be read at the moment, for want of permission, open files or the disk's server.
+
+    It says nothing about the checkpoint's state.
+    """
 
 
 class UsageError(BroodlineError):
-    """Something that the user wrote cannot be used: a command line, an argument, a study file (exit status 2)."""
+    """Raised when a command line, an argument or a study file can't be used (exit status 2)."""
 
 
 class DocumentError(UsageError):
-    """A document that was read breaks a rule.
+    """Raised when a document breaks a rule.
 
     Args:
         source: The file (or `Study(...)`) that holds the mistake.
-        key: Where in it, as a dotted path such as `space.lr`; empty for the whole.
-        problem: What is wrong there, and what is allowed.
+        key: The place in it, as a dotted path such as `space.lr`; empty for the whole.
+        problem: The mistake, and the values that are allowed.
     """
 
     def __init__(self, source: str, key: str, problem: str) -> None:
@@ -26,19 +45,19 @@ class DocumentError(UsageError):
 
 
 class StudyFileError(DocumentError):
-    """A study file, or the arguments of a `Study`, break a rule."""
+    """Raised when a study file, or the arguments of a `Study`, break a rule."""
 
 
 class ScheduleError(DocumentError):
-    """A file is no schedule, or breaks a rule of one."""
+    """Raised when a file is not a schedule, or breaks a rule of schedules."""
 
 
 class SpaceError(UsageError, ValueError):
-    """A parameter type, or a search space, breaks a rule.
+    """Raised when a parameter type, or a search space, breaks a rule.
 
     Args:
-        key: Where in the space, as a dotted path such as `momentum.when`; without a parameter's name while it has none.
-        problem: What is wrong there, and what is allowed.
+        key: The place in the space, as a dotted path such as `momentum.when`, without the parameter's name before it has one.
+        problem: The mistake, and the values that are allowed.
     """
 
     def __init__(self, key: str, problem: str) -> None:
@@ -47,47 +66,51 @@ class SpaceError(UsageError, ValueError):
 
 
 class StudyChanged(UsageError):
-    """A study file differs from the study in the store in something that can't change any more."""
+    """Raised when a study file differs from the study in the store in a setting that can't change after the start."""
 
 
 class StudyNotFound(UsageError):
-    """The store has no study of that name."""
+    """Raised when the store has no study of that name."""
 
 
 class StudyBusy(UsageError):
-    """Another `run` holds this study."""
+    """Raised when another `run` holds this study."""
 
 
 class StudyFailed(BroodlineError):
-    """The study has ended because its program does not work (exit status 1)."""
+    """Raised when a study has ended because its program does not work (exit status 1)."""
 
 
 class StoreError(BroodlineError):
-    """The store can't be used at all: a wrong URL, a newer schema, a network file system."""
-
-
-class StoreUnavailable(BroodlineError):
-    """The store does not answer just now: locked, full or out of reach. Nothing was changed; asking again is safe."""
+    """Raised when the store can't be used at all: a wrong URL, a newer or incomplete schema, a corrupt or read-only file."""
 
 
 class LeaseLost(BroodlineError):
-    """The trial has been given to another attempt, or is finished: what this attempt brings is refused."""
+    """Raised when the trial belongs to another attempt by now, or has finished: the results of this attempt are refused."""
 
 
 class IllegalTransition(BroodlineError):
-    """A trial was told to do what its state does not allow; nothing was changed."""
+    """Raised when a trial's state does not allow a transition; nothing was changed."""
 
 
 class CheckpointError(BroodlineError):
-    """A checkpoint is missing, damaged or unfit to be kept."""
+    """Raised when the files of an attempt can't become a checkpoint, or a name is not that of a checkpoint."""
+
+
+class CheckpointMissing(CheckpointError):
+    """Raised when there is no checkpoint of that name."""
+
+
+class CheckpointCorrupt(CheckpointError):
+    """Raised when the files of a checkpoint are not those that were committed."""
 
 
 class TrialFailed(BroodlineError):
-    """The program of a trial failed.
+    """Raised when the program of a trial failed.
 
     Args:
-        reason: What happened, in one line: `exit status 3`, `no checkpoint`.
-        output: The tail of what the program printed, or a traceback.
+        reason: The event, in one line: `exit status 3`, `no checkpoint`.
+        output: The last lines that the program printed, or a traceback.
     """
 
     def __init__(self, reason: str, output: str = "") -> None:
@@ -96,15 +119,15 @@ class TrialFailed(BroodlineError):
 
 
 class WorkerError(BroodlineError):
-    """A worker can't start at all, so no other would: its function can't be loaded, its program is missing."""
+    """Raised when a worker can't start, so no other worker would: its function can't be loaded, its program is missing."""
 
 
 class Stopped(BroodlineError):
-    """Raised by `trial.report` where the trial is to end early: let it pass, or save nothing and return."""
+    """Raised by `trial.report` to stop the trial early. Let it propagate, or return without saving."""
 
 
 class Preempted(BaseException):
-    """Raised inside of training when the worker must go: the trial goes back to pending.
+    """Raised during training when the worker must leave: the trial becomes pending again.
 
-    Not an `Exception`, so that a trainer's own `except Exception` can't swallow it.
+    It is not an `Exception`, so that an `except Exception` in a trainer can't swallow it.
     """

@@ -12,7 +12,7 @@ import pytest
 from commands import ENVIRONMENT, call, lines_of_json, output, write_study
 from living import running, wait_for
 
-from broodline.storage.checkpoints.local import MANIFEST
+from broodline.storage.checkpoints.manifest import MANIFEST
 from broodline.storage.location import StudyLocation
 
 # Its weights are the steps that made them; the even members of generation 0 are the better ones. It waits for nobody.

@@ -270,8 +270,8 @@ def test_a_trial_that_begins_while_the_study_is_looked_through_keeps_its_parent(
     files.prepare()
     for accuracy in (0.9, 0.1, 0.2, 0.3, 0.4, 0.5):
         trial = played.held("0")
-        (files.begin(trial) / "weights").write_text("1")
-        files.commit(trial)
+        (files.checkpoints.begin(trial) / "weights").write_text("1")
+        files.checkpoints.commit(trial)
         played.complete({"accuracy": accuracy})
 
     class Busy:

@@ -12,8 +12,9 @@ from broodline.controller.client import Start, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store, Transaction
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.location import files_in
 from broodline.storage.sqlite.store import SqliteStore
+from broodline.storage.study_files import StudyFiles
 from broodline.studies.continuation import continuation_of, copy_lineage
 from broodline.testing import study_from_tables
 
@@ -31,14 +32,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def source(store: Store, tmp_path: Path) -> StudyFiles:
     """The files of a study of two trials; the weights of each are its number."""
-    files, controller, identity = StudyFiles(tmp_path / "source"), Controller(store), WorkerSession(worker="0", session="a")
+    files, controller, identity = files_in(tmp_path / "source"), Controller(store), WorkerSession(worker="0", session="a")
     files.prepare()
     answer = controller.ask(STUDY.name, identity)
     while isinstance(answer, Start):
         trial = answer.trial
-        (files.begin(trial) / "weights").write_text(f"{trial.number}")
+        (files.checkpoints.begin(trial) / "weights").write_text(f"{trial.number}")
         last = [Measurement(step=trial.end, metrics={"score": 1.0})]
-        answer = controller.complete(STUDY.name, trial.number, trial.attempt, last, files.commit(trial), identity)
+        answer = controller.complete(STUDY.name, trial.number, trial.attempt, last, files.checkpoints.commit(trial), identity)
     return files
 
 
@@ -47,7 +48,7 @@ def test_another_trial_is_copied_after_a_copy_that_was_never_recorded(
 ) -> None:
     with store.snapshot(STUDY.name) as records:
         one, other = records.trials()
-    files = StudyFiles(tmp_path / "alone")
+    files = files_in(tmp_path / "alone")
     files.prepare()
     Controller(store).open(ALONE)
 
@@ -63,4 +64,4 @@ def test_another_trial_is_copied_after_a_copy_that_was_never_recorded(
         (copy,) = records.trials()
     assert copy.checkpoint is not None
     assert copy.params == other.params
-    assert (files.verified(copy.checkpoint) / "weights").read_text() == f"{other.number}"
+    assert (files.checkpoints.open(copy.checkpoint) / "weights").read_text() == f"{other.number}"

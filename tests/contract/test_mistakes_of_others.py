@@ -30,8 +30,9 @@ from broodline.core.population import StudyState
 from broodline.core.schedule import schedule_of
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.storage.base import Store
-from broodline.storage.checkpoints.local import StudyFiles
-from broodline.storage.location import IN_MEMORY, open_store
+from broodline.storage.checkpoints.local import LocalCheckpointStore
+from broodline.storage.location import files_in, open_store
+from broodline.storage.urls import IN_MEMORY
 from broodline.workers.running_trial import RunningTrial
 from broodline.workers.trainers.function import FunctionTrainer
 from broodline.workers.worker import Worker
@@ -359,7 +360,7 @@ def saves_nothing(trial: RunningTrial) -> dict[str, float]:
 def trained(store: Store, directory: Path, train: Callable[[RunningTrial], dict[str, float]], **changes: Any) -> list[Trial]:
     """A study that one worker trains to its end in this process; returns its trials."""
     study = recorded(store, **changes)
-    files = StudyFiles(directory)
+    files = files_in(directory)
     files.prepare()
     asker_ = WorkerSession(worker="0", session="only")
     Worker(client=study.controller, study=study.name, identity=asker_, files=files, trainer=FunctionTrainer(train)).run()
@@ -424,7 +425,7 @@ def test_a_checkpoint_is_deleted_when_nothing_needs_it_any_more_and_never_before
     store: Store, tmp_path: Path, keep_best: int
 ) -> None:
     study = recorded(store, population=4, budget={"trials": 120}, checkpoints={"keep_best": keep_best})
-    files, order, lives = StudyFiles(tmp_path), Random(keep_best), Counter[str]()
+    files, order, lives = LocalCheckpointStore(tmp_path), Random(keep_best), Counter[str]()
     files.prepare()
     held: dict[str, Start] = {}
 
@@ -441,8 +442,8 @@ def test_a_checkpoint_is_deleted_when_nothing_needs_it_any_more_and_never_before
             candidates = [trial for member in range(4) for trial in records.last_completed(member)]
             needed = {trial.checkpoint for trial in (*candidates, *records.best(keep_best))}
         needed |= {start.restore for start in held.values() if start.restore}
-        there = {files.verified(str(checkpoint)) for checkpoint in needed}
-        assert there == set(files.checkpoints.iterdir())
+        there = {files.open(str(checkpoint)) for checkpoint in needed}
+        assert there == set(files.committed.iterdir())
 
     for worker in ("swift", "steady", "straggler"):
         hear(worker, study.controller.ask(study.name, life(worker)))
@@ -454,7 +455,7 @@ def test_a_checkpoint_is_deleted_when_nothing_needs_it_any_more_and_never_before
             continue
         trial, restore = held[worker].trial, held[worker].restore
         if restore is not None:
-            assert (files.verified(restore) / "weights").read_text() == str(trial.parent)
+            assert (files.open(restore) / "weights").read_text() == str(trial.parent)
         (files.begin(trial) / "weights").write_text(str(trial.number))
         measured = [Measurement(step=trial.start + 10, metrics={"accuracy": order.random()})]
         saved = files.commit(trial)

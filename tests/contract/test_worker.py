@@ -14,9 +14,11 @@ import pytest
 from broodline.controller.client import WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial, TrialState
+from broodline.errors import CheckpointUnavailable
 from broodline.storage.base import Store
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.checkpoints.local import LocalCheckpointStore
 from broodline.storage.sqlite.store import SqliteStore
+from broodline.storage.study_files import StudyFiles
 from broodline.testing import study_from_tables
 from broodline.workers import worker as loop
 from broodline.workers.trainers.base import Assignment
@@ -57,8 +59,8 @@ class Reporting:
         """Nothing is kept."""
 
 
-class FullOnce(StudyFiles):
-    """Files on a disk that is full when the first checkpoint is committed."""
+class FullOnce(LocalCheckpointStore):
+    """Checkpoints on a disk that is full at the first commit."""
 
     full = True
 
@@ -69,31 +71,32 @@ class FullOnce(StudyFiles):
         return super().commit(trial)
 
 
-class UnreadableOnce(StudyFiles):
-    """Files of which none may be read at first."""
+class UnreadableOnce(LocalCheckpointStore):
+    """Checkpoints that can't be read at the first attempt."""
 
     unreadable = True
 
-    def verified(self, checkpoint: str) -> Path:
+    def open(self, checkpoint: str) -> Path:
         if self.unreadable:
             self.unreadable = False
-            raise PermissionError(errno.EACCES, "Permission denied", checkpoint)
-        return super().verified(checkpoint)
+            raise CheckpointUnavailable(f"{checkpoint}: permission denied")
+        return super().open(checkpoint)
 
 
 def test_a_checkpoint_that_a_worker_may_not_read_is_not_given_up(store: Store, tmp_path: Path) -> None:
     study = study_from_tables(name="two", population=1, budget={"trials": 2})
     controller, identity = Controller(store), WorkerSession(worker="0", session="a")
     controller.open(study)
-    files, trainer = UnreadableOnce(tmp_path / "files"), Reporting(told=lambda _training, _step: None)
+    checkpoints, trainer = UnreadableOnce(tmp_path / "files"), Reporting(told=lambda _training, _step: None)
+    files = StudyFiles(root=checkpoints.root, checkpoints=checkpoints)
     files.prepare()
     Worker(client=controller, study=study.name, identity=identity, files=files, trainer=trainer).run()
     with store.snapshot(study.name) as records:
         parent, child = records.trials()
     assert (child.state, child.parent, child.damaged) == (TrialState.FAILED, 0, None)
-    assert child.reason == "the checkpoint of trial 0 can't be read: [Errno 13] Permission denied: 'checkpoints/000000.1'"
+    assert child.reason == "the checkpoint of trial 0 can't be read: checkpoints/000000.1: permission denied"
     assert parent.checkpoint is not None
-    assert files.verified(parent.checkpoint).is_dir()
+    assert checkpoints.open(parent.checkpoint).is_dir()
 
 
 @pytest.mark.parametrize("last_told", [0, 1, 9, 10])
@@ -104,7 +107,8 @@ def test_a_trial_that_is_trained_again_for_want_of_room_is_as_fit_as_it_ended(
         monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0 if training == 1 or step <= last_told else math.inf)
 
     monkeypatch.setattr(Worker, "_wait_for_room", lambda *_: None)
-    files, trainer, identity = FullOnce(tmp_path / "files"), Reporting(told=told), WorkerSession(worker="0", session="a")
+    checkpoints, trainer, identity = FullOnce(tmp_path / "files"), Reporting(told=told), WorkerSession(worker="0", session="a")
+    files = StudyFiles(root=checkpoints.root, checkpoints=checkpoints)
     files.prepare()
     Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer, say=lambda _: None).run()
     assert trainer.trainings == 2

@@ -21,7 +21,7 @@ from broodline.controller.client import Start, Wait, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store
-from broodline.storage.checkpoints.local import MANIFEST
+from broodline.storage.checkpoints.manifest import MANIFEST
 from broodline.storage.location import StudyLocation
 from broodline.studies.recovery import put_in_order
 

@@ -17,7 +17,8 @@ import pytest
 from commands import call
 from living import begun, logged, running, script, trials_of, wait_for, write_study
 
-from broodline.storage.checkpoints.local import MANIFEST, StudyFiles
+from broodline.storage.checkpoints.local import LocalCheckpointStore
+from broodline.storage.checkpoints.manifest import MANIFEST
 
 MIB = 1 << 20
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descendants are found by /proc")
@@ -67,8 +68,8 @@ def study_of(directory: Path, program: str, *, budget: str = "trials = 3", more:
     return write_study(directory, command=PYTHON, budget=budget, more=more)
 
 
-def files_of(directory: Path) -> StudyFiles:
-    return StudyFiles(directory / "broodline.files" / "digits", checksums=False)
+def files_of(directory: Path) -> LocalCheckpointStore:
+    return LocalCheckpointStore(directory / "broodline.files" / "digits", checksums=False)
 
 
 def hidden(directory: Path) -> list[int]:
@@ -89,9 +90,9 @@ def assert_whole(directory: Path) -> None:
     """The disk holds the recorded checkpoints and nothing else, all of them as they were committed."""
     files = files_of(directory)
     recorded = {Path(trial["checkpoint"]).name for trial in trials_of(directory / "study.toml") if trial["checkpoint"]}
-    assert set(os.listdir(files.checkpoints)) == recorded
+    assert set(os.listdir(files.committed)) == recorded
     for name in recorded:
-        files.verified(f"checkpoints/{name}")
+        files.open(f"checkpoints/{name}")
     assert os.listdir(files.staging) == []
 
 
@@ -325,7 +326,7 @@ def test_a_program_that_replaces_its_directory_has_failed_and_the_place_is_swept
     assert reason in failed["reason"]
     files = files_of(tmp_path)
     assert [name for name in os.listdir(files.staging) if not name.endswith(".moved")] == []
-    assert all(path.is_dir() and not path.is_symlink() for path in files.checkpoints.iterdir())
+    assert all(path.is_dir() and not path.is_symlink() for path in files.committed.iterdir())
     if (tmp_path / "elsewhere").exists():
         assert os.listdir(tmp_path / "elsewhere") == ["weights"]
 
@@ -372,7 +373,7 @@ for line in sys.stdin:
     status, peak = map(int, done.stdout.splitlines()[-1].split())
     assert status == 0, done.stdout + done.stderr
     assert_all_completed(study, 1)
-    assert (files_of(tmp_path).logs / "000000.1.log").stat().st_size >= 128 * MIB
+    assert (files_of(tmp_path).root / "logs" / "000000.1.log").stat().st_size >= 128 * MIB
     assert peak * 1024 < 128 * MIB, "it was held in memory"
 
 
@@ -401,5 +402,5 @@ for line in sys.stdin:
     assert call("run", study).returncode == 0
     assert_all_completed(study)
     assert_whole(tmp_path)
-    manifest = json.loads((next(files_of(tmp_path).checkpoints.iterdir()) / MANIFEST).read_text())
+    manifest = json.loads((next(files_of(tmp_path).committed.iterdir()) / MANIFEST).read_text())
     assert manifest["files"] == {"weights": 1}

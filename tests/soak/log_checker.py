@@ -12,7 +12,7 @@ from typing import Any
 from soak.train import digest_of, score_of
 
 from broodline.errors import CheckpointError
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.checkpoints.local import LocalCheckpointStore
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import check_invariants
 
@@ -110,7 +110,7 @@ def _lineage_problems(record: Record, records: Mapping[int, Record], saved: Mapp
             yield f"{name}: {what} are recorded as {recorded}, and were {trained}"
 
 
-def checkpoint_problems(records: Sequence[Record], log: Iterable[Record], files: StudyFiles) -> Iterable[str]:
+def checkpoint_problems(records: Sequence[Record], log: Iterable[Record], files: LocalCheckpointStore) -> Iterable[str]:
     """Which checkpoints that a record names are not what its attempt saved."""
     saved = {(entry["trial"], entry["attempt"]): entry["digest"] for entry in log if entry["what"] == "saved"}
     for record in records:
@@ -118,7 +118,7 @@ def checkpoint_problems(records: Sequence[Record], log: Iterable[Record], files:
             continue
         path = Path(record["checkpoint"])
         try:
-            found = digest_of(files.verified(path.relative_to(files.root).as_posix()))
+            found = digest_of(files.open(path.relative_to(files.root).as_posix()))
         except (CheckpointError, OSError, ValueError) as error:
             yield f"trial {record['number']}: {error}"
             continue
@@ -126,10 +126,10 @@ def checkpoint_problems(records: Sequence[Record], log: Iterable[Record], files:
             yield f"trial {record['number']}: {path} holds the weights of another attempt"
 
 
-def disk_problems(records: Sequence[Record], files: StudyFiles) -> Iterable[str]:
+def disk_problems(records: Sequence[Record], files: LocalCheckpointStore) -> Iterable[str]:
     """What lies on the disk of a study that rests, and is named by no record."""
     recorded = {Path(record["checkpoint"]).name for record in records if record["checkpoint"] is not None}
-    lying = {path.name for path in files.checkpoints.iterdir()}
+    lying = {path.name for path in files.committed.iterdir()}
     if lying != recorded:
         yield f"checkpoints that no record names: {sorted(lying - recorded)}; that are missing: {sorted(recorded - lying)}"
     if staged := [path.name for path in files.staging.iterdir()]:

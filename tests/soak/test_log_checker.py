@@ -11,7 +11,8 @@ import pytest
 from soak.log_checker import checked, checkpoint_problems, disk_problems
 from soak.train import save, score_of
 
-from broodline.storage.checkpoints.local import MANIFEST, StudyFiles
+from broodline.storage.checkpoints.local import LocalCheckpointStore
+from broodline.storage.checkpoints.manifest import MANIFEST
 
 Entry = dict[str, Any]
 WEIGHTS = {number: json.dumps({"trial": number}).encode() for number in (0, 1)}
@@ -90,8 +91,8 @@ def test_a_completion_of_what_was_never_saved() -> None:
     assert checked(RECORDS, [entry for entry in LOG if entry["what"] != "saved"], {}).breaches
 
 
-def committed(files: StudyFiles, number: int, weights: bytes) -> Entry:
-    path = files.checkpoints / f"{number:06d}.1"
+def committed(files: LocalCheckpointStore, number: int, weights: bytes) -> Entry:
+    path = files.committed / f"{number:06d}.1"
     path.mkdir()
     save(path, weights)
     sizes = {name: (path / name).stat().st_size for name in ("parts/weights", "digest")}
@@ -100,7 +101,7 @@ def committed(files: StudyFiles, number: int, weights: bytes) -> Entry:
 
 
 def test_checkpoints_that_are_not_what_was_saved(tmp_path: Path) -> None:
-    files = StudyFiles(tmp_path)
+    files = LocalCheckpointStore(tmp_path)
     files.prepare()
     records = [committed(files, number, weights) for number, weights in WEIGHTS.items()]
     assert list(checkpoint_problems(records, LOG, files)) == []
@@ -114,7 +115,7 @@ def test_checkpoints_that_are_not_what_was_saved(tmp_path: Path) -> None:
 
 
 def test_what_lies_on_the_disk_and_should_not(tmp_path: Path) -> None:
-    files = StudyFiles(tmp_path)
+    files = LocalCheckpointStore(tmp_path)
     files.prepare()
     records = [committed(files, number, weights) for number, weights in WEIGHTS.items()]
     assert list(disk_problems(records, files)) == []

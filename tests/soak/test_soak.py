@@ -24,7 +24,7 @@ from soak.log_checker import Verdict, checked, checkpoint_problems, database_pro
 from soak.phase_log import PHASES, logged
 from soak.stage import Stage, came_true, small_disk
 
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.checkpoints.local import LocalCheckpointStore
 
 SEED = int(os.environ.get("BROODLINE_SOAK_SEED", "0"))
 TRIALS = int(os.environ.get("BROODLINE_SOAK_TRIALS", "2000"))
@@ -119,7 +119,7 @@ def verdict_on(stage: Stage, observer: Observer) -> Verdict:
     """Looks at everything there is of a study that rests."""
     observer.look()
     records, log = records_of(stage), list(logged(stage.notes))
-    files = StudyFiles(stage.files)
+    files = LocalCheckpointStore(stage.files)
     verdict = checked(records, log, observer.seen)
     verdict.lost += observer.changed
     verdict.breaches += [

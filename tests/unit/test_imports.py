@@ -32,12 +32,12 @@ IMPURE = {
 }
 # Concrete implementations are named by the wiring, by the registries and within their own package.
 IMPLEMENTATIONS = (
-    *("storage.sql", "storage.sqlite"),
+    *("storage.sql", "storage.sqlite", "storage.checkpoints.local"),
     *("workers.engines.local", "workers.trainers.command", "workers.trainers.function", "workers.trainers.resident"),
     *(f"strategies.{name}" for name in ("initiator", "generational", "random_search", "continuation", "grid", "replay")),
 )
 WIRING = ("cli", "studies", "simulation", "testing")
-REGISTRIES = ("strategies.registry", "storage.location")
+REGISTRIES = ("strategies.registry",)
 MOST_FOLDERS = 13
 HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna")
 

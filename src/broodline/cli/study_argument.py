@@ -15,8 +15,8 @@ from broodline.errors import UsageError
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
     from broodline.storage.base import Transaction
-    from broodline.storage.checkpoints.local import StudyFiles
     from broodline.storage.location import StudyLocation
+    from broodline.storage.study_files import StudyFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from broodline.core.population import Progress
 from broodline.core.trial import Trial
 from broodline.reports.records import measurement_record, moment, record, to_json
 from broodline.storage.base import Transaction
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.study_files import StudyFiles
 
 FORMAT = 1
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broodline.core.trial import Measurement, Trial
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.study_files import StudyFiles
 
 _PLACE = ("number", "member", "generation", "state")
 _ORIGIN = ("parent", "initiator", "opponent", "params", "changes", "start", "steps")

@@ -14,7 +14,7 @@ from broodline.core.schedule import Schedule, schedule_of
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import StudyFailed
 from broodline.storage.base import Transaction
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.study_files import StudyFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

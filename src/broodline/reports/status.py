@@ -18,7 +18,7 @@ from broodline.errors import UsageError
 from broodline.reports import format as wording
 from broodline.reports.records import moment, record
 from broodline.storage.base import Transaction
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.study_files import StudyFiles
 from broodline.strategies.registry import load_strategy
 
 RECENT = 200  # failures are looked for among so many of the last trials

@@ -1,23 +1,61 @@
-"""Where studies live: a store, and the directory beside it with their checkpoints and logs."""
+"""The location of studies: a store, and next to it the directory of their checkpoints and logs.
+
+This is the one place that joins the two. URLs name them, and the part before `://` selects the implementation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from broodline.errors import StoreError
+from broodline.errors import StoreError, UsageError
+from broodline.registry import CHECKPOINT_STORES, STORES, Registry
 from broodline.storage.base import Store, Transaction
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.checkpoints.base import CheckpointStore
+from broodline.storage.study_files import StudyFiles
+from broodline.storage.urls import SQLITE, absolute, files_of, scheme_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStudy:
+    """A study whose store is open.
+
+    Args:
+        name: Its name. The study need not exist yet.
+        store: Its store.
+        files: Its checkpoints and logs.
+    """
+
+    name: str
+    store: Store
+    files: StudyFiles
+
+    def snapshot(self) -> AbstractContextManager[Transaction]:
+        """A consistent view of its records, to read from; it blocks no writer.
+
+        Raises:
+            StudyNotFound: The store has no such study.
+        """
+        return self.store.snapshot(self.name)
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """A transaction on its records.
+
+        Raises:
+            StudyNotFound: The store has no such study.
+        """
+        return self.store.transaction(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyLocation:
-    """A store's URL, and what follows from it.
+    """A store's URL, and the places that follow from it.
 
     Args:
-        url: The store's URL; a relative path is made absolute, so that a worker may stand in another directory.
+        url: The store's URL. A relative path is made absolute, so that a worker can run in another directory.
     """
 
     url: str
@@ -25,11 +63,28 @@ class StudyLocation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", absolute(self.url))
 
+    @contextmanager
+    def open_study(self, name: str, *, create: bool = False, checksums: bool = False) -> Iterator[OpenStudy]:
+        """Opens the store and the files of a study, and closes both at the end.
+
+        Args:
+            name: The study's name.
+            create: Create the database if it does not exist. The study itself is created by the controller.
+            checksums: Write the SHA-256 of each file into the manifests of new checkpoints.
+
+        Raises:
+            StoreError: The store can't be used.
+        """
+        with closing(self.open(create=create)) as store:
+            files = self.files(name, checksums=checksums)
+            with closing(files.checkpoints):
+                yield OpenStudy(name=name, store=store, files=files)
+
     def open(self, *, create: bool = True) -> Store:
         """Opens the store.
 
         Raises:
-            StoreError: It can't be used.
+            StoreError: The store can't be used.
         """
         return open_store(self.url, create=create)
 
@@ -38,7 +93,7 @@ class StudyLocation:
         """A consistent view of a study's records.
 
         Raises:
-            StoreError: There is no such store; none is created.
+            StoreError: The store does not exist, and is not created.
             StudyNotFound: The store has no such study.
         """
         with closing(self.open(create=False)) as store, store.snapshot(study) as records:
@@ -46,49 +101,51 @@ class StudyLocation:
 
     def files(self, study: str, *, checksums: bool = False) -> StudyFiles:
         """The files of a study."""
-        return StudyFiles(files_of(self.url) / study, checksums=checksums)
+        return files_in(files_of(self.url) / study, checksums=checksums)
 
 
 def default_location(path: Path) -> StudyLocation:
     """The default: `broodline.db` in the directory of a study file."""
-    return StudyLocation(url=f"sqlite:///{path.absolute().parent / 'broodline.db'}")
-
-
-IN_MEMORY = "sqlite://"
+    return StudyLocation(url=f"{SQLITE}{path.absolute().parent / 'broodline.db'}")
 
 
 def open_store(url: str, *, create: bool = True) -> Store:
-    """Opens the store at a URL; `sqlite:///PATH` is the only kind so far.
+    """Opens the store at a URL.
 
     Args:
-        url: Three slashes begin a relative path, four an absolute one; `sqlite://` alone is a database in memory.
-        create: Make the database if it isn't there.
+        url: `sqlite:///PATH` (four slashes begin an absolute path), or a URL of another installed scheme; `sqlite://` alone
+            is a database in memory.
+        create: Create the database if it does not exist.
 
     Raises:
         StoreError: The URL or the database can't be used.
     """
-    from broodline.storage.sqlite.store import SqliteStore
+    opened: Store = _implementation(STORES, url)(url, create=create)
+    return opened
 
-    return SqliteStore(None if url == IN_MEMORY else _path_in(url), create=create)
 
+def open_checkpoints(url: str, *, checksums: bool = False) -> CheckpointStore:
+    """Opens the checkpoint store at a URL.
 
-def absolute(url: str) -> str:
-    """The same store, named so that it does not depend on the current directory.
+    Args:
+        url: `file:///PATH`, or a URL of another installed scheme.
+        checksums: Write the SHA-256 of each file into the manifests of new checkpoints.
 
     Raises:
-        StoreError: The URL names no store.
+        StoreError: The URL can't be used.
     """
-    return url if url == IN_MEMORY else f"sqlite:///{_path_in(url).absolute()}"
+    opened: CheckpointStore = _implementation(CHECKPOINT_STORES, url)(url, checksums=checksums)
+    return opened
 
 
-def files_of(url: str) -> Path:
-    """The directory beside the store in which its studies keep their checkpoints and logs."""
-    path = _path_in(url)
-    return path.with_name(path.stem + ".files")
+def files_in(root: Path, *, checksums: bool = False) -> StudyFiles:
+    """The files of a study whose checkpoints lie in its directory on this machine."""
+    here = root.absolute()
+    return StudyFiles(root=here, checkpoints=open_checkpoints(here.as_uri(), checksums=checksums))
 
 
-def _path_in(url: str) -> Path:
-    path = url.removeprefix("sqlite:///")
-    if path in ("", url):
-        raise StoreError(f"'{url}' names no store: write sqlite:///PATH (four slashes begin an absolute path)")
-    return Path(path)
+def _implementation(registry: Registry, url: str) -> Any:
+    try:
+        return registry.load(scheme_of(url))
+    except UsageError as error:
+        raise StoreError(f"'{url}' names no store: {error}") from None

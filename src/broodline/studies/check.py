@@ -19,7 +19,9 @@ from broodline.core.parameters import Fixed
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import BroodlineError, CheckpointError, TrialFailed
-from broodline.storage.checkpoints.local import MANIFEST, StudyFiles
+from broodline.storage.checkpoints.manifest import MANIFEST
+from broodline.storage.location import files_in
+from broodline.storage.study_files import StudyFiles
 from broodline.workers.trainers.base import Assignment, Trainer
 
 _DAY = 86_400.0
@@ -65,7 +67,7 @@ def check(study: StudyConfig, trainer: Trainer) -> Iterator[Finding]:
         trainer: Trains a trial of it; the caller closes it.
     """
     with tempfile.TemporaryDirectory(prefix="broodline-check-") as directory:
-        files = StudyFiles(Path(directory))
+        files = files_in(Path(directory))
         files.prepare()
         try:
             yield from _Check(study, trainer, files).findings()
@@ -110,7 +112,7 @@ class _Check:
             Assignment(
                 trial=trial,
                 restore=None if parent is None else parent.checkpoint,
-                save=self._files.begin(trial),
+                save=self._files.checkpoints.begin(trial),
                 log=self._files.log(trial),
                 worker="check",
                 devices=(),
@@ -125,7 +127,7 @@ class _Check:
         fitness = self._study.objective.fitness(measured)
         assert fitness is not None
         try:
-            checkpoint = self._files.path(self._files.commit(trial))
+            checkpoint = self._files.path(self._files.checkpoints.commit(trial))
         except CheckpointError as error:
             raise TrialFailed(str(error)) from error
         trained = trial.evolve(steps=measured[-1].step - trial.start)

@@ -14,10 +14,10 @@ from dataclasses import replace
 from broodline.core.population import Progress
 from broodline.core.study import Budget, Evolution, StudyConfig
 from broodline.core.trial import Trial, TrialState
-from broodline.errors import CheckpointError, StoreError, StudyNotFound, UsageError
+from broodline.errors import CheckpointError, CheckpointUnavailable, StoreError, StudyNotFound, UsageError
 from broodline.storage.base import Store
-from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.location import StudyLocation
+from broodline.storage.study_files import StudyFiles
 
 
 def continuation_of(study: StudyConfig, name: str, *, begun_at: int, steps: int, trial_steps: int | None = None) -> StudyConfig:
@@ -119,11 +119,11 @@ def check_has_checkpoint(trial: Trial) -> str:
 def _copy_checkpoint(trial: Trial, copy: Trial, source: StudyFiles, files: StudyFiles) -> str:
     checkpoint = check_has_checkpoint(trial)
     try:
-        whole = source.verified(checkpoint)
-        shutil.copytree(whole, files.begin(copy), symlinks=True, dirs_exist_ok=True)
-        source.verified(checkpoint)  # a study that still runs may have swept it meanwhile
-        return files.commit(copy)
+        whole = source.checkpoints.open(checkpoint)
+        shutil.copytree(whole, files.checkpoints.begin(copy), symlinks=True, dirs_exist_ok=True)
+        source.checkpoints.open(checkpoint)  # a study that still runs may have swept it meanwhile
+        return files.checkpoints.commit(copy)
     except CheckpointError as error:
         raise UsageError(f"trial {trial.number} can't be gone on from: {error}") from error
-    except OSError as error:
+    except (CheckpointUnavailable, OSError) as error:
         raise StoreError(f"{files.root}: the checkpoint can't be copied: {error}") from error

@@ -16,7 +16,9 @@ from broodline.core.trial import Checkpoint, Trial, TrialState
 from broodline.errors import UsageError
 from broodline.reports.status import StudyStatus, read
 from broodline.storage.base import Store, Transaction
-from broodline.storage.checkpoints.local import AttemptDirectory, StudyFiles, size_of
+from broodline.storage.checkpoints.base import AttemptDirectory
+from broodline.storage.disk import size_of
+from broodline.storage.study_files import StudyFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,9 @@ def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> Di
     Raises:
         UsageError: Only the best are to stay, and the study may go on.
     """
-    attempts = files.attempts()  # before the records are read: the directories of what is begun meanwhile are no orphans
+    attempts = (
+        files.checkpoints.attempts()
+    )  # before the records are read: the directories of what is begun meanwhile are no orphans
     logs = list(files.logs_of_attempts())
     with store.snapshot(study) as records:  # the one look at all trials is not taken in the way of the workers
         held, done = _looked_through(records)
@@ -178,9 +182,8 @@ def _orphans(records: Transaction, attempts: Iterable[AttemptDirectory]) -> list
 
 def _held(files: StudyFiles, trial: Trial, why: tuple[Need, ...]) -> CheckpointUsage:
     assert trial.checkpoint is not None
-    path = files.path(trial.checkpoint)
     return CheckpointUsage(
-        trial=trial.number, checkpoint=trial.checkpoint, bytes=size_of(path) if path.is_dir() else None, needs=why
+        trial=trial.number, checkpoint=trial.checkpoint, bytes=files.checkpoints.size(trial.checkpoint), needs=why
     )
 
 
@@ -197,7 +200,7 @@ def _groups(
     return (
         _group("left by crashes and by attempts that were superseded", [left.path for left in orphans], goes=True),
         _group("of attempts that may yet complete", making),
-        _group("not from broodline", files.unknown()),
+        _group("not from broodline", files.checkpoints.unknown()),
         _group("logs", kept),
         _group("logs of trials that completed or were stopped", finished_logs, goes=True),
     )
@@ -210,8 +213,8 @@ def _group(kind: str, paths: Collection[Path], *, goes: bool = False) -> FileGro
 def _remove(files: StudyFiles, usage: DiskUsage, orphans: Iterable[AttemptDirectory], logs: Iterable[Path]) -> None:
     for held in usage.held:
         if not held.needs:
-            files.remove(held.checkpoint)
+            files.checkpoints.remove(held.checkpoint)
     for orphan in orphans:
-        files.remove_attempt(orphan)
+        files.checkpoints.remove_attempt(orphan)
     for path in logs:
         path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from broodline.controller.controller import Controller
 from broodline.core.retention import is_orphan
 from broodline.storage.base import Store
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.study_files import StudyFiles
 from broodline.workers.liveness import collect_dead_sessions
 from broodline.workers.trainers.scratch import clear_after
 
@@ -25,14 +25,16 @@ def sweep_orphans(store: Store, study: str, files: StudyFiles) -> int:
 
     A checkpoint that is recorded and lies under its staged name, because power failed, gets its place.
     """
-    orphans = files.attempts()  # before the records are read: the directories of what is begun meanwhile are no orphans
+    orphans = (
+        files.checkpoints.attempts()
+    )  # before the records are read: the directories of what is begun meanwhile are no orphans
     with store.snapshot(study) as records:
         trials = [records.trial(left.number) for left in orphans]
     swept = 0
     for left, trial in zip(orphans, trials, strict=True):
         if is_orphan(trial, left.attempt, left.checkpoint):
-            files.remove_attempt(left)
+            files.checkpoints.remove_attempt(left)
             swept += 1
         elif trial is not None and trial.checkpoint == left.checkpoint:
-            files.finish_rename(left)
+            files.checkpoints.finish_commit(left)
     return swept

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial
-from broodline.errors import CheckpointError, TrialFailed, UsageError
+from broodline.errors import CheckpointError, CheckpointUnavailable, TrialFailed, UsageError
 
 if TYPE_CHECKING:
     from broodline.config.programs import Evaluate, Train
     from broodline.config.study_file import StudyFile
-    from broodline.storage.checkpoints.local import StudyFiles
+    from broodline.storage.study_files import StudyFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +86,9 @@ def reevaluated(
             )
         seeds = Random(f"broodline reevaluation {study.seed} {trial.number}")
         try:
-            checkpoint = files.verified(trial.checkpoint)
+            checkpoint = files.checkpoints.open(trial.checkpoint)
             metrics = [_metrics(trial.evolve(seed=seeds.getrandbits(31)), checkpoint, programs, cwd) for _ in range(times)]
-        except (TrialFailed, CheckpointError, OSError) as error:
+        except (TrialFailed, CheckpointError, CheckpointUnavailable, OSError) as error:
             output = f"\n{error.output}" if isinstance(error, TrialFailed) else ""
             raise UsageError(f"trial {trial.number} can't be evaluated again: {error}{output}") from error
         yield Again(trial=trial, fitnesses=tuple(_fitness(study, trial, each) for each in metrics))

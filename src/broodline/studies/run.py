@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Protocol, TextIO
 
@@ -19,8 +19,8 @@ from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
 from broodline.storage.base import Store
-from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.location import StudyLocation
+from broodline.storage.study_files import StudyFiles
 from broodline.studies.recovery import put_in_order, sweep_orphans
 from broodline.workers.engines.local import LocalEngine
 from broodline.workers.engines.worker_process import Job
@@ -73,9 +73,10 @@ def run(
         WorkerError: Workers can't start.
         KeyboardInterrupt: Ctrl-C or SIGTERM; running trials are pending again.
     """
-    files = location.files(study.name, checksums=study.checkpoints.checksums)
     job = job_for(study, location, make_trainer)
-    with closing(location.open()) as store, _sole_run(files, study.name), interruptible():
+    opened = location.open_study(study.name, create=True, checksums=study.checkpoints.checksums)
+    with opened as here, _sole_run(here.files, study.name), interruptible():
+        store, files = here.store, here.files
         controller = Controller(store)
         controller.open(study)
         files.prepare()
@@ -198,7 +199,7 @@ def _sole_run(files: StudyFiles, name: str) -> Iterator[None]:
 def _lock_file(files: StudyFiles) -> TextIO:
     try:
         files.root.mkdir(parents=True, exist_ok=True)
-        return (files.root / "run.lock").open("a+")
+        return files.run_lock.open("a+")
     except OSError as error:
         problem = f"can't be written: {error.strerror}; name a store elsewhere with --store sqlite:///PATH"
         raise StoreError(f"{files.root}: {problem}") from error

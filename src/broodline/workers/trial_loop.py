@@ -12,7 +12,6 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 
 from broodline.core.trial import Measurement
@@ -65,10 +64,10 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     from broodline.workers.worker import Worker
 
     location, handover, session = StudyLocation(url=url), _Handover(), uuid.uuid4().hex
-    with closing(location.open(create=False)) as store:
-        with store.snapshot(study) as records:
-            defined = study_from(records.definition())
-        files, client = location.files(study, checksums=defined.checkpoints.checksums), Controller(store)
+    with location.records(study) as records:
+        defined = study_from(records.definition())
+    with location.open_study(study, checksums=defined.checkpoints.checksums) as opened:
+        files, client = opened.files, Controller(opened.store)
         files.prepare()
         worker = Worker(
             client=client, study=study, identity=WorkerSession(worker=name, session=session), files=files, trainer=handover

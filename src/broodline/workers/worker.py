@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +14,15 @@ from broodline.controller.client import Answer, Client, Done, Signal, Start, Wai
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import (
     CheckpointError,
+    CheckpointUnavailable,
     LeaseLost,
     Preempted,
     Stopped,
     StoreUnavailable,
     TrialFailed,
 )
-from broodline.storage.checkpoints.local import StudyFiles, is_disk_full
+from broodline.storage.disk import is_disk_full
+from broodline.storage.study_files import StudyFiles
 from broodline.workers.trainers.base import Assignment, Trainer
 
 T = TypeVar("T")
@@ -109,13 +110,13 @@ class Worker:
             return self._insist(self._failure(trial, reports, failed))
         except LeaseLost as lost:
             self.say(str(lost))
-            self.files.discard_attempt(trial)
+            self.files.checkpoints.discard_attempt(trial)
         except Preempted:
             self._insist(lambda: self.client.release(self.study, [self.identity.session]))
             if self._leaving:
                 return Wait()
         finally:
-            self.files.discard(trial)
+            self.files.checkpoints.discard(trial)
         return self._insist(lambda: self.client.ask(self.study, self.identity))
 
     def _verified(self, start: Start) -> Path | None:
@@ -125,11 +126,11 @@ class Worker:
             TrialFailed: It can't be read here: to give it up for that would lose what may be whole.
         """
         try:
-            return None if start.restore is None else self.files.verified(start.restore)
+            return None if start.restore is None else self.files.checkpoints.open(start.restore)
         except CheckpointError as error:
             self.say(f"trial {start.trial.number}: {error}; it starts from another trial")
             return None
-        except OSError as error:
+        except CheckpointUnavailable as error:
             raise TrialFailed(f"the checkpoint of trial {start.trial.parent} can't be read: {error}") from error
 
     def _trained(self, trial: Trial, restore: Path | None, reports: _Reports) -> Callable[[], Answer]:
@@ -158,7 +159,7 @@ class Worker:
                     if isinstance(error, TrialFailed):
                         raise
                     raise TrialFailed(f"{type(error).__name__}: {error}") from error
-            self.files.discard(trial)
+            self.files.checkpoints.discard(trial)
             self._wait_for_room(trial)
             reports.again()
 
@@ -167,7 +168,7 @@ class Worker:
             assignment = Assignment(
                 trial=trial,
                 restore=restore,
-                save=self.files.begin(trial),
+                save=self.files.checkpoints.begin(trial),
                 log=self.files.log(trial),
                 worker=self.identity.worker,
                 devices=self.devices,
@@ -175,7 +176,7 @@ class Worker:
             )
             with self._can_be_interrupted():
                 measurements = self.trainer.train(assignment)
-            return measurements, self.files.commit(trial)
+            return measurements, self.files.checkpoints.commit(trial)
         except CheckpointError as error:
             raise TrialFailed(str(error)) from error
 
@@ -205,11 +206,11 @@ class Worker:
             seconds = min(2 * seconds, 5 * LONGEST_WAIT)
 
     def _free(self) -> int:
-        return shutil.disk_usage(self.files.root).free
+        return self.files.checkpoints.free_space()
 
     def _remove(self, checkpoints: Sequence[str]) -> None:
         for checkpoint in checkpoints:
-            self.files.remove(checkpoint)
+            self.files.checkpoints.remove(checkpoint)
 
     @contextmanager
     def _can_be_interrupted(self) -> Iterator[None]:

@@ -110,19 +110,19 @@ def main() -> None:
 
     from broodline.controller.controller import Controller
     from broodline.errors import LeaseLost
-    from broodline.storage.checkpoints.local import _REMOVED, StudyFiles
+    from broodline.storage.checkpoints.local import REMOVED, LocalCheckpointStore
     from broodline.workers.trainers.command import CommandTrainer
 
     phases = Phases()
     phases.wrap(Controller, "ask", "asking")
-    phases.wrap(StudyFiles, "verified", "restoring")
+    phases.wrap(LocalCheckpointStore, "open", "restoring")
     phases.wrap(CommandTrainer, "train", "training")
-    phases.wrap(StudyFiles, "commit", "committing")
+    phases.wrap(LocalCheckpointStore, "commit", "committing")
     phases.wrap(Controller, "complete", "completing")
     remove, complete = shutil.rmtree, Controller.complete
 
     def removed(path: Any, *args: Any, **kwargs: Any) -> None:
-        if not Path(path).name.endswith(_REMOVED):
+        if not Path(path).name.endswith(REMOVED):
             return remove(path, *args, **kwargs)
         with phases.removal():
             return remove(path, *args, **kwargs)

@@ -25,14 +25,14 @@ from broodline.reports.terminal import status as panels
 from broodline.reports.terminal import tables
 from broodline.reports.terminal.live import LiveView, Pace, line_of, quiet, watching
 from broodline.storage.base import Store
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.location import files_in
 from broodline.storage.sqlite.store import SqliteStore
 
 FIELDS = [
     *("number", "member", "generation", "state", "parent", "initiator", "opponent", "params", "changes", "start", "steps"),
     *("metrics", "fitness", "checkpoint", "worker", "attempt", "reason", "created", "started", "finished"),
 ]
-FILES = StudyFiles(Path("/files"))
+FILES = files_in(Path("/files"))
 
 
 class Clock:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from broodline.controller.controller import Controller
 from broodline.errors import StoreError, StoreUnavailable
-from broodline.storage.location import IN_MEMORY, absolute, files_of, open_store
+from broodline.storage.location import open_store
 from broodline.storage.sql import schema
 from broodline.storage.sqlite import connections as sqlite_engine
 from broodline.storage.sqlite import file as sqlite_file
@@ -85,7 +85,7 @@ def anothers(path: Path) -> None:
         connection.execute("CREATE TABLE users (name TEXT)")
 
 
-def damaged(path: Path) -> None:
+def corrupt(path: Path) -> None:
     SqliteStore(path).close()
     content = path.read_bytes()
     path.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a short text": (lambda path: path.write_text("x"), "is not an SQLite database"),
     "a directory": (Path.mkdir, "is a directory"),
     "the database of another program": (anothers, "of another program"),
-    "a damaged database": (damaged, "is it a database of broodline"),
+    "a corrupt database": (corrupt, "is corrupt"),
 }
 
 
@@ -165,20 +165,6 @@ def test_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path, director
 
 def test_where_the_system_does_not_tell_nothing_is_refused(tmp_path: Path) -> None:
     assert file_system_of(tmp_path, tmp_path / "no such file") is None
-
-
-@pytest.mark.parametrize("url", ["", "sqlite:", "sqlite:///", "postgresql://host/db", "broodline.db"])
-def test_a_url_that_names_no_store_is_refused(url: str) -> None:
-    with pytest.raises(StoreError, match="names no store"):
-        open_store(url)
-
-
-def test_a_url_says_where_the_store_and_its_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert absolute("sqlite:///a/b.db") == f"sqlite:///{tmp_path}/a/b.db"
-    assert absolute("sqlite:////a/b.db") == "sqlite:////a/b.db"
-    assert absolute(IN_MEMORY) == IN_MEMORY
-    assert files_of("sqlite:////a/b.db") == Path("/a/b.files")
 
 
 # Durability

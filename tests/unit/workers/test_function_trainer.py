@@ -14,7 +14,7 @@ from assignments import assignment
 
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.storage.checkpoints.local import is_disk_full
+from broodline.storage.disk import is_disk_full
 from broodline.workers.running_trial import RunningTrial
 from broodline.workers.trainers.function import FunctionTrainer
 

@@ -16,7 +16,7 @@ from broodline.core.schedule import Schedule
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
 from broodline.reports import format as wording
-from broodline.storage.checkpoints.local import StudyFiles
+from broodline.storage.study_files import StudyFiles
 
 STATE_STYLES: Mapping[str, str] = {
     TrialState.PENDING: "yellow",

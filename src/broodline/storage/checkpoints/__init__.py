@@ -1,1 +1,1 @@
-"""Checkpoint stores: where the files of committed checkpoints are kept."""
+"""Checkpoint stores: where committed checkpoints are kept. `base` holds their protocol; each implementation is one file."""

@@ -11,15 +11,26 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from broodline.core.population import Progress
-from broodline.errors import StoreError, StoreUnavailable
+from broodline.errors import StoreError
 from broodline.storage.base import Clock
 from broodline.storage.sql import schema
 from broodline.storage.sql.rows import row_of_progress
 from broodline.storage.sql.transaction import SqlTransaction
 from broodline.storage.sqlite.connections import check_version, engine_for, reading, writing
+from broodline.storage.sqlite.errors import translated
 from broodline.storage.sqlite.file import can_be_written, check_file
+from broodline.storage.urls import IN_MEMORY, sqlite_path
 
 _WATCH_SECONDS = 0.005
+
+
+def open_url(url: str, *, create: bool = True) -> SqliteStore:
+    """The store of the scheme `sqlite`: `sqlite:///PATH`, or `sqlite://` for a database in memory.
+
+    Raises:
+        StoreError: The URL or the database can't be used.
+    """
+    return SqliteStore(None if url == IN_MEMORY else sqlite_path(url), create=create)
 
 
 class SqliteStore:
@@ -44,7 +55,7 @@ class SqliteStore:
         self._engine = engine_for(path, read_only=self._read_only)
         self._seen = 0
         try:
-            with self._errors():
+            with translated(self._path):
                 check_version(self._engine, path, read_only=self._read_only)
         except BaseException:
             self.close()
@@ -53,27 +64,27 @@ class SqliteStore:
     def create(self, name: str, definition: str) -> bool:
         self._check_writable()
         row = {"name": name, "definition": definition, **row_of_progress(Progress())}
-        with self._errors(), writing(self._engine) as connection:
+        with translated(self._path), writing(self._engine) as connection:
             if connection.scalar(sa.select(schema.studies.c.id).where(schema.studies.c.name == name)) is not None:
                 return False
             connection.execute(sa.insert(schema.studies), row)
         return True
 
     def studies(self) -> tuple[str, ...]:
-        with self._errors(), reading(self._engine) as connection:
+        with translated(self._path), reading(self._engine) as connection:
             return tuple(connection.scalars(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)))
 
     @contextmanager
     def transaction(self, study: str) -> Iterator[SqlTransaction]:
         self._check_writable()
-        with self._errors():
+        with translated(self._path):
             self._seen = self._version()
-        with self._errors(), writing(self._engine) as connection:
+        with translated(self._path), writing(self._engine) as connection:
             yield SqlTransaction(connection, study, self._clock())
 
     @contextmanager
     def snapshot(self, study: str) -> Iterator[SqlTransaction]:
-        with self._errors(), reading(self._engine) as connection:
+        with translated(self._path), reading(self._engine) as connection:
             yield SqlTransaction(connection, study, self._clock())
 
     def wait_for_change(self, seconds: float) -> None:
@@ -99,7 +110,7 @@ class SqliteStore:
         if path.exists():
             raise StoreError(f"{path}: exists; name a new file")
         check_file(path, create=True)
-        with self._errors(), self._engine.connect() as connection:
+        with translated(self._path), self._engine.connect() as connection:
             connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
 
     def _check_writable(self) -> None:
@@ -117,14 +128,3 @@ class SqliteStore:
         if self._watcher is None:
             self._watcher = sqlite3.connect(self._path, check_same_thread=False)
         return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
-            raise StoreUnavailable(f"{self._path}: {getattr(error, 'orig', error)}") from error
-        except sa.exc.DatabaseError as error:
-            if isinstance(error, sa.exc.IntegrityError):
-                raise
-            raise StoreError(f"{self._path}: {error.orig}; is it a database of broodline?") from error

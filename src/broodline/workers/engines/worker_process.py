@@ -18,8 +18,8 @@ from broodline.controller.client import WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement
 from broodline.errors import BroodlineError
-from broodline.storage.checkpoints.local import StudyFiles, is_disk_full
-from broodline.storage.location import open_store
+from broodline.storage.disk import is_disk_full
+from broodline.storage.location import files_in, open_store
 from broodline.workers.liveness import alive
 from broodline.workers.trainers.base import Assignment, Trainer
 from broodline.workers.worker import FIRST_WAIT, LONGEST_WAIT, Worker
@@ -69,7 +69,7 @@ def main() -> None:
 def worker_for(job: Job, identity: WorkerSession, devices: tuple[str, ...], say: Callable[[str], None] = print) -> Worker:
     """Makes the worker that a job describes."""
     store = open_store(job.store, create=False)
-    files = StudyFiles(job.files, checksums=job.checksums)
+    files = files_in(job.files, checksums=job.checksums)
     make: Callable[[], Trainer] = pickle.loads(job.trainer)
     trainer = _Announcing(make(), say)
     return Worker(

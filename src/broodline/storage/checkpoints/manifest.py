@@ -1,0 +1,105 @@
+"""The manifest of a checkpoint: the files that belong to it, their sizes and, on request, their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from broodline.errors import CheckpointCorrupt, CheckpointError
+
+MANIFEST = ".broodline.json"
+_CHUNK = 1 << 20
+
+
+def contents(top: Path) -> tuple[list[Path], list[Path]]:
+    """All files and links below a directory without the manifest, and all directories, the innermost first."""
+    files, directories = [], []
+    for directory, names, others in os.walk(top, topdown=False):
+        here = Path(directory)
+        directories.append(here)
+        links = [name for name in names if (here / name).is_symlink()]
+        files += [here / name for name in others + links if here != top or name != MANIFEST]
+    return files, directories
+
+
+def check_kind(path: Path, top: Path) -> None:
+    """Refuses a file of a checkpoint that would be different, or missing, when it is read again.
+
+    Args:
+        path: The file or link.
+        top: The directory of the checkpoint.
+
+    Raises:
+        CheckpointError: It is a link that leads out of the directory, or neither a file nor a directory.
+    """
+    if path.is_symlink():
+        target = os.readlink(path)
+        if os.path.isabs(target) or _climbs(path, top) or not _resolves_inside(path, top):
+            raise CheckpointError(f"no checkpoint: {path.name} is a link to {target}, which would not be kept: save a copy")
+    elif not path.is_file():
+        raise CheckpointError(f"no checkpoint: {path.name} is neither a file nor a directory")
+
+
+def write_manifest(top: Path, files: Mapping[str, Path], *, checksums: bool) -> None:
+    """Writes the manifest of the files, which are given by their names relative to the directory."""
+    manifest: dict[str, object] = {"files": {name: path.lstat().st_size for name, path in files.items()}}
+    if checksums:
+        manifest["sha256"] = {name: _sha256(path) for name, path in files.items() if path.is_file()}
+    # A checkpoint that was copied by hard links shares its parent's manifest file: writing into it would corrupt the parent.
+    (top / MANIFEST).unlink(missing_ok=True)
+    with (top / MANIFEST).open("x", encoding="utf-8") as file:
+        json.dump(manifest, file)
+
+
+def verify(top: Path) -> None:
+    """Compares the files in a directory with its manifest: their sizes, and their checksums if it has them.
+
+    Raises:
+        CheckpointCorrupt: A file, or the manifest, is missing or different.
+        OSError: A file can't be read.
+    """
+    manifest = _read(top)
+    try:
+        for name, size in manifest["files"].items():
+            if (top / name).lstat().st_size != size:
+                raise CheckpointCorrupt(f"{top}: {name} has not the {size} bytes that were committed")
+        for name, digest in manifest.get("sha256", {}).items():
+            if _sha256(top / name) != digest:
+                raise CheckpointCorrupt(f"{top}: {name} differs from the committed file (SHA-256)")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointCorrupt(f"{top}: the checkpoint is corrupt: its manifest lacks {error}") from error
+
+
+def _read(top: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((top / MANIFEST).read_bytes())
+    except ValueError as error:
+        raise CheckpointCorrupt(f"{top}: the checkpoint is corrupt: its manifest can't be parsed: {error}") from error
+    if not isinstance(manifest, dict):
+        raise CheckpointCorrupt(f"{top}: the checkpoint is corrupt: its manifest is not a JSON object")
+    return manifest
+
+
+def _climbs(link: Path, top: Path) -> bool:
+    """True for a link that leaves the directory, even if it comes back: after the rename it would come back elsewhere."""
+    ups = Path(os.path.normpath(os.readlink(link))).parts.count("..")
+    return ups > len(link.parent.relative_to(top).parts)
+
+
+def _resolves_inside(link: Path, top: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(top.resolve())
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

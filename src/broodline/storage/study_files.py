@@ -1,0 +1,69 @@
+"""The files of one study: its checkpoints, and next to them its logs, the locks of its workers, and the lock of its run.
+
+Only the checkpoints may lie in another place, in an object store for instance. Logs and locks are always local files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from broodline.core.trial import Trial
+from broodline.storage.checkpoints.base import CheckpointStore, attempt_name
+
+_LOG = re.compile(r"(\d+)\.(\d+)\.log")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyFiles:
+    """The files of one study. To open those of a study in a store, call `StudyLocation.open_study` or `StudyLocation.files`.
+
+    Args:
+        root: The study's directory on this machine.
+        checkpoints: Its checkpoint store.
+    """
+
+    root: Path
+    checkpoints: CheckpointStore
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the logs, one file an attempt: `000012.1.log`."""
+        return self.root / "logs"
+
+    @property
+    def workers(self) -> Path:
+        """The directory of the session locks: each worker of this machine holds one file locked while it lives."""
+        return self.root / "workers"
+
+    @property
+    def run_lock(self) -> Path:
+        """The file that the process of `run` holds locked."""
+        return self.root / "run.lock"
+
+    def prepare(self) -> None:
+        """Makes the directories.
+
+        Raises:
+            OSError: They can't be created or written.
+        """
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.checkpoints.prepare()
+
+    def path(self, checkpoint: str) -> Path:
+        """The directory of a committed checkpoint, as commands and results show it.
+
+        Raises:
+            CheckpointError: The name is not that of a checkpoint.
+        """
+        return self.checkpoints.path(checkpoint)
+
+    def log(self, trial: Trial) -> Path:
+        """The log of this attempt: the output of its program."""
+        return self.logs / f"{attempt_name(trial)}.log"
+
+    def logs_of_attempts(self) -> Iterator[tuple[int, Path]]:
+        """All logs, each with the number of its trial."""
+        return ((int(name[1]), path) for path in self.logs.glob("*.log") if (name := _LOG.fullmatch(path.name)))
