@@ -197,5 +197,5 @@ def test_one_whose_first_checkpoint_is_damaged_ends_rather_than_begin_from_nothi
     for _ in range(2):
         done = call("continue", "study.toml", "--steps", "10", cwd=folder)
         assert done.returncode == 1
-        assert "the checkpoint from which it was to go on is damaged; make another continuation" in done.stderr
+        assert "the checkpoint from which it resumes is corrupt; make another continuation" in done.stderr
         assert [(trial["start"], trial["state"]) for trial in trials_of(folder)[3:]] == [(30, "pending")]

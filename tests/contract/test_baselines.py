@@ -24,11 +24,12 @@ from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import UsageError
 from broodline.storage.base import Store
+from broodline.storage.checkpoints.base import checkpoint_of
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.strategies import optuna as optuna_strategy
 from broodline.strategies.registry import load_strategy
 from broodline.testing.invariants import check_invariants
-from broodline.testing.playing import Crew, FakeClock, Train, checkpoint_of, study_from_tables
+from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
 
 SAMPLERS = ["tpe", "cmaes", "qmc", "random", pytest.param("gp", marks=pytest.mark.frameworks)]
 

@@ -1,1 +1,1 @@
-"""The controller: answers workers, one transaction each, and keeps nothing between calls."""
+"""The controller answers the calls of workers, each in one transaction, and keeps no state between calls."""

@@ -1,4 +1,8 @@
-"""What a worker may ask and tell: the `Client` protocol, and the answers. The controller is a client; so is one over HTTP."""
+"""The interface between workers and the controller: the `Client` protocol, and the answers that it returns.
+
+`Controller` is a client. A client that sends the same calls over a network is another one. `broodline.testing.ClientContract`
+tests every implementation.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,20 @@ from typing import Protocol
 
 from broodline.core.trial import Measurement, Trial
 
+RENEWALS = 3
+"""Renewals that a running trial's lease gets before it would expire: it is renewed every `lease / RENEWALS` seconds.
+
+So two renewals in a row can be late or lost before the trial is given to another worker.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSession:
-    """Who asks.
+    """One run of a worker, from its start to its end.
 
     Args:
-        worker: The worker's name; one that comes back under its name gets back the trial that it held.
-        session: Names this life of it: the same name in another session means that the former one died.
+        worker: The worker's name. A worker that restarts under its name gets the trial back that it held.
+        session: The name of this run. The same worker in another session means that the earlier run died.
     """
 
     worker: str
@@ -25,12 +35,12 @@ class WorkerSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Train this trial.
+    """An answer: train this trial.
 
     Args:
-        trial: The trial, leased to the asker.
-        restore: The parent's checkpoint, relative to the study's files; None to start from nothing.
-        delete: Checkpoints that nothing needs any more: the asker removes them.
+        trial: The trial, leased to the caller.
+        restore: The name of the parent's checkpoint; None to start from nothing.
+        delete: Checkpoints that are no longer needed: the caller deletes them.
     """
 
     trial: Trial
@@ -40,14 +50,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Nothing to train just now: ask again soon."""
+    """An answer: there is no trial to train at the moment; ask again soon."""
 
     delete: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """Nothing to train any more."""
+    """An answer: there is no trial left to train."""
 
     reason: str
     delete: tuple[str, ...] = ()
@@ -57,33 +67,35 @@ Answer = Start | Wait | Done
 
 
 class Signal(StrEnum):
-    """What a running trial is told when it reports."""
+    """The answer to the report of a running trial."""
 
-    CONTINUE = "go on"
+    CONTINUE = "continue"
     STOP = "stop"
     RELEASE = "release"
 
 
 class Client(Protocol):
-    """The controller, as a worker sees it. Every call may be made again after `StoreUnavailable`: it has no effect twice.
+    """The controller, as a worker sees it.
 
-    Calls that end a trial return the answer to the next ask, made in the same transaction.
-    All of them raise LeaseLost when the attempt that they speak for has been superseded.
+    Every call can be repeated after a `RetryableError`, and has no second effect. A call that ends a trial returns the answer
+    to the next ask, which is made in the same transaction.
+
+    Every call that names an attempt raises LeaseLost after that attempt was superseded.
     """
 
     def ask(self, study: str, identity: WorkerSession) -> Answer:
         """Asks for a trial."""
 
     def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
-        """Tells what a running trial measured, renews its lease, and learns whether it is to go on."""
+        """Saves the measurements of a running trial and renews its lease; the signal continues, stops or recalls the trial."""
 
     def damaged(self, study: str, number: int, attempt: int, parent: int, identity: WorkerSession) -> Answer:
-        """Tells that the checkpoint of a trial's parent is missing or damaged; the trial is given another parent."""
+        """Reports that the checkpoint of a trial's parent is missing or corrupt; the trial is given another parent."""
 
     def complete(
         self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, identity: WorkerSession
     ) -> Answer:
-        """Tells that a trial is trained, measured and saved."""
+        """Reports that a trial is trained, measured and saved."""
 
     def fail(
         self,
@@ -95,16 +107,22 @@ class Client(Protocol):
         output: str,
         identity: WorkerSession,
     ) -> Answer:
-        """Tells that the program of a trial failed."""
+        """Reports that the program of a trial failed."""
 
     def stop(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], identity: WorkerSession) -> Answer:
-        """Tells that a trial has ended early, as it was told to."""
+        """Reports that a trial has ended early, after `Signal.STOP`."""
 
     def renew(self, study: str, sessions: Sequence[str]) -> None:
         """Extends the leases of all trials that these sessions hold."""
 
     def release(self, study: str, sessions: Sequence[str], *, lost: bool = False) -> None:
-        """Gives back all trials that these sessions hold: a goodbye, or (`lost`) the news that they died without one."""
+        """Gives back all trials that these sessions hold.
+
+        Args:
+            study: The study's name.
+            sessions: The sessions.
+            lost: The sessions died. Otherwise they leave in good order, which is no loss of their trials.
+        """
 
     def wait(self, seconds: float) -> None:
-        """Returns when an ask may be answered differently, at the latest after so many seconds."""
+        """Returns when the answer to an ask may have changed, at the latest after so many seconds."""

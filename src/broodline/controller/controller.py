@@ -1,4 +1,25 @@
-"""Answers workers: one transaction each, and nothing kept between calls, so any number of controllers share a store."""
+"""The controller: it answers each call of a worker in one transaction of the store.
+
+Theory of operation
+-------------------
+
+A controller keeps no state between calls. Everything is in the store, and a transaction of the store excludes all others. So
+any number of controllers, in any number of processes, can serve one study: each worker process has its own.
+
+A call is a unit of work: save the report, take back expired leases, choose the next trial, lease it, commit. The worker gets
+the answer after the commit. If the process dies before the commit, nothing has happened. If it dies after the commit, the
+worker repeats the call: the report has no second effect, and the answer is the trial that the worker already holds.
+
+Some strategies sample a new member by fitting a model, which takes seconds. A lock held for that long would stop all other
+workers. `_answered` therefore works in three steps:
+
+1. The transaction saves the report. If the answer takes a slow decision, it commits without one.
+2. The decision is computed from a snapshot, outside of the lock, and noted with the version of the study that it is for.
+3. Another transaction answers with the precomputed decision, if the study still has that version.
+
+A study that changed during step 2 makes the decision stale, and steps 2 and 3 are repeated. After `_TRIES` repetitions the
+decision is made inside the lock, so that a busy study cannot starve a worker.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +37,14 @@ from broodline.errors import StudyChanged
 from broodline.storage.base import Store, Transaction
 from broodline.strategies.registry import load_strategy
 
-_TRIES = 5  # at a slow decision outside of the lock
+_TRIES = 5  # computations of a slow decision outside of the lock
 
 
 class Controller:
-    """The controller over a store; what each call means stands at `Client`.
+    """The controller of the studies in a store. `Client` describes its calls.
 
     Args:
-        store: Where the studies are.
+        store: The store.
         strategy_of: Finds a strategy by name.
     """
 
@@ -73,11 +94,11 @@ class Controller:
         self._store.wait_for_change(seconds)
 
     def open(self, study: StudyConfig) -> None:
-        """Creates a study, or goes on with it: what may change is changed, and one that was ended is active again.
+        """Creates a study, or resumes it: settings that may change are updated, and a study that had ended is active again.
 
         Raises:
-            StudyChanged: Something differs that can't change any more; nothing is changed.
-            UsageError: Its strategy can't decide for it; nothing is created.
+            StudyChanged: A setting differs that can't change after the start; nothing is changed.
+            UsageError: The strategy can't decide for this study; nothing is created.
         """
         self._strategy_of(study.evolution.strategy).check(study)
         text = json.dumps(definition.dump(study))
@@ -86,24 +107,20 @@ class Controller:
         with self._unit_of_work(study.name) as work:
             if refused := definition.changed(work.study, study):
                 raise StudyChanged(
-                    f"study '{study.name}' exists and was defined otherwise:\n  " + "\n  ".join(refused) + "\n"
-                    "Take the change back, or give the new study another name."
+                    f"study '{study.name}' exists with other settings:\n  " + "\n  ".join(refused) + "\n"
+                    "Undo the change, or give the new study another name."
                 )
             work.redefine(study, text)
 
     def end(self, study: str, *, now: bool, reason: str) -> None:
-        """Ends a study from elsewhere: running trials finish, or (`now`) are called back."""
+        """Ends a study: running trials finish, or with `now` are recalled."""
         with self._unit_of_work(study) as work:
             work.end(StudyState.STOPPED if now else StudyState.STOPPING, reason)
 
-    def _answered(self, study: str, identity: WorkerSession, tell: Callable[[UnitOfWork], None]) -> Answer:
-        """Saves what a worker tells and answers its next ask, in one transaction.
-
-        Where that takes a slow decision, what was told is saved and the lock let go; what is decided outside of it is committed
-        in another transaction, unless the study has gone on meanwhile: then it is decided again, the last time in the lock.
-        """
+    def _answered(self, study: str, identity: WorkerSession, save: Callable[[UnitOfWork], None]) -> Answer:
+        """Saves a worker's report and answers its next ask; the theory of operation above explains slow decisions."""
         with self._unit_of_work(study) as work:
-            tell(work)
+            save(work)
             held = work.held_by(identity)
             if not work.strategy.slow:
                 return work.answer(identity, held)
@@ -136,10 +153,10 @@ class Controller:
 
 
 def check_same(records: Transaction, study: StudyConfig) -> None:
-    """Refuses to take another study for the one of that name.
+    """Refuses a study file that does not describe the study of that name in the store.
 
     Raises:
-        StudyChanged: The study in the store was defined otherwise.
+        StudyChanged: The study in the store has other settings.
     """
     if differences := definition.changed(definition.study_from(records.definition()), study):
         raise StudyChanged(f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences))

@@ -1,4 +1,7 @@
-"""Which checkpoints nothing needs any more: forgotten here, by the records; whoever is told removes them from the disk."""
+"""The checkpoints that are no longer needed.
+
+The records forget them here, in the transaction. The worker that gets the answer deletes them from the disk afterwards.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from broodline.storage.base import Transaction
 
 
 def no_longer_needed(transaction: Transaction, rules: Retention, finished: Trial) -> list[str]:
-    """Forgets the checkpoints that this trial's end made useless, and returns their paths.
+    """Forgets the checkpoints that the end of this trial made unneeded, and returns their names.
 
-    Only three can be: an older one of its member, its parent's, and the one that it displaced from the best.
+    There are three candidates: an older one of its member, its parent's, and the one that it displaced from the best.
     """
     keep = rules.keep_best
     best = transaction.best(keep + 1)
@@ -24,9 +27,9 @@ def no_longer_needed(transaction: Transaction, rules: Retention, finished: Trial
 
 
 def sweep(transaction: Transaction, checkpoints: Collection[Checkpoint], best: Iterable[Trial]) -> list[str]:
-    """Takes the checkpoints that are not needed out of the store, and returns their paths for removal from the disk.
+    """Removes the unneeded checkpoints from the records, and returns their names for deletion from the disk.
 
-    In this order: a checkpoint that is removed too late costs space, one that is removed too early costs a lineage.
+    In this order, because a checkpoint that is deleted too late costs space, and one that is deleted too early a lineage.
     """
     deleted = unneeded(checkpoints, {trial.number for trial in best})
     for checkpoint in deleted:

@@ -1,4 +1,22 @@
-"""What one call of a worker does inside of its transaction: the decisions of other modules, carried out on the records."""
+"""The unit of work: everything that one call of a worker does inside of its transaction.
+
+Theory of operation
+-------------------
+
+The rules live in `core` and are pure: `lifecycle` decides what a trial may become, `next_trial` and the strategy decide what is
+trained next, `retention` decides which checkpoints stay. A unit of work applies those decisions to the records of one study:
+
+1. Read the definition and the progress, and add the time since the last call to the time that the study has trained.
+2. Apply the report, if the call has one: `complete`, `fail`, `stop`, `report` or `damaged`.
+3. Answer: first take back every trial whose lease has expired, then choose and lease the caller's next trial.
+4. Write the progress, if it changed. The transaction commits after that, or changes nothing.
+
+There is no queue of decisions. A child is chosen when a worker asks for a trial, from the records as they are in that moment,
+so a crash can lose no decision.
+
+Every report can arrive twice, because a worker repeats a call whose answer it did not get. The trial's state and attempt show
+it: a repeated report finds the trial as it would leave it, and changes nothing. A report of a superseded attempt is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +26,13 @@ from typing import Any
 
 from broodline.config.study import study_from
 from broodline.controller.client import Answer, Done, Signal, Start, Wait, WorkerSession
+from broodline.controller.progress import counted, touched
+from broodline.controller.replacement import replacement_for
 from broodline.controller.sweep import no_longer_needed
 from broodline.core import lifecycle
 from broodline.core.early_stopping import reason_to_stop, scores
 from broodline.core.next_trial import SampleInitial, next_trial, program_seed, rerooted
-from broodline.core.population import End, NewTrial, Pause, Progress, Resume, StudyState
+from broodline.core.population import End, NewTrial, Pause, Resume, StudyState
 from broodline.core.retention import keeps_for_good
 from broodline.core.strategy import Strategy
 from broodline.core.study import Retention, StudyConfig
@@ -22,41 +42,44 @@ from broodline.storage.base import Transaction
 
 StrategyOf = Callable[[str], Strategy]
 
-_ANCESTORS = 100  # how far back a whole checkpoint is looked for
-_FITTEST = 100  # among how many of the fittest trials one is looked for that has its checkpoint
-_PEERS = 2  # trials a member, among which those are looked for that a trial is compared with at a step
-_NOTHING_TO_GO_ON_FROM = "the checkpoint from which it was to go on is damaged; make another continuation, under another --name"
+_PEERS = 2  # trials per member, among which the peers of a trial at a step are searched
+_NOTHING_TO_RESUME = "the checkpoint from which it resumes is corrupt; make another continuation, under another --name"
 
 
 class SlowDecision(Exception):
-    """A decision takes longer than the lock may be held."""
+    """Raised where a decision would take longer than the lock may be held."""
 
 
 def not_now(*_: Any) -> NewTrial:
-    """In the place of a strategy's `sample_initial`, where that would take too long."""
+    """Takes the place of a strategy's `sample_initial`, where that would take too long."""
     raise SlowDecision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecomputedDecision:
-    """How a member would begin, decided outside of the lock, and the version of the study for which that holds."""
+    """The first trial of a member, decided outside of the lock, and the version of the study for which it is valid."""
 
     version: tuple[StudyConfig, int, int]
     new_trial: NewTrial | None
 
 
 class UnitOfWork:
-    """What one call does inside of its transaction."""
+    """The work of one call inside of its transaction.
+
+    Args:
+        transaction: The transaction.
+        strategy_of: Finds a strategy by name.
+    """
 
     def __init__(self, transaction: Transaction, strategy_of: StrategyOf) -> None:
         self.study = study_from(transaction.definition())
         self._tx, self.strategy = transaction, strategy_of(self.study.evolution.strategy)
         self._saved = transaction.progress()
-        self._progress = _touched(self._saved, transaction.now, self.study.limits.lease)
+        self._progress = touched(self._saved, transaction.now, self.study.limits.lease)
         self.deleted: list[str] = []
 
     def held_by(self, identity: WorkerSession) -> Trial | None:
-        """The trial that the asker holds; if it held one in another session, that life has ended, and the trial is taken back."""
+        """The trial that the caller holds. A trial that it held in an earlier session is taken back: that session has died."""
         held = self._tx.held_by(identity.worker)
         if held is None or held.session == identity.session:
             return held
@@ -68,19 +91,20 @@ class UnitOfWork:
         return self.study, self._progress.trials, self._progress.finished
 
     def precomputed(self, identity: WorkerSession) -> PrecomputedDecision:
-        """How a member begins, if this worker's next ask leads to that."""
+        """The first trial of a new member, if this worker's next ask starts one."""
         decision = next_trial(self.study, self._progress, self._tx, strategy=self.strategy, worker=identity.worker)
         new_trial = decision if isinstance(decision, NewTrial) and decision.initiator is None else None
         return PrecomputedDecision(version=self._version, new_trial=new_trial)
 
     def as_precomputed(self, precomputed: PrecomputedDecision) -> SampleInitial:
-        """Begins a member as it was foreseen; where the study has gone on since then, not now."""
+        """Starts a member as it was precomputed; if the study has changed since then, it raises SlowDecision."""
         new_trial = precomputed.new_trial if precomputed.version == self._version else None
         return not_now if new_trial is None else lambda *_: new_trial
 
     def answer(self, identity: WorkerSession, held: Trial | None, *, sample_initial: SampleInitial | None = None) -> Answer:
+        """Takes back expired leases, and chooses and leases the caller's next trial."""
         for trial in self._tx.running_until(self._tx.now):
-            if held is None or trial.number != held.number:  # who asks is alive
+            if held is None or trial.number != held.number:  # a caller is alive, however late it is
                 self._lose(trial)
         decision = next_trial(
             self.study,
@@ -97,36 +121,36 @@ class UnitOfWork:
             case Resume(trial=trial):
                 return self._start(self._resumed(trial, identity))
             case Pause():
-                # Nothing is written for one who waits, or all who wait would wake each other.
+                # Nothing is written for a worker that waits, or all waiting workers would wake each other.
                 self._progress = self._progress.evolve(elapsed=self._saved.elapsed, touched=self._saved.touched)
                 return Wait(delete=tuple(self.deleted))
             case End(reason=reason):
-                self._leave_out_a_rest()
-                if held is not None and held.state is TrialState.RUNNING:  # called back; who is done tells nothing more
+                self._exclude_idle_time()
+                if held is not None and held.state is TrialState.RUNNING:  # recalled; a worker that is done makes no further call
                     self._tx.update(lifecycle.release(held))
                 return Done(reason=reason, delete=tuple(self.deleted))
 
     def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         trial = self._trial(number)
         lifecycle.check_unfinished(trial, attempt)
-        told = self._measured(trial, measurements)
+        fresh = self._measured(trial, measurements)
         if trial.state is TrialState.RUNNING:
-            trial = trial.evolve(reason=trial.reason or self._reason_to_stop(trial, told))
+            trial = trial.evolve(reason=trial.reason or self._reason_to_stop(trial, fresh))
             self._renew(trial)
         if self._progress.state in (StudyState.STOPPED, StudyState.FAILED):
             return Signal.RELEASE
-        # Who was told to stop is told so again, however others do meanwhile: the answer may have been lost.
+        # A trial that was stopped once stays so, whatever its peers score later: the first signal may have been lost.
         return Signal.STOP if trial.state is TrialState.RUNNING and trial.reason else Signal.CONTINUE
 
     def damaged(self, number: int, attempt: int, parent: int, identity: WorkerSession) -> Answer:
         trial = self._trial(number)
         lifecycle.check_unfinished(trial, attempt)
-        if trial.parent == parent:  # else it was told before
+        if trial.parent == parent:  # else this report was applied before
             self._tx.update(self._trial(parent).evolve(checkpoint=None, kept=False))
             independent_lineages = self.strategy.independent_lineages
-            other = self._in_place_of(parent, independent_lineages=independent_lineages)
+            other = replacement_for(self._tx, self._trial(parent), independent_lineages=independent_lineages)
             if other is None and self._trial(0).is_copy:
-                self.end(StudyState.FAILED, _NOTHING_TO_GO_ON_FROM)
+                self.end(StudyState.FAILED, _NOTHING_TO_RESUME)
                 return self.answer(identity, held=trial)
             again = rerooted(self.study, trial, other, independent_lineages=independent_lineages)
             self._tx.update(again)
@@ -163,7 +187,7 @@ class UnitOfWork:
 
     def stop(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> None:
         before = self._trial(number)
-        if before.state is TrialState.STOPPED and before.attempt == attempt:  # told twice
+        if before.state is TrialState.STOPPED and before.attempt == attempt:  # a repeated report
             return
         reported = self._reported(number, attempt, measurements)
         last = reported[-1] if reported else Measurement(step=before.start, metrics={})
@@ -179,28 +203,28 @@ class UnitOfWork:
         self._finish(before, after)
 
     def _reported(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
-        """As much of all that the attempt reported, these last, as deciding its fitness takes."""
+        """The measurements of the attempt, these last: as many as its fitness depends on."""
         enough = len(measurements) >= self.study.objective.measurements_needed
         return measurements if enough else (*self._tx.measurements(number, attempt), *measurements)
 
     def _measured(self, trial: Trial, measurements: Sequence[Measurement]) -> list[Score]:
-        """Adds what the trial's present attempt measured; returns its scores, of a study that stops trials early."""
+        """Adds measurements of the trial's present attempt; returns their scores, if the study stops trials early."""
         earlier: Sequence[Measurement] = ()
         if self.study.stopping is not None and self.study.objective.measurements_needed > 1:
             earlier = self._tx.measurements(trial.number, trial.attempt)
         self._tx.add_measurements(trial.number, trial.attempt, measurements)
         if self.study.stopping is None:
             return []
-        told = scores(self.study.objective, [*earlier, *measurements], after=len(earlier))
-        self._tx.add_scores(trial.number, trial.attempt, told)
-        return told
+        fresh = scores(self.study.objective, [*earlier, *measurements], after=len(earlier))
+        self._tx.add_scores(trial.number, trial.attempt, fresh)
+        return fresh
 
-    def _reason_to_stop(self, trial: Trial, told: Sequence[Score]) -> str | None:
+    def _reason_to_stop(self, trial: Trial, fresh: Sequence[Score]) -> str | None:
         rule = self.study.stopping
-        if rule is None or not told:
+        if rule is None or not fresh:
             return None
-        peer_scores = self._tx.peer_scores(told[-1].step, _PEERS * self.study.population)
-        return reason_to_stop(rule, trial, told[-1], peer_scores)
+        peer_scores = self._tx.peer_scores(fresh[-1].step, _PEERS * self.study.population)
+        return reason_to_stop(rule, trial, fresh[-1], peer_scores)
 
     def renew(self, sessions: Sequence[str]) -> None:
         for trial in self._tx.running_in(sessions):
@@ -214,24 +238,24 @@ class UnitOfWork:
         if text != self._tx.definition():
             self._tx.redefine(text)
         if study.checkpoints != self.study.checkpoints:
-            self._keep_what_is_there(study.checkpoints)
+            self._keep_existing(study.checkpoints)
         self._progress = self._progress.evolve(state=StudyState.ACTIVE, reason=None, failures=0)
-        self._leave_out_a_rest()
+        self._exclude_idle_time()
 
-    def _keep_what_is_there(self, retention: Retention) -> None:
-        """Keeps for good, from now on, what new rules keep; what older ones kept stays until `broodline gc` is asked to look."""
+    def _keep_existing(self, retention: Retention) -> None:
+        """Keeps for good the checkpoints that new rules keep. Those that older rules kept stay until `broodline gc` runs."""
         for checkpoint in self._tx.checkpoints():
             trial = self._trial(checkpoint.trial)
             if keeps_for_good(retention, trial):
                 self._tx.update(trial.evolve(kept=True))
 
-    def _leave_out_a_rest(self) -> None:
-        """Takes back the time since the last call if nobody has trained since, however short it was."""
+    def _exclude_idle_time(self) -> None:
+        """Subtracts the time since the last call if no trial was trained in it, however short it was."""
         if self._progress.finished == self._saved.finished and not self._tx.any_running():
             self._progress = self._progress.evolve(elapsed=self._saved.elapsed)
 
     def end(self, state: StudyState, reason: str) -> None:
-        self._leave_out_a_rest()
+        self._exclude_idle_time()
         self._progress = self._progress.evolve(state=state, reason=reason)
 
     def save(self) -> None:
@@ -281,7 +305,7 @@ class UnitOfWork:
         self._tx.update(lifecycle.renew(trial, now=self._tx.now, seconds=self.study.limits.lease))
 
     def _fail(self, before: Trial, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
-        if before.attempt == attempt and before.reason == reason:  # told twice
+        if before.attempt == attempt and before.reason == reason:  # a repeated report
             return
         reported = self._reported(before.number, attempt, measurements)
         after = lifecycle.fail(
@@ -293,7 +317,7 @@ class UnitOfWork:
             retries=self.study.limits.retries,
             metrics=reported[-1].metrics if reported else None,
         )
-        if after is before:  # told twice, or lost meanwhile: it has failed for another reason
+        if after is before:  # a repeated report, or the trial has failed for another reason in the meantime
             return
         self._measured(before, measurements)
         if after.state.finished:
@@ -302,59 +326,14 @@ class UnitOfWork:
             self._tx.update(after)
 
     def _finish(self, before: Trial, after: Trial) -> None:
-        if after is before:  # told twice
+        if after is before:  # a repeated report
             return
         self._tx.update(after)
-        self._progress = _counted(self.study, self._progress, before, after)
+        self._progress = counted(self.study, self._progress, before, after)
         self.deleted += no_longer_needed(self._tx, self.study.checkpoints, after)
-
-    def _in_place_of(self, damaged: int, *, independent_lineages: bool) -> Trial | None:
-        """Whom to start from instead: the nearest ancestor that has its checkpoint, or the fittest trial that has.
-
-        Where lineages are separate, nobody but an ancestor will do.
-        """
-        ancestor = self._trial(damaged)
-        for _ in range(_ANCESTORS):
-            if ancestor.parent is None:
-                break
-            ancestor = self._trial(ancestor.parent)
-            if ancestor.can_be_parent:
-                return ancestor
-        if independent_lineages:
-            return None
-        # Nearly always the first of these is whole; those that are kept for good are found nowhere else.
-        if fittest := next((trial for trial in self._tx.best(_FITTEST) if trial.can_be_parent), None):
-            return fittest
-        held = [self._trial(checkpoint.trial) for checkpoint in self._tx.checkpoints()]
-        whole = [trial for trial in held if trial.can_be_parent]
-        return min(whole, key=lambda trial: (tuple(-value for value in trial.fitness or ()), trial.number), default=None)
 
     def _trial(self, number: int) -> Trial:
         trial = self._tx.trial(number)
         if trial is None:
             raise StudyNotFound(f"study '{self.study.name}' has no trial {number}")
         return trial
-
-
-def _touched(progress: Progress, now: float, lease: float) -> Progress:
-    """The progress with the time since the last call added: a study that nobody trained for longer than a lease was resting."""
-    since = 0.0 if progress.touched is None else now - progress.touched
-    active = since if 0 <= since <= lease else 0.0
-    return progress.evolve(elapsed=progress.elapsed + active, touched=now)
-
-
-def _counted(study: StudyConfig, progress: Progress, before: Trial, after: Trial) -> Progress:
-    """The progress after a trial finished; the study fails if its first trials all did."""
-    completed = progress.completed + (after.state is TrialState.COMPLETED)
-    failures = progress.failures + (after.state is TrialState.FAILED and not completed)
-    progress = progress.evolve(
-        finished=progress.finished + 1,
-        completed=completed,
-        failures=failures,
-        steps=progress.steps + after.steps - before.steps,
-    )
-    limit = study.limits.max_failures or min(study.population, 5)
-    if completed or failures < limit or progress.state is StudyState.FAILED:
-        return progress
-    told = f": {after.reason}" + (f"\n{after.output}" if after.output else "")
-    return progress.evolve(state=StudyState.FAILED, reason=f"the first {failures} trials all failed, the last one{told}")

@@ -16,13 +16,13 @@ from typing import Any
 from broodline.controller.client import Answer, Done, Signal, Start, Wait
 from broodline.controller.controller import Controller
 from broodline.core.study import StudyConfig
-from broodline.core.trial import Trial
 from broodline.errors import LeaseLost, StudyFailed
 from broodline.simulation.clock import VirtualClock
 from broodline.simulation.faults import HOUR, Departures, Faults, Outages, fate_of, paces
 from broodline.simulation.heartbeats import Heartbeats
 from broodline.simulation.training import Seconds, Train, trained
 from broodline.simulation.workers import Attempt, Doing, SimulatedWorker, Tally
+from broodline.storage.checkpoints.base import checkpoint_of
 from broodline.workers.worker import FIRST_WAIT, LONGEST_WAIT, REPORT_SECONDS
 
 _INSISTING = 5 * LONGEST_WAIT  # within so many seconds of the end of an outage a worker calls again
@@ -397,8 +397,3 @@ class Cluster:
             f"study '{self._study.name}': all workers wait at {self.now:g} virtual seconds, and none has anything to train; "
             f"does strategy '{self._study.evolution.strategy}' wait for what can't happen?"
         )
-
-
-def checkpoint_of(trial: Trial) -> str:
-    """The name under which an attempt's checkpoint is recorded."""
-    return f"checkpoints/{trial.number:06d}.{trial.attempt}"

@@ -8,15 +8,16 @@ So the store is asked for the leases that ran out with the sessions that let the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from math import ceil, floor, inf
 from typing import Any, cast
 
+from broodline.controller.client import RENEWALS
 from broodline.core.trial import Trial
 from broodline.simulation.clock import EPOCH
 from broodline.storage.base import Store, Transaction
-from broodline.workers.trial_loop import RENEWALS
+from broodline.storage.wrapper import StoreWrapper
 
 
 class Heartbeats:
@@ -85,36 +86,22 @@ class Heartbeats:
         return beat
 
 
-class BeatingStore:
-    """A store whose leases are kept by heartbeats that are computed.
+class BeatingStore(StoreWrapper):
+    """A store in which computed heartbeats keep the leases.
 
     Args:
-        store: Where the studies are.
-        heartbeats: Who is heard of.
+        store: The store with the studies.
+        heartbeats: The computed heartbeats.
     """
 
     def __init__(self, store: Store, heartbeats: Heartbeats) -> None:
-        self._store, self._heartbeats = store, heartbeats
-
-    def create(self, name: str, definition: str) -> bool:
-        return self._store.create(name, definition)
-
-    def studies(self) -> tuple[str, ...]:
-        return self._store.studies()
+        super().__init__(store)
+        self._heartbeats = heartbeats
 
     @contextmanager
     def transaction(self, study: str) -> Iterator[Transaction]:
-        with self._store.transaction(study) as transaction:
+        with self.wrapped.transaction(study) as transaction:
             yield cast(Transaction, _BeatingTransaction(transaction, self._heartbeats))
-
-    def snapshot(self, study: str) -> AbstractContextManager[Transaction]:
-        return self._store.snapshot(study)
-
-    def wait_for_change(self, seconds: float) -> None:
-        self._store.wait_for_change(seconds)
-
-    def close(self) -> None:
-        self._store.close()
 
 
 class _BeatingTransaction:

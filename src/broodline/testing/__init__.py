@@ -9,9 +9,10 @@ Who writes a store, or a strategy, subclasses its contract in a test file of the
 `Crew` plays the workers of a study in one process, and `check_invariants` looks at every row that they left.
 """
 
+from broodline.storage.checkpoints.base import checkpoint_of
 from broodline.testing.crashing import Crash, CrashingStore, Moment
 from broodline.testing.invariants import check_invariants
-from broodline.testing.playing import Crew, FakeClock, Train, checkpoint_of, study_from_tables
+from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
 from broodline.testing.stores import StoreContract
 from broodline.testing.strategies import StrategyContract
 

@@ -13,6 +13,7 @@ from broodline.controller.client import Answer, Client, Done, Start, WorkerSessi
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import LeaseLost
+from broodline.storage.checkpoints.base import checkpoint_of
 
 Train = Callable[[Trial], Mapping[str, Any] | None]
 """Trains a trial: the metrics of its last measurement, or None if its program fails."""
@@ -130,8 +131,3 @@ class Crew:
             self.held[worker] = answer
         elif isinstance(answer, Done):
             self.ended = answer
-
-
-def checkpoint_of(trial: Trial) -> str:
-    """The name under which an attempt's checkpoint is recorded."""
-    return f"checkpoints/{trial.number:06d}.{trial.attempt}"

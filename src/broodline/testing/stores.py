@@ -14,7 +14,8 @@ from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Change, Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
 from broodline.storage.base import Store, Transaction
-from broodline.testing.playing import FakeClock, checkpoint_of
+from broodline.storage.checkpoints.base import checkpoint_of
+from broodline.testing.playing import FakeClock
 
 _EVERY_FIELD = Trial(
     number=0,

@@ -20,8 +20,6 @@ from broodline.workers.metrics import finish
 from broodline.workers.running_trial import RunningTrial, told
 from broodline.workers.trainers.base import Assignment
 
-RENEWALS = 3  # a lease
-
 
 def trials(store: str | None = None, study: str | None = None, *, worker: str | None = None) -> Iterator[RunningTrial]:
     """Yields the trials to train; each is trained inside of `with trial:` and ends where that block ends.
@@ -56,7 +54,7 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
 def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     """Works on a study in a thread that hands its trials to the caller's."""
     from broodline.config.study import study_from
-    from broodline.controller.client import WorkerSession
+    from broodline.controller.client import RENEWALS, WorkerSession
     from broodline.controller.controller import Controller
     from broodline.storage.location import StudyLocation
     from broodline.workers.heartbeat import HeartbeatProcess

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broodline.controller.client import Client, WorkerSession
+from broodline.controller.client import RENEWALS, Client, WorkerSession
 from broodline.errors import StoreUnavailable, WorkerError
 from broodline.workers.engines.worker_process import AT_WORK, CANNOT_WORK, READY, Job
 from broodline.workers.liveness import is_stopped
@@ -32,7 +32,6 @@ THREAD_VARIABLES = (
 )
 _HOME = str(Path(__file__).resolve().parents[3])
 _START = f"import sys; sys.path.append({_HOME!r}); from broodline.workers.engines.worker_process import main; main()"
-_RENEWALS = 3  # a lease: one that is missed does no harm
 _FALSE_STARTS = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # seconds before a worker is replaced that died without having trained anything
 _REMEMBERED = 40  # lines that a worker said, for the error that it may end with
@@ -97,7 +96,7 @@ class LocalEngine:
         for index in [index for index, at in self._due.items() if at <= time.monotonic()]:
             del self._due[index]
             self._spawn(index)
-        if time.monotonic() - self._renewed >= self.lease / _RENEWALS:
+        if time.monotonic() - self._renewed >= self.lease / RENEWALS:
             self._renew()
 
     def stop(self, grace: float) -> None:

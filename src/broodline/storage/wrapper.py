@@ -1,0 +1,38 @@
+"""A store that behaves like another one except in its transactions; tests and simulations derive from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+
+from broodline.storage.base import Store, Transaction
+
+
+class StoreWrapper(ABC):
+    """Passes every call on to another store. A subclass says what happens in a transaction.
+
+    Args:
+        store: The other store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.wrapped = store
+
+    @abstractmethod
+    def transaction(self, study: str) -> AbstractContextManager[Transaction]:
+        """Opens a transaction of `wrapped`, and changes what this wrapper is for."""
+
+    def create(self, name: str, definition: str) -> bool:
+        return self.wrapped.create(name, definition)
+
+    def studies(self) -> tuple[str, ...]:
+        return self.wrapped.studies()
+
+    def snapshot(self, study: str) -> AbstractContextManager[Transaction]:
+        return self.wrapped.snapshot(study)
+
+    def wait_for_change(self, seconds: float) -> None:
+        self.wrapped.wait_for_change(seconds)
+
+    def close(self) -> None:
+        self.wrapped.close()
