@@ -24,7 +24,7 @@ class Controller:
 
     Args:
         store: Where the studies are.
-        strategy_of: Finds a strategy by name.
+        strategy_of: Loads the strategy of a study, with its options.
     """
 
     def __init__(self, store: Store, *, strategy_of: StrategyOf = load_strategy) -> None:
@@ -79,7 +79,7 @@ class Controller:
             StudyChanged: Something differs that can't change any more; nothing is changed.
             UsageError: Its strategy can't decide for it; nothing is created.
         """
-        self._strategy_of(study.evolution.strategy).check(study)
+        self._strategy_of(study.evolution).check(study)
         text = json.dumps(definition.dump(study))
         if self._store.create(study.name, text):
             return

@@ -28,6 +28,7 @@ class GridSearch(Strategy):
         points: int = option(at_least=2, help="how many values the grid has in each range, both ends included")
 
     independent_lineages: ClassVar[bool] = True
+    space_may_grow: ClassVar[bool] = False
 
     options: Options
 

@@ -38,4 +38,6 @@ class Initiator(Strategy):
         if opponent is not None and (parent is None or fitter(initiator.fitness, opponent.fitness, rng)):
             parent = opponent
         crossover, mutation = self.options.crossover, self.options
-        return child_of(study, initiator=initiator, parent=parent, opponent=opponent, rng=rng, mutation=mutation, crossover=crossover)
+        return child_of(
+            study, initiator=initiator, parent=parent, opponent=opponent, rng=rng, mutation=mutation, crossover=crossover
+        )

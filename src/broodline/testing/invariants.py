@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from broodline.config.study import parse
+from broodline.config.study import study_from
 from broodline.core.next_trial import program_seed
 from broodline.core.population import Progress
 from broodline.core.reproduction import replay_seed
@@ -51,7 +50,7 @@ def check_invariants(store: Store, study: str, *, damaged: Collection[int] = ())
         AssertionError: One of them breaks a rule of the loop; the message says which.
     """
     with store.snapshot(study) as snapshot:
-        defined = parse(json.loads(snapshot.definition()), "store")
+        defined = study_from(snapshot.definition())
         trials, progress = tuple(snapshot.trials()), snapshot.progress()
         best = snapshot.best(defined.checkpoints.keep_best)
         stopped = [trial for trial in trials if trial.state is TrialState.STOPPED]
