@@ -173,9 +173,7 @@ def _goal(table: ConfigTable, metric: str, goal: Any) -> Goal:
     if isinstance(goal, str):
         return Goal(metric=metric, goal=table.value(metric, _GOAL["goal"]))
     if not isinstance(goal, Mapping):
-        raise table.error(
-            metric, f'must be "maximize" or "minimize", or a table with one of these as its `goal`, got {describe(goal)}'
-        )
+        raise table.error(metric, f'must be "maximize" or "minimize", or a table with a `goal`, got {describe(goal)}')
     inner = table.table(metric)
     inner.check_names(tuple(_GOAL))
     inner.value("goal", _GOAL["goal"])

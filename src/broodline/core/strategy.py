@@ -41,7 +41,7 @@ class Strategy(Protocol):
             these keys in [evolution].
         independent_lineages: True: lineages never mix. They are trained depth first: a member starts only when no started
             lineage waits to be continued. A lineage ends where it fails.
-        space_may_grow: False: the configurations follow from the ranges of the whole space, so an existing study can't widen them.
+        space_may_grow: False: the configurations follow from the ranges, so an existing study can't widen its ranges.
         slow: True: `sample_initial` takes too long for the store's lock. The controller calls it outside of the lock, and calls
             it again if the study has changed in between.
     """

@@ -37,7 +37,12 @@ class Initiator(Strategy):
         parent = initiator if initiator.can_be_parent else None
         if opponent is not None and (parent is None or fitter(initiator.fitness, opponent.fitness, rng)):
             parent = opponent
-        crossover, mutation = self.options.crossover, self.options
         return child_of(
-            study, initiator=initiator, parent=parent, opponent=opponent, rng=rng, mutation=mutation, crossover=crossover
+            study,
+            initiator=initiator,
+            parent=parent,
+            opponent=opponent,
+            rng=rng,
+            mutation=self.options,
+            crossover=self.options.crossover,
         )

@@ -15,6 +15,7 @@ from broodline.core.reproduction import replay_seed
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Change, Measurement, Trial, TrialState
 from broodline.storage.base import Store
+from broodline.strategies.registry import load_strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +107,6 @@ def _check_stop(records: _Records, trial: Trial) -> None:
         assert trial.steps == last - trial.start, f"trial {trial.number} was stopped at step {last}, after {trial.steps} steps"
 
 
-_MIXING = ("initiator", "generational", "none", "alone")
-
-
 def _check_birth(records: _Records, trial: Trial) -> None:
     name, trials, population = f"trial {trial.number}", records.trials, records.study.population
     segments = () if records.study.replay is None else records.study.replay.segments
@@ -123,7 +121,7 @@ def _check_birth(records: _Records, trial: Trial) -> None:
         begun = sum(other.generation == 0 for other in trials[: trial.number])
         assert (trial.member, trial.generation) == (begun, 0), f"{name} has no initiator"
         assert trial.member < population, f"{name} has no initiator"
-        if records.study.evolution.strategy in _MIXING:
+        if not load_strategy(records.study.evolution).independent_lineages:
             assert trial.number == trial.member, f"{name} has no initiator"
         assert (trial.parent, trial.opponent) == (None, None), f"{name} of generation 0 has a parent"
         return
