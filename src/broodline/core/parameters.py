@@ -315,7 +315,5 @@ def _json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_json(each) for each in value]
     if not _is_scalar(value):
-        raise SpaceError(
-            "fixed", f"must be a JSON value (a string, finite number, boolean, list or table), got {value!r}"
-        )
+        raise SpaceError("fixed", f"must be a JSON value (a string, finite number, boolean, list or table), got {value!r}")
     return value
