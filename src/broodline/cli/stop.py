@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "End a study that is running, from anywhere: no new trial starts. `broodline run` goes on with it."
 EXAMPLE = "broodline stop study.toml --now"
-_WAYS = {"replay": "replay", "alone": "continue"}  # of studies that are made from others, how they go on
+_WAYS = {"replay": "replay", "continue": "continue"}  # of studies that are made from others, how they go on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

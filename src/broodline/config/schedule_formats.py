@@ -1,8 +1,9 @@
-"""A schedule as a text, in JSON, TOML or CSV, and back: every value as it was, of the same type, floats to the last bit.
+"""Schedules as JSON, TOML or CSV. A round trip keeps every value and its type, and floats to the last bit.
 
-In JSON and TOML a schedule is its `document()`, with the study and the trial that it comes from. In CSV it is a row a segment:
-`start`, `steps`, and a column a param. A text stands there as it is; anything else, and a text that would be read as something
-else, as JSON; an empty cell is a param that does not exist there. A row is one line, so that a shell can read it.
+In JSON and TOML a schedule is its `document()`, with the study and the trial that it comes from. In CSV each segment is a row
+with the columns `start`, `steps` and one per hyperparameter. A cell holds a plain string as it is. Any other value, and a string
+that reads as another value, is JSON. An empty cell is a hyperparameter that does not exist in that segment. A row is always one
+line, so that a shell can read it.
 """
 
 from __future__ import annotations
@@ -16,50 +17,51 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any, NoReturn
 
-from broodline.config.fields import ConfigTable, InvalidValue, Rule, describe, integer, list_of, text
+from broodline.config.fields import ConfigTable, InvalidValue, Rule, describe, integer, list_of, string
 from broodline.config.programs import PLACEHOLDERS
-from broodline.config.study import check_identifier
+from broodline.config.space import check_identifier
 from broodline.core.parameters import Fixed
 from broodline.core.schedule import Schedule, Segment
 from broodline.errors import DocumentError, ScheduleError, SpaceError, UsageError
 
-_PLACE = ("start", "steps")  # no param has such a name: they are placeholders of a command
+_POSITION = ("start", "steps")  # no hyperparameter has such a name: they are placeholders of a command
 
 
-def _table(value: Any) -> Mapping[str, Any]:
+def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidValue("a table")
     return value
 
 
-_SEGMENTS = list_of(_table, "a list of segments, each with `start` and `params`, the first of them at step 0", at_least=1)
-_ORIGIN: Mapping[str, Rule] = {"study": text("the name of a study"), "trial": integer(0)}
+_TABLE = Rule("a table", _mapping)
+_SEGMENTS = list_of(_TABLE, "a list of segments, each with `start` and `params`, the first of them at step 0", at_least=1)
+_ORIGIN: Mapping[str, Rule] = {"study": string("the name of a study"), "trial": integer(0)}
 
 
 def write(schedule: Schedule, notation: str, origin: Mapping[str, Any] | None = None) -> str:
-    """A schedule as a text.
+    """Formats a schedule.
 
     Args:
         schedule: The schedule.
         notation: One of `NOTATIONS`.
-        origin: The `study` and the `trial` that it comes from; CSV has no place for them.
+        origin: The `study` and the `trial` that it comes from; CSV leaves them out.
 
     Raises:
-        UsageError: A value has no form in this notation.
+        UsageError: The notation can't express a value.
     """
     return _WRITERS[_known(notation)]({**(origin or {}), **schedule.document()})
 
 
 def read(content: str, notation: str, source: str) -> Schedule:
-    """The schedule that a text tells.
+    """Parses a schedule.
 
     Args:
-        content: The text; it may come from anywhere.
+        content: The content of a file; it need not be trusted.
         notation: One of `NOTATIONS`.
         source: The file, for messages.
 
     Raises:
-        ScheduleError: It is no schedule.
+        ScheduleError: It is not a valid schedule.
     """
     reader = _READERS[_known(notation)]
     try:
@@ -67,24 +69,24 @@ def read(content: str, notation: str, source: str) -> Schedule:
     except DocumentError:
         raise
     except RecursionError:
-        raise ScheduleError(source, "", "is nested too deeply to be a schedule") from None
+        raise ScheduleError(source, "", "must be a schedule, got a document that is nested too deeply") from None
     except (ValueError, csv.Error) as error:
-        raise ScheduleError(source, "", f"is no schedule in {notation.upper()}: {error}") from None
+        raise ScheduleError(source, "", f"must be a schedule in {notation.upper()}: {error}") from None
     return from_document(document, source)
 
 
 def from_document(document: Any, source: str) -> Schedule:
-    """The schedule of a document as `Schedule.document` makes it.
+    """The schedule of a document, the inverse of `Schedule.document`.
 
     Args:
-        document: A JSON value; it may come from anywhere.
-        source: Where it comes from, for messages.
+        document: A JSON value; it need not be trusted.
+        source: Its origin, for messages.
 
     Raises:
-        ScheduleError: It is no schedule.
+        ScheduleError: It is not a valid schedule.
     """
     if not isinstance(document, Mapping):
-        raise ScheduleError(source, "", f"must be a table with `end` and `segments`, not {describe(document)}")
+        raise ScheduleError(source, "", f"must be a table with `end` and `segments`, got {describe(document)}")
     table = ConfigTable(document, source, kind=ScheduleError)
     table.check_names((*_ORIGIN, "end", "segments"))
     table.present(_ORIGIN)
@@ -92,20 +94,20 @@ def from_document(document: Any, source: str) -> Schedule:
     tables = [ConfigTable(each, table.source, f"segments.{index}", table.kind) for index, each in enumerate(found)]
     segments = tuple(_segment(each) for each in tables)
     if segments[0].start != 0:
-        raise tables[0].error("start", f"must be 0, where a schedule begins, not {segments[0].start}")
+        raise tables[0].error("start", f"must be 0, where a schedule starts, got {segments[0].start}")
     for (before, segment), at in zip(pairwise(segments), tables[1:], strict=True):
         if segment.start <= before.start:
-            raise at.error("start", f"must be above {before.start}, where the segment before it begins, not {segment.start}")
+            raise at.error("start", f"must be above {before.start}, where the previous segment starts, got {segment.start}")
     end = table.value("end", integer(0))
     if end < segments[-1].start:
-        raise table.error("end", f"must be at least {segments[-1].start}, where the last segment begins, not {end}")
+        raise table.error("end", f"must be at least {segments[-1].start}, where the last segment starts, got {end}")
     return Schedule(segments=segments, end=end)
 
 
 def _segment(table: ConfigTable) -> Segment:
     table.check_names(("start", "params"))
     start = table.value("start", integer(0))
-    table.value("params", _table)
+    table.value("params", _TABLE)
     params = table.table("params")
     return Segment(start=start, params={name: _value(params, name) for name in params.values})
 
@@ -115,12 +117,14 @@ def _value(params: ConfigTable, name: str) -> Any:
     try:
         return Fixed(params.values[name]).value
     except SpaceError:
-        raise params.error(name, f"must be a text, a finite number or another JSON value, not {params.values[name]!r}") from None
+        raise params.error(
+            name, f"must be a string, a finite number or another JSON value, got {params.values[name]!r}"
+        ) from None
 
 
 def _known(notation: str) -> str:
     if notation not in NOTATIONS:
-        raise UsageError(f"a schedule is written as {', '.join(NOTATIONS)}, not as '{notation}'")
+        raise UsageError(f"the notation of a schedule must be {' or '.join(NOTATIONS)}, got '{notation}'")
     return notation
 
 
@@ -136,13 +140,13 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"'{name}' is there twice")
+            raise ValueError(f"'{name}' is defined twice")
         found[name] = value
     return found
 
 
 def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a number in JSON")
 
 
 def _to_toml(document: Mapping[str, Any]) -> str:
@@ -166,11 +170,11 @@ def _toml(value: Any) -> str:
         case list() | tuple():
             return "[" + ", ".join(map(_toml, value)) + "]"
         case _:
-            raise UsageError(f"TOML has no form for {value!r}, which a param of this schedule is; write it as json or csv")
+            raise UsageError(f"TOML can't express {value!r}, a value of this schedule; write it as json or csv")
 
 
 def _quoted(value: str) -> str:
-    """As JSON quotes it, which TOML reads alike, but for one character that it forbids."""
+    """A JSON string, which is also a TOML string once DEL, the one character that TOML forbids, is escaped."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -180,7 +184,7 @@ def _to_csv(document: Mapping[str, Any]) -> str:
     starts = [*(segment["start"] for segment in segments), document["end"]]
     lines = io.StringIO()
     rows = csv.writer(lines, lineterminator="\n")
-    rows.writerow([*_PLACE, *names])
+    rows.writerow([*_POSITION, *names])
     for segment, (start, end) in zip(segments, pairwise(starts), strict=True):
         rows.writerow([start, end - start, *(_cell(segment["params"], name) for name in names)])
     return lines.getvalue()
@@ -204,25 +208,25 @@ def _cell_value(cell: str) -> Any:
 def _from_csv(content: str) -> Any:
     rows = list(csv.reader(io.StringIO(content, newline=""), strict=True))
     header, *rows = [row for row in rows if row] or [[]]
-    names = header[len(_PLACE) :]
-    if tuple(header[: len(_PLACE)]) != _PLACE or len(set(header)) < len(header):
-        raise ValueError("its first line must be start,steps and the names of params, each once")
+    names = header[len(_POSITION) :]
+    if tuple(header[: len(_POSITION)]) != _POSITION or len(set(header)) < len(header):
+        raise ValueError("its first line must be start,steps and the names of the hyperparameters, each once")
     segments, at = [], 0
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
-            raise ValueError(f"row {number} has {len(row)} values, where the first line names {len(header)}")
-        start, steps = (_steps(cell, number) for cell in row[: len(_PLACE)])
+            raise ValueError(f"row {number} has {len(row)} values, but the first line has {len(header)} names")
+        start, steps = (_steps(cell, number) for cell in row[: len(_POSITION)])
         if start != at:
-            raise ValueError(f"row {number} starts at step {start}, not at {at}, where the row before it ends")
+            raise ValueError(f"row {number} must start at step {at}, where the previous row ends, got {start}")
         at = start + steps
-        cells = zip(names, row[len(_PLACE) :], strict=True)
+        cells = zip(names, row[len(_POSITION) :], strict=True)
         segments.append({"start": start, "params": {name: _cell_value(cell) for name, cell in cells if cell != ""}})
     return {"end": at, "segments": segments}
 
 
 def _steps(cell: str, number: int) -> int:
     if not re.fullmatch(r"[0-9]{1,16}", cell):
-        raise ValueError(f"row {number} has {cell!r} for a number of steps")
+        raise ValueError(f"row {number}: a number of steps must be an integer, got {cell!r}")
     return int(cell)
 
 

@@ -1,4 +1,4 @@
-"""Study files: TOML in, a study and what its workers run out; every mistake with file, key and what is allowed."""
+"""Study files: TOML in; the study, its programs and its engine options out."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from broodline.config.fields import ConfigTable, InvalidValue, Rule, duration, flag, integer, list_of, nearest, one_of, text
+from broodline.config.fields import DURATION, FLAG, ConfigTable, InvalidValue, Rule, integer, list_of, one_of, string
 from broodline.config.programs import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
 from broodline.config.study import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFileError
-
-STRATEGIES = ("initiator", "generational", "none", "alone", "optuna", "grid")
-
 
 _PROGRAMS = ("train", "evaluate", "checkpoints", "engine")
 
@@ -29,30 +25,30 @@ def _device(value: Any) -> str:
 
 
 _COMMAND = list_of(
-    text("an argument", r"(?s:.*)"), 'a list of arguments, such as ["python", "train.py"]: no shell reads it', at_least=1
+    string("an argument", r"(?s:.*)"), 'a list of arguments, such as ["python", "train.py"]: no shell reads it', at_least=1
 )
 _TRAIN: Mapping[str, Rule] = {
     "command": _COMMAND,
-    "resident": flag,
+    "resident": FLAG,
     "metrics": one_of("file", "stdout"),
-    "timeout": duration,
-    "grace": duration,
+    "timeout": DURATION,
+    "grace": DURATION,
 }
-_EVALUATE: Mapping[str, Rule] = {"command": _COMMAND, "timeout": duration}
+_EVALUATE: Mapping[str, Rule] = {"command": _COMMAND, "timeout": DURATION}
 _ENGINE: Mapping[str, Rule] = {
-    "devices": list_of(_device, 'a list of devices, such as ["0", "1"]'),
+    "devices": list_of(Rule("a device", _device), 'a list of devices, such as ["0", "1"]'),
     "threads": integer(1),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyFile:
-    """What a study file says.
+    """The content of a study file.
 
     Args:
-        study: What the store keeps of it.
-        train: The program that trains; None if the file has no [train].
-        evaluate: The program that measures, if there is one.
+        study: The part that the store keeps.
+        train: The training program; None if the file has no [train].
+        evaluate: The evaluation program; None if the file has no [evaluate].
         engine: Where and how workers run.
         path: The file.
     """
@@ -65,7 +61,7 @@ class StudyFile:
 
     @property
     def folder(self) -> Path:
-        """The folder of the file: where its programs run, and beside which its store lies."""
+        """The folder of the file: the working directory of its programs, and the default location of its store."""
         return self.path.absolute().parent
 
 
@@ -73,26 +69,26 @@ def read(path: Path) -> StudyFile:
     """Reads a study file.
 
     Raises:
-        StudyFileError: The first mistake in it, or why it can't be read.
+        StudyFileError: The first error in the file, or the reason why it can't be read.
     """
     return _read_document(_document(path, str(path)), path)
 
 
 def read_programs(path: Path, study: Path) -> StudyFile:
-    """Reads a study file whose programs, and what goes with them, come from another file.
+    """Reads a study file whose programs come from another file.
 
     Args:
-        path: The other file: [train] and, if there are any, [evaluate], [checkpoints] and [engine]. Its other tables are
-            not looked at, so it may be a study file itself.
+        path: The other file: its [train] and, if present, [evaluate], [checkpoints] and [engine] are used. Its other tables
+            are ignored, so it may be a study file itself.
         study: The study file.
 
     Raises:
-        StudyFileError: The first mistake in them.
+        StudyFileError: The first error in either file.
     """
     other = _document(path, str(path))
     ConfigTable(other, str(path)).check_names(KEYS)
     if "train" not in other:
-        raise StudyFileError(str(path), "train", 'is missing; it must be a table, such as command = ["python", "final.py"]')
+        raise StudyFileError(str(path), "train", 'is missing; it must be a TOML table, such as command = ["python", "final.py"]')
     kept = {name: value for name, value in _document(study, str(study)).items() if name not in ("train", "evaluate")}
     return _read_document(kept | {name: other[name] for name in _PROGRAMS if name in other}, path)
 
@@ -102,7 +98,6 @@ def _read_document(document: Mapping[str, Any], path: Path) -> StudyFile:
     table = ConfigTable(document, source)
     table.check_names(KEYS)
     study = parse(table.values, source)
-    check_strategy(study, source)
     return StudyFile(
         study=study,
         train=_train(table, study) if "train" in table.values else None,
@@ -112,32 +107,16 @@ def _read_document(document: Mapping[str, Any], path: Path) -> StudyFile:
     )
 
 
-def check_strategy(study: StudyConfig, source: str) -> None:
-    """Refuses a strategy that neither broodline nor another installed package has.
-
-    Raises:
-        StudyFileError: It is unknown.
-    """
-    name = study.evolution.strategy
-    if name in STRATEGIES:  # looked at first: reading the entry points of a large environment takes long
-        return
-    known = sorted({*STRATEGIES, *(point.name for point in entry_points(group="broodline.strategies"))})
-    if name not in known:
-        raise StudyFileError(
-            source, "evolution.strategy", f"there is no strategy '{name}'{nearest(name, known)}; known: {', '.join(known)}"
-        )
-
-
 def _document(path: Path, source: str) -> dict[str, Any]:
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise StudyFileError(source, "", "there is no such file") from None
+        raise StudyFileError(source, "", "no such file") from None
     except OSError as error:
         raise StudyFileError(source, "", f"can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         before = error.object[: error.start].count(b"\n")
-        raise StudyFileError(source, f"line {before + 1}", "is not UTF-8 text") from None
+        raise StudyFileError(source, f"line {before + 1}", "is not encoded in UTF-8") from None
     try:
         return tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
@@ -148,21 +127,21 @@ def _syntax_error(source: str, content: str, message: str) -> StudyFileError:
     lines = content.splitlines() or [""]
     place = re.search(r" \(at line (\d+), column \d+\)$| \(at end of document\)$", message)
     number = int(place[1]) if place and place[1] else len(lines)
-    told = message[: place.start()] if place else message
-    twice = re.search("overwrite|mutate|twice|[Dd]uplicate", told)
-    hint = "it is defined twice; a name is defined once" if twice else "a study file is TOML (https://toml.io)"
-    describe = lines[min(number, len(lines)) - 1].strip()
-    return StudyFileError(source, f"line {number}", f"{told}: `{describe}`; {hint}")
+    problem = message[: place.start()] if place else message
+    twice = re.search("overwrite|mutate|twice|[Dd]uplicate", problem)
+    hint = "the name is defined twice" if twice else "a study file is TOML (https://toml.io)"
+    line = lines[min(number, len(lines)) - 1].strip()
+    return StudyFileError(source, f"line {number}", f"{problem}: `{line}`; {hint}")
 
 
 def _train(table: ConfigTable, study: StudyConfig) -> Train:
     inner = table.table("train")
     train = Train(**_program(inner, study, _TRAIN, TRAIN_LIMITS))
     if train.resident and "metrics" in inner.values:
-        raise inner.error("metrics", "is not for a resident program: it answers with its metrics")
+        raise inner.error("metrics", "must not be set for a resident program: its answers contain the metrics")
     if train.resident and check_placeholders(train.command, ()):
         raise inner.error(
-            "command", "a resident program is started before there is a trial, so nothing can be filled in ({{ and }} are braces)"
+            "command", "must have no placeholders: a resident program starts before its first trial (write braces as {{ and }})"
         )
     return train
 
@@ -175,13 +154,13 @@ def _program(table: ConfigTable, study: StudyConfig, rules: Mapping[str, Rule], 
     values = _read(table, rules, others)
     command = table.value("command", _COMMAND)
     if not command[0]:
-        raise table.error("command", "its first argument, the program, is empty")
+        raise table.error("command", "must start with a program, got an empty string")
     if problems := check_placeholders(command, (*study.space.params, *PLACEHOLDERS)):
         raise table.error("command", problems[0])
     return values
 
 
 def _read(table: ConfigTable, rules: Mapping[str, Rule], others: Mapping[str, Rule]) -> dict[str, Any]:
-    """The values of a table that has other known keys too, which `parse` has read."""
+    """The values of those keys of a table that `parse` has not read; `others` are the keys that it has."""
     table.check_names((*rules, *others))
     return table.present(rules)

@@ -45,7 +45,7 @@ class Controller:
 
     Args:
         store: The store.
-        strategy_of: Finds a strategy by name.
+        strategy_of: Loads the strategy of a study, with its options.
     """
 
     def __init__(self, store: Store, *, strategy_of: StrategyOf = load_strategy) -> None:
@@ -100,7 +100,7 @@ class Controller:
             StudyChanged: A setting differs that can't change after the start; nothing is changed.
             UsageError: The strategy can't decide for this study; nothing is created.
         """
-        self._strategy_of(study.evolution.strategy).check(study)
+        self._strategy_of(study.evolution).check(study)
         text = json.dumps(definition.dump(study))
         if self._store.create(study.name, text):
             return

@@ -35,12 +35,12 @@ from broodline.core.next_trial import SampleInitial, next_trial, program_seed, r
 from broodline.core.population import End, NewTrial, Pause, Resume, StudyState
 from broodline.core.retention import keeps_for_good
 from broodline.core.strategy import Strategy
-from broodline.core.study import Retention, StudyConfig
+from broodline.core.study import Evolution, Retention, StudyConfig
 from broodline.core.trial import Measurement, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
 from broodline.storage.base import Transaction
 
-StrategyOf = Callable[[str], Strategy]
+StrategyOf = Callable[[Evolution], Strategy]
 
 _PEERS = 2  # trials per member, among which the peers of a trial at a step are searched
 _NOTHING_TO_RESUME = "the checkpoint from which it resumes is corrupt; make another continuation, under another --name"
@@ -73,7 +73,7 @@ class UnitOfWork:
 
     def __init__(self, transaction: Transaction, strategy_of: StrategyOf) -> None:
         self.study = study_from(transaction.definition())
-        self._tx, self.strategy = transaction, strategy_of(self.study.evolution.strategy)
+        self._tx, self.strategy = transaction, strategy_of(self.study.evolution)
         self._saved = transaction.progress()
         self._progress = touched(self._saved, transaction.now, self.study.limits.lease)
         self.deleted: list[str] = []

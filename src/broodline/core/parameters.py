@@ -1,4 +1,4 @@
-"""The types of parameter: what each may be, how it is drawn, and how it mutates."""
+"""The types of parameter: their values, how a value is drawn, and how it mutates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from broodline.core.json_values import LARGEST_INT, among, is_finite, same
 from broodline.errors import SpaceError
 
-LEAST_MOVE = 0.02  # of a linear range's width, so that zero is no trap
+LEAST_MOVE = 0.02  # of the width of a linear range: a factor alone never leaves zero
 
 Condition = Mapping[str, Any]
 
@@ -24,12 +24,12 @@ class Float:
         low, high: The range, both ends included.
         log: Draw uniformly in the logarithm; needs `low` above 0.
         scale: "1-x" draws uniformly in the logarithm of 1-x, and mutates 1-x; needs `high` below 1.
-        init: The narrower range of the draw of generation 0.
-        when: It exists only while these parameters have these values (or one of a list of values).
+        init: The narrower range that generation 0 draws from.
+        when: The parameter exists only while these parameters have these values (or one of a list of values).
         mutate: False: drawn once, then kept with the weights.
 
     Raises:
-        SpaceError: The range is empty or does not suit its scale.
+        SpaceError: The range is empty or does not fit its scale.
     """
 
     low: float
@@ -48,13 +48,13 @@ class Float:
         _assign(self, low=low, high=high, init=init, when=_condition(self.when))
         _check_flags(log=self.log, mutate=self.mutate)
         if self.scale not in (None, "1-x"):
-            raise SpaceError("scale", f'{self.scale!r} is no scale; the only one is "1-x" (logarithmic is `log`)')
+            raise SpaceError("scale", f'must be "1-x", the only scale (for a logarithmic one use `log`), got {self.scale!r}')
         if self.log and self.scale:
-            raise SpaceError("scale", "a range has `log` or `scale`, not both")
+            raise SpaceError("scale", "must not be set together with `log`")
         if self.log and low <= 0:
-            raise SpaceError("float", f"a logarithmic range starts above 0, not at {low!r}")
+            raise SpaceError("float", f"a logarithmic range must start above 0, got {low!r}")
         if self.scale and high >= 1:
-            raise SpaceError("float", f'a range of scale "1-x" ends below 1, not at {high!r}')
+            raise SpaceError("float", f'a range of scale "1-x" must end below 1, got {high!r}')
 
     def sample(self, rng: Random, *, first: bool = False) -> float:
         low, high = self.init if first and self.init else (self.low, self.high)
@@ -91,7 +91,7 @@ class Float:
 
 @dataclass(frozen=True, slots=True)
 class Int:
-    """An integer from `low` to `high`; it mutates by a factor, rounded, and by at least 1. Arguments as of `Float`."""
+    """An integer from `low` to `high`; it mutates by a factor, rounded, and by at least 1. The arguments are those of `Float`."""
 
     low: int
     high: int
@@ -108,13 +108,13 @@ class Int:
         _assign(self, init=init, when=_condition(self.when))
         _check_flags(log=self.log, mutate=self.mutate)
         if self.log and low < 1:
-            raise SpaceError("int", f"a logarithmic range starts at 1 or above, not at {low}")
+            raise SpaceError("int", f"a logarithmic range must start at 1 or above, got {low}")
 
     def sample(self, rng: Random, *, first: bool = False) -> int:
         low, high = self.init if first and self.init else (self.low, self.high)
         if not self.log:
             return rng.randint(low, high)
-        # Half a unit more at both ends: else these would be drawn half as often as they should.
+        # Half a unit more at both ends: without it the ends would be drawn half as often as they should.
         drawn = math.exp(rng.uniform(math.log(low - 0.5), math.log(high + 0.5)))
         return min(max(round(drawn), low), high)
 
@@ -135,24 +135,25 @@ class Int:
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
-    """One of some values in an order; it mutates to the next lower or higher.
-
-    Args:
-        values: At least two, all different: texts, numbers, booleans or None.
-        init: Those of which generation 0 draws.
-        when, mutate: As of `Float`.
-    """
+class _Listed:
+    """One of some listed values: the part that `Ordered` and `Choice` share."""
 
     values: Sequence[Any]
     _: KW_ONLY
     init: Sequence[Any] | None = None
     when: Condition | None = None
     mutate: bool = True
-    kind: ClassVar[str] = "ordered"
+    kind: ClassVar[str]
 
     def __post_init__(self) -> None:
-        _check_values(self)
+        values = _scalars(self.kind, self.values)
+        if len(values) < 2:
+            raise SpaceError(self.kind, f"must have at least two values, got {list(values)} (write one value as it is)")
+        init = None if self.init is None else _scalars("init", self.init)
+        if init is not None and (foreign := [value for value in init if not among(value, values)]):
+            raise SpaceError("init", f"must be some of {', '.join(map(repr, values))}, got {foreign[0]!r}")
+        _assign(self, values=values, init=init, when=_condition(self.when))
+        _check_flags(mutate=self.mutate)
 
     def sample(self, rng: Random, *, first: bool = False) -> Any:
         return rng.choice(self.init if first and self.init else self.values)
@@ -160,12 +161,25 @@ class Ordered:
     def spread(self, points: int) -> Sequence[Any]:
         return self.values
 
+    def contains(self, value: Any) -> bool:
+        return among(value, self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered(_Listed):
+    """One of some values in an order; it mutates to the next lower or higher value.
+
+    Args:
+        values: At least two different strings, numbers, booleans or None.
+        init: The values that generation 0 draws from.
+        when, mutate: As for `Float`.
+    """
+
+    kind: ClassVar[str] = "ordered"
+
     def mutated(self, value: Any, rng: Random, factors: Sequence[float]) -> Any:
         index = next(index for index, known in enumerate(self.values) if same(known, value))
         return rng.choice([*self.values[max(index - 1, 0) : index], *self.values[index + 1 : index + 2]])
-
-    def contains(self, value: Any) -> bool:
-        return among(value, self.values)
 
     def lost_in(self, new: Ordered) -> str | None:
         left = [value for value in new.values if self.contains(value)]
@@ -173,30 +187,13 @@ class Ordered:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One of some values without an order; it mutates by being drawn again. Arguments as of `Ordered`."""
+class Choice(_Listed):
+    """One of some values without an order; it mutates by being drawn again. The arguments are those of `Ordered`."""
 
-    values: Sequence[Any]
-    _: KW_ONLY
-    init: Sequence[Any] | None = None
-    when: Condition | None = None
-    mutate: bool = True
     kind: ClassVar[str] = "choice"
-
-    def __post_init__(self) -> None:
-        _check_values(self)
-
-    def sample(self, rng: Random, *, first: bool = False) -> Any:
-        return rng.choice(self.init if first and self.init else self.values)
-
-    def spread(self, points: int) -> Sequence[Any]:
-        return self.values
 
     def mutated(self, value: Any, rng: Random, factors: Sequence[float]) -> Any:
         return self.sample(rng)
-
-    def contains(self, value: Any) -> bool:
-        return among(value, self.values)
 
     def lost_in(self, new: Choice) -> str | None:
         lost = not all(new.contains(value) for value in self.values)
@@ -205,7 +202,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A JSON value that never changes, handed to the program with the others."""
+    """A JSON value that never changes; the program receives it with the other params."""
 
     value: Any
     kind: ClassVar[str] = "fixed"
@@ -236,7 +233,7 @@ Param = Float | Int | Ordered | Choice | Fixed
 
 
 def _moved(value: float, factor: float, least: float) -> float:
-    """`value` times `factor`, or `least` away in that direction; from zero, a factor above 1 goes up."""
+    """`value` times `factor`, or `least` away in that direction; from zero, a factor above 1 moves up."""
     moved = value * factor
     if abs(moved - value) >= least:
         return moved
@@ -264,56 +261,45 @@ def _range(key: str, ends: Sequence[Any], number: Callable[[str, Any], Any]) -> 
 
 def _init_range(init: Any, low: Any, high: Any, number: Callable[[str, Any], Any]) -> tuple[Any, Any]:
     if not isinstance(init, list | tuple) or len(init) != 2:
-        raise SpaceError("init", f"must be [low, high], not {init!r}")
+        raise SpaceError("init", f"must be [low, high], got {init!r}")
     first, last = number("init", init[0]), number("init", init[1])
     if not low <= first <= last <= high:
-        raise SpaceError("init", f"[{first!r}, {last!r}] must be a part of the range [{low!r}, {high!r}]")
+        raise SpaceError("init", f"must be part of the range [{low!r}, {high!r}], got [{first!r}, {last!r}]")
     return first, last
 
 
 def _number(key: str, value: Any) -> float:
     if not is_finite(value):
-        raise SpaceError(key, f"{value!r} must be a finite number")
+        raise SpaceError(key, f"must be finite numbers, got {value!r}")
     return float(value)
 
 
 def _integer(key: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST_INT:
-        raise SpaceError(key, f"{value!r} must be an integer, of no more than 2**53")
+        raise SpaceError(key, f"must be integers, at most 2**53, got {value!r}")
     return value
 
 
 def _check_flags(**flags: Any) -> None:
     for name, flag in flags.items():
         if not isinstance(flag, bool):
-            raise SpaceError(name, f"must be true or false, not {flag!r}")
+            raise SpaceError(name, f"must be true or false, got {flag!r}")
 
 
 def _condition(when: Any) -> Condition | None:
     if when is None:
         return None
     if not isinstance(when, Mapping) or not when:
-        raise SpaceError("when", f'must name parameters and their values, such as {{ optimizer = "sgd" }}, not {when!r}')
+        raise SpaceError("when", f'must name parameters and their values, such as {{ optimizer = "sgd" }}, got {when!r}')
     return {name: _scalars(f"when.{name}", v if isinstance(v, list | tuple) else (v,)) for name, v in when.items()}
-
-
-def _check_values(param: Ordered | Choice) -> None:
-    values = _scalars(param.kind, param.values)
-    if len(values) < 2:
-        raise SpaceError(param.kind, f"needs at least two values, not {list(values)} (write one value as it is)")
-    init = None if param.init is None else _scalars("init", param.init)
-    if init is not None and (foreign := [value for value in init if not among(value, values)]):
-        raise SpaceError("init", f"{foreign[0]!r} is not one of {', '.join(map(repr, values))}")
-    _assign(param, values=values, init=init, when=_condition(param.when))
-    _check_flags(mutate=param.mutate)
 
 
 def _scalars(key: str, values: Any) -> tuple[Any, ...]:
     if not isinstance(values, list | tuple) or not values:
-        raise SpaceError(key, f"must be a list of values, not {values!r}")
+        raise SpaceError(key, f"must be a list of values, got {values!r}")
     for index, value in enumerate(values):
         if not _is_scalar(value):
-            raise SpaceError(key, f"{value!r} must be a text, a finite number or a boolean")
+            raise SpaceError(key, f"must be strings, finite numbers or booleans, got {value!r}")
         if among(value, values[:index]):
             raise SpaceError(key, f"{value!r} is listed twice")
     return tuple(values)
@@ -329,5 +315,5 @@ def _json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_json(each) for each in value]
     if not _is_scalar(value):
-        raise SpaceError("fixed", f"{value!r} must be a JSON value: a text, a finite number, a boolean, a list or a table")
+        raise SpaceError("fixed", f"must be a JSON value (a string, finite number, boolean, list or table), got {value!r}")
     return value

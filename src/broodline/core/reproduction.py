@@ -1,26 +1,45 @@
-"""Who reproduces: one file a strategy, each a frozen dataclass with pure methods.
+"""Making new trials: the functions that strategies share.
 
-Here is what they share: the protocol, drawing an opponent, and making a child.
+A strategy chooses a parent; `child_of` makes the child. `draw_opponent` draws the other contestant of a tournament.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from broodline.core.options import option
 from broodline.core.population import NewTrial, Population
 from broodline.core.replay import ReplaySegment
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
 
-# Drawing a member and a place until one is taken is uniform over all that are taken, and needs no list of them.
-# While few trials have completed it may take long: then it is drawn from the members that have any, and in the end from a list.
+# Rejection sampling over (member, place) is uniform over all candidates and needs no list of them.
+# While few trials have completed, most draws are rejected: then only members with a completed trial are drawn from, and
+# finally a list of the candidates.
 _DRAWS = 32
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MutationOptions:
+    """The options of strategies whose children mutate. Each parameter mutates independently of the others."""
+
+    mutate: float = option(1 / 3, at_least=0, at_most=1, help="the probability that a parameter mutates")
+    resample: float = option(
+        0.0, at_least=0, at_most=1, help="the probability that a parameter which mutates is sampled from its whole range instead"
+    )
+    factors: tuple[float, ...] = option(
+        (0.8, 1.2), above=0, other_than=1, help="a number mutates by one of these factors, drawn uniformly"
+    )
+
+
+_UNCHANGED = MutationOptions(mutate=0.0)
+
+
 def draw_opponent(study: StudyConfig, population: Population, member: int, rng: Random) -> Trial | None:
-    """Draws uniformly from the last two completed trials of every other member; None if there are none."""
+    """Draws uniformly from the last two completed trials of every other member; returns None if there are none."""
     if study.population == 1:
         return None
     for _ in range(_DRAWS):
@@ -64,28 +83,30 @@ def child_of(
     parent: Trial | None,
     rng: Random,
     opponent: Trial | None = None,
-    unchanged: bool = False,
+    mutation: MutationOptions | None = None,
+    crossover: float = 0.0,
 ) -> NewTrial:
-    """The child that takes the place of its initiator and starts from the weights and the params of its parent.
+    """The child of an initiator: it starts from the weights and the params of its parent.
 
     Args:
-        initiator: Whose member and generation it follows.
-        parent: A completed trial; None if there is none to start from: then the child is drawn anew.
-        opponent: Whom the initiator was compared with.
-        unchanged: Leave the parent's params as they are.
+        initiator: The finished trial that the child follows: same member, next generation.
+        parent: A completed trial; None if there is none: then the child starts from nothing, with sampled params.
+        opponent: The trial that the initiator was compared with.
+        mutation: How the parent's params change; None: they don't.
+        crossover: The probability that a parameter is taken from the contestant that is not the parent.
     """
     if parent is None:
         return sampled_trial(study, member=initiator.member, rng=rng, initiator=initiator)
     other = initiator if parent is opponent else opponent
-    knobs = study.evolution
+    changing = mutation or _UNCHANGED
     params, changes = study.space.evolve(
         parent.params,
         other.params if other is not None and other.state is TrialState.COMPLETED else None,
         rng,
-        mutate=0.0 if unchanged else knobs.mutate,
-        resample=knobs.resample,
-        crossover=0.0 if unchanged else knobs.crossover,
-        factors=knobs.factors,
+        mutate=changing.mutate,
+        resample=changing.resample,
+        crossover=crossover,
+        factors=changing.factors,
     )
     return NewTrial(
         member=initiator.member,
@@ -100,7 +121,10 @@ def child_of(
 
 
 def replay_seed(study: StudyConfig, member: int, segment: ReplaySegment) -> int:
-    """The seed that a copy of a replay is given for a leg: the recorded one, or a fresh one, on which no worker's pace tells."""
+    """The program's seed for a segment of a replay: the recorded one, or a fresh one.
+
+    A fresh seed depends on the copy and the segment only, so it is the same whichever worker asks first.
+    """
     if study.replay is not None and study.replay.seeds == "recorded" and member == 0:
         return segment.seed
     return Random(f"broodline replay {study.seed} {member} {segment.trial}").getrandbits(31)

@@ -1,9 +1,10 @@
-"""The protocol of strategies: how members begin, and who reproduces."""
+"""The protocol of strategies: how members start, and how the child of a finished trial is made."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from random import Random
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from broodline.core.population import NewTrial, Population
 from broodline.core.reproduction import sampled_trial
@@ -11,23 +12,59 @@ from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
 
-class Strategy(Protocol):
-    """Decides how members begin, and what the child of an initiator is made of.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoOptions:
+    """The options of a strategy that has none."""
 
-    A strategy is a subclass, and says how it differs from what is here: all members begin first, each drawn from the space.
 
-    Attributes:
-        separate: True: lineages never mix. They are trained depth first: a member begins only when no lineage that has begun
-            waits to be continued; and a lineage ends where it fails.
-        slow: True: `sample_initial` takes long enough to be decided outside of the store's lock (it is made again if the
-            study went on meanwhile).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyProblem:
+    """Why a strategy can't run a study.
+
+    Args:
+        key: The key of the study file to change, as a dotted path such as `evolution.parents`.
+        problem: What is wrong there, and what is allowed.
     """
 
+    key: str
+    problem: str
+
+
+class Strategy(Protocol):
+    """Decides how members start and how children are made.
+
+    A strategy is a subclass that overrides what differs from the defaults here: all members start first, each with params drawn
+    from the space. A strategy with options is a dataclass with one field, `options`, of its class `Options`.
+
+    Attributes:
+        Options: A frozen dataclass whose fields are declared with `broodline.core.options.option`. The study file takes exactly
+            these keys in [evolution].
+        independent_lineages: True: lineages never mix. They are trained depth first: a member starts only when no started
+            lineage waits to be continued. A lineage ends where it fails.
+        space_may_grow: False: the configurations follow from the ranges, so an existing study can't widen its ranges.
+        slow: True: `sample_initial` takes too long for the store's lock. The controller calls it outside of the lock, and calls
+            it again if the study has changed in between.
+    """
+
+    Options: ClassVar[type[Any]] = NoOptions
     independent_lineages: ClassVar[bool] = False
+    space_may_grow: ClassVar[bool] = True
     slow: ClassVar[bool] = False
 
+    def label(self, name: str) -> str:
+        """The name of the method in tables and figures, such as "random search".
+
+        Args:
+            name: The name under which the strategy is installed.
+        """
+        return name
+
+    def problem(self, study: StudyConfig) -> StudyProblem | None:
+        """Returns why the strategy can't run a study with these values, or None: a pure check of the definition."""
+        return None
+
     def check(self, study: StudyConfig) -> None:
-        """Looks whether it can decide for a study, before that is created.
+        """Checks, before a study is created, what the definition alone does not show, such as installed packages.
 
         Raises:
             UsageError: Something is missing; the message says how to get it.
@@ -35,13 +72,13 @@ class Strategy(Protocol):
         return
 
     def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
-        """Returns the trial with which a member begins, or None to wait until more trials have finished.
+        """Returns the first trial of a member, or None to wait until more trials have finished.
 
         Args:
-            study: The study, its space and its knobs.
-            population: A view of the trials; it stays as it is while the decision is made.
-            member: The member; those below it have begun.
-            rng: The only source of chance.
+            study: The study and its space.
+            population: A view of the trials; it does not change during the decision.
+            member: The member; those with a lower number have started.
+            rng: The only source of randomness.
         """
         return sampled_trial(study, member=member, rng=rng)
 
@@ -49,8 +86,17 @@ class Strategy(Protocol):
         """Returns the child to make; None waits until more trials finish, or ends an independent lineage.
 
         Args:
-            study, population: As of `sample_initial`.
+            study, population: As for `sample_initial`.
             initiator: A finished trial that has not initiated yet; the child takes its member.
-            rng: The only source of chance.
+            rng: The only source of randomness.
         """
         raise NotImplementedError
+
+
+def missing_generations(study: StudyConfig) -> StudyProblem | None:
+    """The problem of a strategy that trains each configuration to the end, if the study does not say where the end is."""
+    if study.budget.generations is not None:
+        return None
+    name = study.evolution.strategy
+    problem = f"is missing; strategy '{name}' needs it: how many trials of trial_steps each configuration is trained"
+    return StudyProblem(key="budget.generations", problem=problem)

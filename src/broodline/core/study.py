@@ -1,9 +1,10 @@
-"""The nouns of broodline as values: frozen, and without any I/O."""
+"""The definition of a study as frozen values."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from broodline.core.replay import Replay
 
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a study may spend; the first that is spent ends it, and None is unlimited.
+    """The budget of a study: the first limit that is used up ends the study, and None is unlimited.
 
     Args:
-        time: Seconds during which the study was active, or a text such as "30m" or "1h 30m".
+        time: Seconds during which the study is active, or a string such as "30m" or "1h 30m".
         trials: Trials created.
         generations: G: generations 0 to G-1.
         total_steps: Steps, summed over all trials.
-        target: A value of the (first) metric that a completed trial reached.
+        target: A value of the metric; the study ends when a completed trial reaches it.
     """
 
     time: float | None = None
@@ -31,40 +32,37 @@ class Budget:
     target: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Evolution:
-    """How children are made.
+    """How children are made: a strategy by its name, and the options of that strategy.
 
     Args:
-        strategy: The name of a strategy: `initiator`, `generational`, `none`, `alone`, `optuna` or `grid`.
-        mutate: The probability that a parameter mutates at all, drawn for each.
-        resample: The probability that one which mutates is drawn again from its range instead.
-        crossover: The probability that a parameter is taken from the other contestant.
-        factors: What a number is multiplied by when it mutates; one is drawn.
-        parents: M, how many of a generation are kept as parents (`generational` only).
-        sampler: Which of Optuna's samplers suggests what members begin with (`optuna` only).
-        points: Into how many values the grid divides each range (`grid` only).
+        strategy: The name of an installed strategy, such as "initiator", "generational", "random", "optuna" or "grid".
+        options: The strategy's options as keyword arguments; None leaves an option at its default. docs/studyfile.md lists
+            them. They are checked when the study is defined.
+
+    Example:
+        >>> Evolution(strategy="generational", parents=5, mutate=0.5).options
+        {'parents': 5, 'mutate': 0.5}
     """
 
-    strategy: str = "initiator"
-    mutate: float = 1 / 3
-    resample: float = 0.0
-    crossover: float = 0.0
-    factors: tuple[float, ...] = (0.8, 1.2)
-    parents: int | None = None
-    sampler: str | None = None
-    points: int | None = None
+    strategy: str
+    options: Mapping[str, Any]
+
+    def __init__(self, *, strategy: str = "initiator", **options: Any) -> None:
+        object.__setattr__(self, "strategy", strategy)
+        object.__setattr__(self, "options", {name: value for name, value in options.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """When trials, and the study, are given up.
+    """When a trial, or the study, is marked as failed.
 
     Args:
-        retries: How often a trial whose program failed is tried again.
-        max_failures: The study fails if this many trials finish first and all of them failed; None: min(N, 5).
-        max_lost: A trial that lost its worker this often without a goodbye has failed.
-        lease: Seconds for which a worker that is not heard of keeps its trial.
+        retries: How often a trial is retried after its program failed.
+        max_failures: The study fails if its first trials, this many, all fail; None: min(N, 5).
+        max_lost: A trial fails when it has lost its worker this often without a release.
+        lease: Seconds for which a worker without a heartbeat keeps its trial.
     """
 
     retries: int = 0
@@ -75,13 +73,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """When a running trial is stopped early, because it can't matter any more.
+    """The rule that stops a running trial early.
 
     Args:
         rule: "median": below the median of the other trials at the same step.
         margin: By how much, at least 0, in units of the fitness: of the metric, or of the weighted sum.
-        burn_in: Nothing is stopped before this step, counted from the beginning of the lineage.
-        min_trials: Nothing is stopped at a step at which fewer other trials have been measured.
+        burn_in: No trial is stopped before this step, counted from the start of the lineage.
+        min_trials: No trial is stopped at a step at which fewer other trials have been measured.
     """
 
     rule: str = "median"
@@ -92,13 +90,13 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """Which checkpoints outlive their use in the population.
+    """Which checkpoints are kept after the population no longer needs them.
 
     Args:
-        keep_best: Keep those of the k fittest completed trials.
-        keep_every: Keep those of every k-th generation.
-        at: Keep the first of each member at or after these steps.
-        keep_all: Keep all.
+        keep_best: Keep the checkpoints of the k fittest completed trials.
+        keep_every: Keep the checkpoints of every k-th generation.
+        at: Keep the first checkpoint of each member at or after these steps.
+        keep_all: Keep all checkpoints.
         checksums: Write a SHA-256 of every file into the manifest, and check it before a warm start.
     """
 
@@ -114,13 +112,14 @@ class StudyConfig:
     """One optimisation: a search space, an objective, a population and a budget.
 
     Args:
-        name: Letters, digits, `.`, `_` and `-`; it names a directory too.
-        trial_steps: Steps of training a trial.
+        name: Letters, digits, `.`, `_` and `-`; it is also the name of a directory.
+        trial_steps: Training steps per trial.
         population: N, the number of members.
-        workers: W, how many workers `run` starts.
-        seed: All decisions follow from it and the trials' numbers.
+        workers: W, the number of workers that `run` starts.
+        seed: Determines all decisions, together with the trials' numbers.
+        evolution: The strategy, with a value for each of its options.
         stopping: When a running trial is stopped early; None: never.
-        replay: The lineage that it trains again, if it is a replay.
+        replay: The lineage that the study retrains, if it is a replay.
     """
 
     name: str

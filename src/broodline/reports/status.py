@@ -156,7 +156,7 @@ def _replay(study: StudyConfig) -> dict[str, Any]:
 def _looked_at(study: StudyConfig) -> Strategy:
     """The strategy to ask whether the study has ended: only where lineages end by themselves does that depend on its own."""
     try:
-        strategy = load_strategy(study.evolution.strategy)
+        strategy = load_strategy(study.evolution)
     except UsageError:  # of a package that is not installed here
         return _Barren()
     return strategy if strategy.independent_lineages else _Barren()

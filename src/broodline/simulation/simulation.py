@@ -150,11 +150,11 @@ def simulate(
     """
     sizes = _sizes(workers)
     defined = _defined(study, None if sizes is None else max(sizes.values()), budget)
-    (load_strategy(defined.evolution.strategy) if strategy is None else strategy).check(defined)
+    (load_strategy(defined.evolution) if strategy is None else strategy).check(defined)
     clock, heartbeats = VirtualClock(), Heartbeats(defined.limits.lease)
     store = SqliteStore(None, clock=clock)
     beating: Store = BeatingStore(store, heartbeats)
-    controller = Controller(beating, strategy_of=load_strategy if strategy is None else lambda _name: strategy)
+    controller = Controller(beating, strategy_of=load_strategy if strategy is None else lambda _evolution: strategy)
     controller.open(defined)
     cluster = Cluster(
         controller=controller,

@@ -1,4 +1,4 @@
-"""No evolution, and nothing drawn anew: what has been trained goes on with its params."""
+"""Strategy `continue`: each member keeps training its last checkpoint, with fixed hyperparameters."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from broodline.core.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alone(Strategy):
-    """Every trial continues the last completed one of its member, unchanged; one that failed is trained again from there."""
+class Continuation(Strategy):
+    """Each trial resumes the last completed trial of its member, with the same params; a failed trial is trained again."""
 
     def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
-        """Returns the continuation of the initiator's member; drawn anew only if none of its trials has completed."""
+        """Returns the next trial of the member; its params are sampled only if no trial of the member has completed."""
         completed = (trial for trial in population.last_completed(initiator.member) if trial.can_be_parent)
         parent = initiator if initiator.can_be_parent else next(completed, None)
-        return child_of(study, initiator=initiator, parent=parent, rng=rng, unchanged=True)
+        return child_of(study, initiator=initiator, parent=parent, rng=rng)

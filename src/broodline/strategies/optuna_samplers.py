@@ -1,4 +1,4 @@
-"""Optuna's part of strategy `optuna`: its samplers, told from the records. The only module that imports Optuna."""
+"""Optuna's samplers, fed from the records of a study. The only module that imports Optuna."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ from broodline.core.parameters import Choice, Float, Int, Ordered, Param
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
-_EXTREME = 1e100  # samplers compute variances of what they are told, and these are to be finite
-_STATEFUL = ("cmaes", "qmc")  # their next suggestion depends on what else they were asked, not only on what they were told
+_EXTREME = 1e100  # samplers compute variances of the values, which must be finite
+_STATEFUL = ("cmaes", "qmc")  # their next suggestion also depends on their earlier suggestions
 
 Fitness = tuple[float, ...]
 
 
 def suggestion(
-    study: StudyConfig, initial_trial: Sequence[Trial], ends: Sequence[tuple[Trial, Fitness | None]], sampler: str, rng: Random
+    study: StudyConfig, started: Sequence[Trial], ends: Sequence[tuple[Trial, Fitness | None]], sampler: str, rng: Random
 ) -> dict[str, Any]:
     """The params that a sampler suggests for the next configuration.
 
     Args:
         study: The study and its space.
-        begun: The trials of generation 0, by number.
+        started: The trials of generation 0, by number.
         ends: The last trial of each lineage that has ended, and its fitness.
         sampler: The name of the sampler.
-        rng: The only source of chance.
+        rng: The only source of randomness.
     """
-    with _quietly():
-        following = _Following(_sampler(sampler, study, rng), stateful=sampler in _STATEFUL)
+    with _silenced():
+        replaying = _ReplayingSampler(_sampler(sampler, study, rng), stateful=sampler in _STATEFUL)
         goals = 1 if study.objective.weighted else len(study.objective.goals)
-        told = optuna.create_study(sampler=following, directions=["maximize"] * goals)
+        optuna_study = optuna.create_study(sampler=replaying, directions=["maximize"] * goals)
         waiting = sorted(ends, key=lambda end: (end[0].finished or 0.0, end[0].number))
         asked: dict[int, optuna.Trial] = {}
-        for first in initial_trial:
-            # In the order in which it happened: a sampler may remember what it was asked before it was told something.
+        for first in started:
+            # Asks and results keep their recorded order: a stateful sampler depends on it.
             while waiting and (waiting[0][0].finished or 0.0) <= first.created and waiting[0][0].member in asked:
-                _tell(told, asked, *waiting.pop(0))
-            following.known = {name: _encoded(study.space.params[name], value) for name, value in first.params.items()}
-            asked[first.member] = told.ask()
+                _tell(optuna_study, asked, *waiting.pop(0))
+            replaying.known = {name: _encoded(study.space.params[name], value) for name, value in first.params.items()}
+            asked[first.member] = optuna_study.ask()
             _suggested(study, asked[first.member])
         for end in waiting:
-            _tell(told, asked, *end)
-        following.known = None
-        return _suggested(study, told.ask())
+            _tell(optuna_study, asked, *end)
+        replaying.known = None
+        return _suggested(study, optuna_study.ask())
 
 
-class _Following(BaseSampler):
-    """A sampler whose suggestions have been made before, as far as they are known.
+class _ReplayingSampler(BaseSampler):
+    """Repeats recorded suggestions while `known` is set, then asks a real sampler.
 
     Args:
-        sampler: The sampler.
-        stateful: Ask it also where its answer is known already.
+        sampler: The real sampler.
+        stateful: Ask it also where the suggestion is known, so that its state advances.
     """
 
     def __init__(self, sampler: BaseSampler, *, stateful: bool) -> None:
@@ -97,17 +97,17 @@ def _sampler(name: str, study: StudyConfig, rng: Random) -> BaseSampler:
             return optuna.samplers.GPSampler(seed=seed)
         case "cmaes":
             return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-        case "qmc":  # one sequence for the whole study
+        case "qmc":  # one low-discrepancy sequence for the whole study
             return optuna.samplers.QMCSampler(seed=study.seed, scramble=True, warn_independent_sampling=False)
         case _:
             return optuna.samplers.RandomSampler(seed=seed)
 
 
-def _tell(told: optuna.Study, asked: Mapping[int, optuna.Trial], end: Trial, fitness: Fitness | None) -> None:
+def _tell(optuna_study: optuna.Study, asked: Mapping[int, optuna.Trial], end: Trial, fitness: Fitness | None) -> None:
     if fitness is None:
-        told.tell(asked[end.member], state=optuna.trial.TrialState.FAIL)
+        optuna_study.tell(asked[end.member], state=optuna.trial.TrialState.FAIL)
     else:
-        told.tell(asked[end.member], [min(max(value, -_EXTREME), _EXTREME) for value in fitness])
+        optuna_study.tell(asked[end.member], [min(max(value, -_EXTREME), _EXTREME) for value in fitness])
 
 
 def _suggested(study: StudyConfig, trial: optuna.Trial) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _asked(trial: optuna.Trial, name: str, param: Param) -> Any:
         case Choice():
             return trial.suggest_categorical(name, range(len(param.values)))
         case _:
-            raise AssertionError(f"{name} is fixed: nobody is asked")
+            raise AssertionError(f"{name} is fixed: no sampler suggests it")
 
 
 def _decoded(param: Param, value: Any) -> Any:
@@ -151,8 +151,8 @@ def _encoded(param: Param, value: Any) -> Any:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Nobody can act on what Optuna has to say of a study that lives for one suggestion."""
+def _silenced() -> Iterator[None]:
+    """Silences Optuna: its messages are about an in-memory study that lives for one suggestion."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

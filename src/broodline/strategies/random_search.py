@@ -1,4 +1,4 @@
-"""No evolution: random search, in which every lineage continues itself, unchanged."""
+"""Strategy `random`: random search. Each lineage trains on with the params that it sampled first."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from broodline.core.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Continue(Strategy):
-    """Every trial is the parent of its own child, with the same params; a lineage that failed is drawn anew."""
+class RandomSearch(Strategy):
+    """Each trial is the parent of its own child, with the same params; a failed lineage restarts with newly sampled params."""
+
+    def label(self, name: str) -> str:
+        return "random search"
 
     def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         """Returns the continuation of the initiator."""
         parent = initiator if initiator.can_be_parent else None
-        return child_of(study, initiator=initiator, parent=parent, rng=rng, unchanged=True)
+        return child_of(study, initiator=initiator, parent=parent, rng=rng)

@@ -1,4 +1,4 @@
-"""Replay: a recorded lineage is trained again, by every member."""
+"""Strategy `replay`: each member retrains a recorded lineage."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from broodline.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replayed(Strategy):
-    """Each member is a copy of the lineage: its trials have the params and steps of the lineage's, one after the other."""
+class LineageReplay(Strategy):
+    """Each member is a copy of the lineage: its trials have the params and the steps of the recorded trials, in order."""
 
     independent_lineages: ClassVar[bool] = True
 
     def check(self, study: StudyConfig) -> None:
         if study.replay is None:
             raise UsageError(
-                f"study '{study.name}' has strategy replay, and nothing to replay; `broodline replay` makes such studies"
+                f"study '{study.name}' has strategy 'replay' and no lineage to replay; `broodline replay` makes such studies"
             )
 
     def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
-        segment = _of(study).segments[0]
+        segment = _replay_of(study).segments[0]
         return NewTrial(
             member=member,
             generation=0,
@@ -39,7 +39,7 @@ class Replayed(Strategy):
         )
 
     def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
-        segment = _of(study).segment_after(initiator)
+        segment = _replay_of(study).segment_after(initiator)
         if segment is None:
             return None
         return NewTrial(
@@ -55,6 +55,6 @@ class Replayed(Strategy):
         )
 
 
-def _of(study: StudyConfig) -> Replay:
+def _replay_of(study: StudyConfig) -> Replay:
     assert study.replay is not None
     return study.replay

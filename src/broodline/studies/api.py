@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from broodline.config.programs import EngineOptions
 from broodline.config.study import parse
-from broodline.config.study_file import check_strategy
 from broodline.core.parameters import Param
 from broodline.core.study import Budget, Evolution, Retention, Stopping, StudyConfig
 from broodline.errors import UsageError
@@ -79,7 +78,7 @@ class Study:
             **({} if stopping is None else {"stopping": stopping}),
         }
         self._location = StudyLocation(url=store)
-        check_strategy(parse(self._document, "Study(...)"), "Study(...)")
+        parse(self._document, "Study(...)")
 
     @property
     def result(self) -> Result:

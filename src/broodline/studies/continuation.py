@@ -36,7 +36,7 @@ def continuation_of(study: StudyConfig, name: str, *, begun_at: int, steps: int,
         population=1,
         workers=1,
         trial_steps=trial_steps or study.trial_steps,
-        evolution=Evolution(strategy="alone"),
+        evolution=Evolution(strategy="continue"),
         stopping=None,  # there is nobody to be compared with
         budget=Budget(total_steps=begun_at + steps),
     )

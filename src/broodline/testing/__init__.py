@@ -1,12 +1,12 @@
-"""What tests of broodline, and of what is added to it, are made of. It needs pytest.
+"""Tests for broodline and for packages that extend it. It needs pytest.
 
-Who writes a store, or a strategy, subclasses its contract in a test file of their own, and has the whole suite::
+The tests of a new store, or of a new strategy, subclass a contract and so inherit the whole suite::
 
     class TestMyStore(StoreContract):
         def open_store(self, clock):
             return MyStore(clock=clock)
 
-`Crew` plays the workers of a study in one process, and `check_invariants` looks at every row that they left.
+`Crew` plays the workers of a study in one process, and `check_invariants` checks every record that they left.
 """
 
 from broodline.storage.checkpoints.base import checkpoint_of
@@ -14,14 +14,24 @@ from broodline.testing.crashing import Crash, CrashingStore, Moment
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
 from broodline.testing.stores import StoreContract
-from broodline.testing.strategies import StrategyContract
+from broodline.testing.strategies import (
+    AnyPopulationContract,
+    IndependentLineagesContract,
+    MixedLineagesContract,
+    RestrictedPopulationContract,
+    StrategyContract,
+)
 
 __all__ = [
+    "AnyPopulationContract",
     "Crash",
     "CrashingStore",
     "Crew",
     "FakeClock",
+    "IndependentLineagesContract",
+    "MixedLineagesContract",
     "Moment",
+    "RestrictedPopulationContract",
     "StoreContract",
     "StrategyContract",
     "Train",

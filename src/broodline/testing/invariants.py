@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from broodline.config.study import parse
+from broodline.config.study import study_from
 from broodline.core.next_trial import program_seed
 from broodline.core.population import Progress
 from broodline.core.reproduction import replay_seed
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Change, Measurement, Trial, TrialState
 from broodline.storage.base import Store
+from broodline.strategies.registry import load_strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def check_invariants(store: Store, study: str, *, damaged: Collection[int] = ())
         AssertionError: One of them breaks a rule of the loop; the message says which.
     """
     with store.snapshot(study) as snapshot:
-        defined = parse(json.loads(snapshot.definition()), "store")
+        defined = study_from(snapshot.definition())
         trials, progress = tuple(snapshot.trials()), snapshot.progress()
         best = snapshot.best(defined.checkpoints.keep_best)
         stopped = [trial for trial in trials if trial.state is TrialState.STOPPED]
@@ -107,9 +107,6 @@ def _check_stop(records: _Records, trial: Trial) -> None:
         assert trial.steps == last - trial.start, f"trial {trial.number} was stopped at step {last}, after {trial.steps} steps"
 
 
-_MIXING = ("initiator", "generational", "none", "alone")
-
-
 def _check_birth(records: _Records, trial: Trial) -> None:
     name, trials, population = f"trial {trial.number}", records.trials, records.study.population
     segments = () if records.study.replay is None else records.study.replay.segments
@@ -124,7 +121,7 @@ def _check_birth(records: _Records, trial: Trial) -> None:
         begun = sum(other.generation == 0 for other in trials[: trial.number])
         assert (trial.member, trial.generation) == (begun, 0), f"{name} has no initiator"
         assert trial.member < population, f"{name} has no initiator"
-        if records.study.evolution.strategy in _MIXING:
+        if not load_strategy(records.study.evolution).independent_lineages:
             assert trial.number == trial.member, f"{name} has no initiator"
         assert (trial.parent, trial.opponent) == (None, None), f"{name} of generation 0 has a parent"
         return

@@ -8,19 +8,21 @@ from typing import Any
 
 from rich.console import Console
 
+from broodline.errors import UsageError
 from broodline.reports import format as wording
 from broodline.reports.comparison import Contender, Curve, equal_costs, grouped, metric_of
 from broodline.reports.terminal.tables import print_whole, width
 from broodline.reports.terminal.tables import table as empty_table
-from broodline.strategies.optuna import SAMPLERS
+from broodline.strategies.registry import load_strategy
 
 
 def method(each: Contender) -> str:
-    """How a study searched."""
+    """The search method of a study, as its strategy names it."""
     evolution = each.study.evolution
-    if evolution.strategy == "optuna":
-        return f"optuna {evolution.sampler or SAMPLERS[0]}"
-    return "random search" if evolution.strategy == "none" else evolution.strategy
+    try:
+        return load_strategy(evolution).label(evolution.strategy)
+    except UsageError:  # of a package that is not installed here
+        return evolution.strategy
 
 
 def size(each: Contender) -> str:
