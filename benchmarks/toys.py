@@ -128,7 +128,7 @@ def best_of(name: str, setting: str, seed: int, directory: Path) -> float:
     workers, population = map(int, size.split("x"))
     evolution = {
         "": broodline.Evolution(),
-        "none": broodline.Evolution(strategy="none"),
+        "none": broodline.Evolution(strategy="random"),
         "fittest": broodline.Evolution(strategy="generational", parents=max(1, population // 4)),
     }[method]
     budget = broodline.Budget(total_steps=int(resource)) if resource else broodline.Budget(generations=toy.trials)

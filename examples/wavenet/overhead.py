@@ -41,7 +41,7 @@ SPANS = ("ask", "setup", "warmup", "train", "save", "complete")
 def study_file(name: str, size: Size, steps: int, count: int) -> str:
     """A lineage of so many trials."""
     lines = [f'name = "{name}"', f"trial_steps = {steps}", "population = 1", "workers = 1", "[objective]", 'loss = "minimize"']
-    lines += ["[evolution]", 'strategy = "none"', "[budget]", f"trials = {count}", "[space]", "lr = 0.003", *fixed_params(size)]
+    lines += ["[evolution]", 'strategy = "random"', "[budget]", f"trials = {count}", "[space]", "lr = 0.003", *fixed_params(size)]
     return "\n".join([*lines, "[train]", 'command = ["python", "../../../../train.py"]', "resident = true", ""])
 
 

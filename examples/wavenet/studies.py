@@ -135,7 +135,7 @@ CONTROLS = {  # no contestants
         title="finer grid", population=5, evolution={"strategy": "grid", "points": 5}, shallow=False, rates=(1e-3, 3.2e-2)
     ),
     # PBT-5x5 without evolution.
-    "random-deep": Method(title="random search, 5 deep lineages", population=5, evolution={"strategy": "none"}),
+    "random-deep": Method(title="random search, 5 deep lineages", population=5, evolution={"strategy": "random"}),
 }
 SPREAD = ("pbt-5x5", "pbt-5x20", "random", "random-deep")  # Figure 10
 

@@ -9,7 +9,6 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,12 @@ from recorded import DOCUMENT, recorded
 
 from broodline.config import study as definition
 from broodline.config import study_file as studyfile
+from broodline.config.space import KINDS, keyword_fields
 from broodline.controller.controller import Controller
+from broodline.core.options import declared_options
+from broodline.registry import STRATEGIES
 from broodline.storage.sqlite.store import SqliteStore
+from broodline.strategies.registry import strategy_class
 
 PAGE = Path(__file__).parents[2] / "docs" / "studyfile.md"
 
@@ -63,12 +66,17 @@ UNTIL_KNOBS = STUDY[STUDY.index("population") : STUDY.index("mutate = 0.5")].rep
 LINEAGES = UNTIL_KNOBS.replace("population = 2", "population = 48").replace("trials = 6", "trials = 6\ngenerations = 2")
 
 
+def evolution_options() -> set[str]:
+    """The options of all strategies."""
+    return {option.name for name in STRATEGIES.names() for option in declared_options(strategy_class(name).Options)}
+
+
 def every_key() -> set[str]:
     """Every key that a study file can have; what users name themselves is a `*`."""
     rules = {
         "objective.*": definition._GOAL,
         "budget": definition._BUDGET,
-        "evolution": definition._EVOLUTION,
+        "evolution": ("strategy", *evolution_options()),
         "checkpoints": definition._CHECKPOINTS,
         "stopping": definition._STOPPING,
         "train": {**studyfile._TRAIN, **definition.TRAIN_LIMITS},
@@ -77,10 +85,9 @@ def every_key() -> set[str]:
     }
     plain = {*definition._REQUIRED, *definition._OPTIONAL}
     assert plain | {name.partition(".")[0] for name in rules} | {"space"} == set(definition.KEYS), "a table is missing here"
-    kinds = definition._KINDS
-    options = {field.name for kind in kinds.values() for field in fields(kind) if field.kw_only}
+    options = {name for kind in KINDS.values() for name in keyword_fields(kind)}
     inner = {f"{table}.{name}" for table, names in rules.items() for name in names}
-    return plain | inner | {"objective.*", "space.*"} | {f"space.*.{name}" for name in (*kinds, *options)}
+    return plain | inner | {"objective.*", "space.*"} | {f"space.*.{name}" for name in (*KINDS, *options)}
 
 
 def page() -> dict[str, str]:
@@ -120,7 +127,7 @@ REFUSED: list[tuple[str, str, str, str]] = [
     ("space.*.when", 'when = { optimizer = "sgd" }', 'when = { optimizer = "adam" }', "space.momentum: when "),
     ("space.*.mutate", ", mutate = false", "", "space.layers: mutate False -> True"),
     ("space.*.fixed", "width = 64", "width = 128", "space.width: 64 -> 128"),
-    ("evolution.strategy", "mutate = 0.5", 'mutate = 0.5\nstrategy = "none"', "evolution.strategy: 'initiator' -> 'none'"),
+    ("evolution.strategy", "mutate = 0.5", 'mutate = 0.5\nstrategy = "random"', "evolution.strategy: 'initiator' -> 'random'"),
     ("evolution.mutate", "mutate = 0.5", "mutate = 0.6", "evolution.mutate: 0.5 -> 0.6"),
     ("evolution.resample", "mutate = 0.5", "mutate = 0.5\nresample = 0.1", "evolution.resample: 0.0 -> 0.1"),
     ("evolution.crossover", "mutate = 0.5", "mutate = 0.5\ncrossover = 0.1", "evolution.crossover: 0.0 -> 0.1"),

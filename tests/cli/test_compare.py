@@ -77,7 +77,7 @@ def test_the_table_has_a_row_a_study_or_a_group_of_repeats(location: StudyLocati
 @pytest.mark.parametrize(
     ("evolution", "method"),
     [
-        ({"strategy": "none"}, "random search"),
+        ({"strategy": "random"}, "random search"),
         ({"strategy": "grid", "points": 2}, "grid"),
         ({"strategy": "optuna", "sampler": "random"}, "optuna random"),
         ({"strategy": "optuna"}, "optuna tpe"),

@@ -48,7 +48,7 @@ def test_a_command_line_that_makes_no_sense(arguments: tuple[str, ...], tmp_path
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_study_file_that_is_not_there(name: str, tmp_path: Path) -> None:
-    assert_refused(name, *NEEDED.get(name, ()), "missing.toml", cwd=tmp_path, saying="missing.toml: there is no such file")
+    assert_refused(name, *NEEDED.get(name, ()), "missing.toml", cwd=tmp_path, saying="missing.toml: no such file")
 
 
 @pytest.mark.parametrize("name", NAMES)

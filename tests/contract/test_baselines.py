@@ -74,7 +74,7 @@ def configurations(trials: list[Trial]) -> list[Any]:
 def test_the_same_records_lead_to_the_same_suggestion(store: Store, clock: FakeClock, sampler: str) -> None:
     study = searching(sampler)
     played(store, study, workers=3, clock=clock)
-    strategy = load_strategy("optuna")
+    strategy = load_strategy(study.evolution)
     with store.snapshot(study.name) as records:
         births = [strategy.sample_initial(study, records, 14, rng_for(0, number)) for number in (28, 28, 29)]
     assert births[0] == births[1]
@@ -150,7 +150,7 @@ def suggested_from(ends: dict[int, Any]) -> Any:
         state = TrialState.FAILED if score is None else TrialState.COMPLETED
         fitness = None if score is None else (float(score),)
         trials.append(Trial(number=member, member=member, generation=1, params={}, steps=1, state=state, fitness=fitness))
-    return optuna_strategy._told(study, trials)
+    return optuna_strategy._outcomes(study, trials)
 
 
 def test_a_lineage_that_failed_is_told_as_the_worst() -> None:

@@ -23,7 +23,7 @@ LEASE = 10.0
 STRATEGIES: Mapping[str, dict[str, Any]] = {
     "initiator": {"strategy": "initiator"},
     "generational": {"strategy": "generational", "parents": 2},
-    "none": {"strategy": "none"},
+    "random": {"strategy": "random"},
 }
 PATIENT = {"max_failures": 10**6}
 
@@ -544,7 +544,7 @@ def test_a_report_between_two_steps_of_others_is_compared_with_their_last_one_be
 
 def test_trials_of_other_generations_and_members_count_where_they_span_the_step(begin: Begin) -> None:
     """Trial 2 overshot, so it passed through the steps that children of the others train."""
-    study = begin(population=3, stopping={**MEDIAN, "min_trials": 1}, train=PATIENT, evolution={"strategy": "none"})
+    study = begin(population=3, stopping={**MEDIAN, "min_trials": 1}, train=PATIENT, evolution={"strategy": "random"})
     trials = [study.ask(str(worker)) for worker in range(3)]
     study.measure(trials[2], 13, 0.5)
     study.measure(trials[2], 16, 0.9)
@@ -759,7 +759,7 @@ def test_a_study_is_opened_twice_and_is_one(begin: Begin) -> None:
         ({"population": 5}, "population"),
         ({"objective": {"score": "minimize"}}, "objective"),
         ({"space": {"lr": {"int": [1, 2]}}}, "space.lr"),
-        ({"evolution": {"strategy": "none"}}, "evolution"),
+        ({"evolution": {"strategy": "random"}}, "evolution"),
         ({"seed": 9}, "seed"),
     ],
 )

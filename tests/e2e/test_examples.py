@@ -68,4 +68,4 @@ def test_the_two_studies_of_the_demo_differ_in_name_and_strategy_only() -> None:
         return [line for line in text.splitlines() if line and not line.startswith("#")]
 
     differ = set(settings(study)) ^ set(settings(random))
-    assert differ == {'name = "digits"', 'name = "digits-random"', "[evolution]", 'strategy = "none"'}
+    assert differ == {'name = "digits"', 'name = "digits-random"', "[evolution]", 'strategy = "random"'}

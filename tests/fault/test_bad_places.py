@@ -107,9 +107,9 @@ def test_the_same_as_a_process(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda path: None, "there is no such file"),
+        (lambda path: None, "no such file"),
         (lambda path: path.mkdir(), "can't be read: Is a directory"),
-        (lambda path: path.write_bytes(b"name = '\xff'"), "line 1: is not UTF-8 text"),
+        (lambda path: path.write_bytes(b"name = '\xff'"), "line 1: is not encoded in UTF-8"),
         (lambda path: path.write_bytes(b""), "name: is missing"),
     ],
     ids=["missing", "a directory", "not UTF-8", "empty"],

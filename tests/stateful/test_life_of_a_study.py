@@ -36,12 +36,15 @@ SETTINGS = settings(max_examples=60, stateful_step_count=60, deadline=None)
 Call = Callable[[], Answer]
 
 
+OPTIONS: dict[str, dict[str, float]] = {"initiator": {"crossover": 0.2}, "generational": {"parents": 1}, "random": {}}
+
+
 def study_of(*, strategy: str, population: int, trials: int, retries: int = 0, stopping: Stopping | None = None) -> StudyConfig:
     return study_from_tables(
         **({} if stopping is None else {"stopping": asdict(stopping)}),
         name="life",
         population=population,
-        evolution={"strategy": strategy, "crossover": 0.2} | ({"parents": 1} if strategy == "generational" else {}),
+        evolution={"strategy": strategy, **OPTIONS[strategy]},
         budget={"trials": trials},
         engine={"lease": LEASE, "max_lost": MAX_LOST},
         train={"max_failures": 10**6, "retries": retries},
@@ -71,7 +74,7 @@ class LifeOfAStudy(RuleBasedStateMachine):
         raise NotImplementedError
 
     @initialize(
-        strategy=st.sampled_from(["initiator", "generational", "none"]),
+        strategy=st.sampled_from(["initiator", "generational", "random"]),
         population=st.integers(min_value=2, max_value=5),
         trials=st.integers(min_value=1, max_value=40),
         retries=st.integers(min_value=0, max_value=1),

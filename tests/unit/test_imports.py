@@ -34,7 +34,10 @@ IMPURE = {
 IMPLEMENTATIONS = (
     *("storage.sql", "storage.sqlite", "storage.checkpoints.local"),
     *("workers.engines.local", "workers.trainers.command", "workers.trainers.function", "workers.trainers.resident"),
-    *(f"strategies.{name}" for name in ("initiator", "generational", "random_search", "continuation", "grid", "replay")),
+    *(
+        f"strategies.{name}"
+        for name in ("initiator", "generational", "random_search", "continuation", "grid", "optuna", "replay")
+    ),
 )
 WIRING = ("cli", "studies", "simulation", "testing")
 REGISTRIES = ("strategies.registry",)

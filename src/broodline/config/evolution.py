@@ -6,6 +6,7 @@ names no strategy and no option.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -53,11 +54,9 @@ def dump_evolution(evolution: Evolution) -> dict[str, Any]:
 
 
 def changed_evolution(old: Evolution, new: Evolution) -> list[str]:
-    """The differences, one line each; options of two strategies do not compare."""
-    if old.strategy != new.strategy:
-        return [f"evolution.strategy: {old.strategy!r} -> {new.strategy!r}"]
-    names = dict.fromkeys([*old.options, *new.options])
-    pairs = {name: (old.options.get(name), new.options.get(name)) for name in names}
+    """The differences, one line each: the strategy, and the options that the new strategy has."""
+    pairs: dict[str, tuple[Any, Any]] = {"strategy": (old.strategy, new.strategy)}
+    pairs |= {name: (old.options.get(name), value) for name, value in new.options.items()}
     return [f"evolution.{name}: {before!r} -> {after!r}" for name, (before, after) in pairs.items() if before != after]
 
 
@@ -111,7 +110,7 @@ def _default(option: Option) -> str:
         return "required"
     if isinstance(option.default, float):
         return f"`{option.default:.3g}`"
-    return f"`{list(option.default) if option.is_list else option.default!r}`"
+    return f"`{json.dumps(option.default)}`"
 
 
 def _options_of(table: ConfigTable, name: str) -> Mapping[str, Option]:
@@ -142,5 +141,9 @@ def _stored(table: ConfigTable, name: str) -> Evolution:
     try:
         options = {option.name: option for option in declared_options(strategy_class(name).Options)}
     except UsageError:  # of a package that is not installed here: its options are kept as they are, for reports
-        return Evolution(strategy=name, **table.values)
+        return Evolution(strategy=name, **{key: _frozen(value) for key, value in table.values.items()})
     return _with_defaults(table, name, options)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

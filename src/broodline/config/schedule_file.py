@@ -1,4 +1,4 @@
-"""Schedules on a disk."""
+"""Reading and writing schedule files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def load_schedule(path: str | os.PathLike[str]) -> Schedule:
     """Reads a schedule that `broodline schedule STUDY -o FILE` or `save_schedule` wrote.
 
     Args:
-        path: The file; `.json`, `.toml` or `.csv` tells how it is written.
+        path: The file; its suffix, `.json`, `.toml` or `.csv`, names the notation.
 
     Raises:
-        ScheduleError: It can't be read, or is no schedule.
+        ScheduleError: The file can't be read, or is not a valid schedule.
 
     Example:
         >>> load_schedule("schedule.json")(1500)["lr"]                                     # doctest: +SKIP
@@ -31,45 +31,45 @@ def load_schedule(path: str | os.PathLike[str]) -> Schedule:
     except OSError as error:
         raise ScheduleError(source, "", f"can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ScheduleError(source, "", "is not UTF-8 text") from None
+        raise ScheduleError(source, "", "is not encoded in UTF-8") from None
     return read(content, notation, source)
 
 
 def save_schedule(
     schedule: Schedule, path: str | os.PathLike[str], *, notation: str | None = None, origin: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes a schedule; the file never holds half of one.
+    """Writes a schedule. The write is atomic: the file never holds a part of one.
 
     Args:
         schedule: The schedule.
         path: The file.
-        notation: "json", "toml" or "csv"; None: as the file's name ends.
+        notation: "json", "toml" or "csv"; None: by the suffix of the file.
         origin: The `study` and the `trial` that it comes from.
 
     Raises:
-        UsageError: It can't be written.
+        UsageError: The file can't be written.
     """
     path = Path(path)
     content = write(schedule, notation or notation_of(path), origin)
-    beside = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + ".partial")
     try:
-        beside.write_bytes(content.encode())
-        os.replace(beside, path)
+        partial.write_bytes(content.encode())
+        os.replace(partial, path)
     except UnicodeEncodeError as error:
-        raise UsageError(f"{path}: can't be written: a param is a text that UTF-8 can't hold ({error.reason})") from None
+        raise UsageError(f"{path}: can't be written: UTF-8 can't encode the value of a hyperparameter ({error.reason})") from None
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise UsageError(f"{path}: can't be written: {error.strerror}; name another file") from error
 
 
 def notation_of(path: Path) -> str:
-    """How a file of this name is written.
+    """The notation of a file, by its suffix.
 
     Raises:
-        UsageError: Its name does not tell.
+        UsageError: The suffix is unknown.
     """
     notation = path.suffix.removeprefix(".").lower()
     if notation not in NOTATIONS:
         endings = ", ".join(f".{each}" for each in NOTATIONS)
-        raise UsageError(f"{path}: its name must end in {endings}, which tells how it is written")
+        raise UsageError(f"{path}: the file name must end in {endings}")
     return notation

@@ -1,4 +1,4 @@
-"""A schedule as a text, and back; what comes from a file is not trusted."""
+"""Schedules as JSON, TOML and CSV, and back; the content of a file is not trusted."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_null_has_a_form_in_json_and_csv(notation: str) -> None:
 
 
 def test_null_has_no_form_in_toml() -> None:
-    with pytest.raises(UsageError, match="TOML has no form for None"):
+    with pytest.raises(UsageError, match="TOML can't express None"):
         write(example(clip=None), "toml")
 
 
@@ -125,25 +125,25 @@ def changed(*keys: Any, to: Any) -> str:
 @pytest.mark.parametrize(
     ("content", "saying"),
     [
-        ("", "is no schedule in JSON: "),
-        ("[]", "must be a table with `end` and `segments`, not the list []"),
-        ("[" * 100_000, "is nested too deeply"),
-        ('{"end": 1, "end": 2}', "is no schedule in JSON: 'end' is there twice"),
-        ('{"end": NaN}', "is no schedule in JSON: NaN is no number of JSON"),
+        ("", "must be a schedule in JSON: "),
+        ("[]", "must be a table with `end` and `segments`, got the list []"),
+        ("[" * 100_000, "must be a schedule, got a document that is nested too deeply"),
+        ('{"end": 1, "end": 2}', "must be a schedule in JSON: 'end' is defined twice"),
+        ('{"end": NaN}', "must be a schedule in JSON: NaN is not a number in JSON"),
         (changed("ends", to=1), "ends: unknown key (did you mean 'end'?)"),
-        (changed("end", to=True), "end: must be an integer, at least 0, not true (a boolean)"),
-        (changed("end", to=19), "end: must be at least 20, where the last segment begins, not 19"),
+        (changed("end", to=True), "end: must be an integer, at least 0, got true (a boolean)"),
+        (changed("end", to=19), "end: must be at least 20, where the last segment starts, got 19"),
         (changed("segments", to=[]), "segments: must be a list of segments"),
         (changed("segments", to={"start": 0}), "segments: must be a list of segments"),
-        (changed("segments", 0, "start", to=5), "segments.0.start: must be 0, where a schedule begins, not 5"),
-        (changed("segments", 1, "start", to=0), "segments.1.start: must be above 0, where the segment before it begins, not 0"),
+        (changed("segments", 0, "start", to=5), "segments.0.start: must be 0, where a schedule starts, got 5"),
+        (changed("segments", 1, "start", to=0), "segments.1.start: must be above 0, where the previous segment starts, got 0"),
         (changed("segments", 1, "start", to=-3), "segments.1.start: must be an integer, at least 0"),
         (changed("segments", 1, "params", to=[]), "segments.1.params: must be a table"),
-        (changed("segments", 1, "params", "save", to=1), "segments.1.params.save: 'save' has a meaning of its own"),
+        (changed("segments", 1, "params", "save", to=1), "segments.1.params.save: 'save' is reserved"),
         (changed("segments", 1, "params", "a-b", to=1), "segments.1.params.a-b: the name of a parameter"),
         (
             changed("segments", 1, "params", "lr", to=0).replace("0}}]", "1e999}}]"),
-            "segments.1.params.lr: must be a text, a finite",
+            "segments.1.params.lr: must be a string, a finite",
         ),
     ],
 )
@@ -158,13 +158,13 @@ def test_what_is_no_schedule_is_one_clear_error(content: str, saying: str) -> No
     [
         ("", "its first line must be start,steps"),
         ("step,lr\n0,1\n", "its first line must be start,steps"),
-        ("start,steps,lr,lr\n0,1,1,1\n", "its first line must be start,steps and the names of params, each once"),
+        ("start,steps,lr,lr\n0,1,1,1\n", "its first line must be start,steps and the names of the hyperparameters, each once"),
         ("start,steps,lr\n", "segments: must be a list of segments"),
-        ("start,steps,lr\n0,10\n", "row 2 has 2 values, where the first line names 3"),
-        ("start,steps,lr\n5,10,1\n", "row 2 starts at step 5, not at 0"),
-        ("start,steps,lr\n0,10,1\n11,10,1\n", "row 3 starts at step 11, not at 10"),
-        ("start,steps,lr\n0,10,1\n10,-5,1\n", "row 3 has '-5' for a number of steps"),
-        ('start,steps,lr\n0,10,"1\n', "is no schedule in CSV"),
+        ("start,steps,lr\n0,10\n", "row 2 has 2 values, but the first line has 3 names"),
+        ("start,steps,lr\n5,10,1\n", "row 2 must start at step 0, where the previous row ends, got 5"),
+        ("start,steps,lr\n0,10,1\n11,10,1\n", "row 3 must start at step 10, where the previous row ends, got 11"),
+        ("start,steps,lr\n0,10,1\n10,-5,1\n", "row 3: a number of steps must be an integer, got '-5'"),
+        ('start,steps,lr\n0,10,"1\n', "must be a schedule in CSV"),
     ],
 )
 def test_what_is_no_schedule_in_csv_is_one_clear_error(content: str, saying: str) -> None:
@@ -205,11 +205,11 @@ def test_a_file_that_can_not_be_read_or_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(ScheduleError, match=r"missing\.json: can't be read: No such file"):
         load_schedule(tmp_path / "missing.json")
     (tmp_path / "latin.json").write_bytes(b"\xe4")
-    with pytest.raises(ScheduleError, match="is not UTF-8 text"):
+    with pytest.raises(ScheduleError, match="is not encoded in UTF-8"):
         load_schedule(tmp_path / "latin.json")
     with pytest.raises(UsageError, match="can't be written: No such file"):
         save_schedule(example(lr=0.1), tmp_path / "missing" / "schedule.json")
-    with pytest.raises(UsageError, match="a text that UTF-8 can't hold"):
+    with pytest.raises(UsageError, match="UTF-8 can't encode"):
         save_schedule(example(name="\ud800"), tmp_path / "odd.json")
     assert [path.name for path in tmp_path.iterdir()] == ["latin.json"]
 

@@ -39,7 +39,6 @@ width = 64
 strategy = "generational"
 mutate = 0.5
 resample = 0.25
-crossover = 1
 factors = [0.5, 2]
 parents = 5
 
@@ -94,9 +93,7 @@ def test_everything_that_a_study_file_can_say_is_read(tmp_path: Path) -> None:
         "layers": Int(1, 8, mutate=False),
         "width": Fixed(64),
     }
-    assert study.evolution == Evolution(
-        strategy="generational", mutate=0.5, resample=0.25, crossover=1, factors=(0.5, 2), parents=5
-    )
+    assert study.evolution == Evolution(strategy="generational", mutate=0.5, resample=0.25, factors=(0.5, 2), parents=5)
     assert study.limits == Limits(retries=2, max_failures=7, max_lost=5, lease=45)
     assert study.checkpoints == Retention(keep_best=3, keep_every=10, at=(1000, 2000), checksums=True)
     assert file.train == Train(
@@ -110,7 +107,7 @@ def test_what_a_study_file_leaves_out_has_the_defaults(tmp_path: Path) -> None:
     file = good(tmp_path, workers="", budget="", evolution="", train="", checkpoints="", engine="")
     assert (file.study.workers, file.study.seed) == (1, 0)
     assert file.study.budget == Budget()
-    assert file.study.evolution == Evolution()
+    assert file.study.evolution == Evolution(strategy="initiator", mutate=1 / 3, resample=0.0, factors=(0.8, 1.2), crossover=0.0)
     assert file.study.limits == Limits()
     assert file.study.checkpoints == Retention()
     assert (file.train, file.evaluate, file.engine) == (None, None, EngineOptions())
@@ -147,7 +144,7 @@ def test_every_mistake_is_one_of_usage() -> None:
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StudyFileError, match=r"study\.toml: there is no such file"):
+    with pytest.raises(StudyFileError, match=r"study\.toml: no such file"):
         read(tmp_path / "study.toml")
 
 
@@ -159,5 +156,5 @@ def test_a_folder_is_no_study_file(tmp_path: Path) -> None:
 def test_a_file_of_other_bytes_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_bytes(b'name = "digits"\n# caf\xe9\n')
-    with pytest.raises(StudyFileError, match="line 2: is not UTF-8 text"):
+    with pytest.raises(StudyFileError, match="line 2: is not encoded in UTF-8"):
         read(path)

@@ -71,7 +71,7 @@ class Clones(Strategy):
     """A strategy in which every initiator is its own child's parent."""
 
     def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
-        return child_of(study, initiator=initiator, parent=initiator, rng=rng, unchanged=True)
+        return child_of(study, initiator=initiator, parent=initiator, rng=rng)
 
 
 class Waits(Strategy):

@@ -12,11 +12,12 @@ import pytest
 from broodline.core.population import NewTrial
 from broodline.core.reproduction import draw_opponent
 from broodline.core.strategy import Strategy
+from broodline.core.study import Evolution
 from broodline.core.trial import Change, Trial, TrialState
 from broodline.errors import UsageError
 from broodline.strategies.generational import Generational, ranked
 from broodline.strategies.initiator import Initiator
-from broodline.strategies.random_search import Continue
+from broodline.strategies.random_search import RandomSearch
 from broodline.strategies.registry import load_strategy
 from broodline.testing import study_from_tables
 
@@ -140,15 +141,19 @@ def test_without_other_members_that_completed_there_is_no_opponent(population: i
 # Initiator
 
 
+def initiator(**options: Any) -> Strategy:
+    return Initiator(options=Initiator.Options(**options))
+
+
 def test_the_fitter_one_is_the_parent() -> None:
     for mine, other, parent in ((1.0, 2.0, 1), (2.0, 1.0, 0), (-2.0, -1.0, 1), (1.0, 1.0, 0)):
-        birth = decided(Initiator(), members(trial(0, mine), trial(1, other)), trial(0, mine))
+        birth = decided(initiator(), members(trial(0, mine), trial(1, other)), trial(0, mine))
         assert (birth.parent, birth.initiator, birth.opponent) == (parent, 0, 1)
 
 
 def test_the_child_takes_the_place_of_its_initiator_and_the_step_and_params_of_its_parent() -> None:
     opponent = trial(5, 2.0, start=170)
-    birth = decided(Initiator(), members(opponent), trial(8, 1.0), evolution={"mutate": 0.0})
+    birth = decided(initiator(mutate=0.0), members(opponent), trial(8, 1.0))
     assert (birth.member, birth.generation, birth.start) == (0, 3, 180)
     assert birth.params == opponent.params
     assert set(birth.changes.values()) == {Change.KEPT}
@@ -156,32 +161,31 @@ def test_the_child_takes_the_place_of_its_initiator_and_the_step_and_params_of_i
 
 @pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.STOPPED])
 def test_who_did_not_complete_initiates_but_is_no_parent(state: TrialState) -> None:
-    initiator = trial(0, None, state=state)
-    birth = decided(Initiator(), members(trial(1, -1e9)), initiator, evolution={"mutate": 0.0})
+    birth = decided(initiator(mutate=0.0), members(trial(1, -1e9)), trial(0, None, state=state))
     assert (birth.parent, birth.opponent, birth.initiator) == (1, 1, 0)
 
 
 def test_a_failed_initiator_without_an_opponent_has_a_child_that_starts_from_nothing() -> None:
-    birth = decided(Initiator(), members(), trial(4, None))
+    birth = decided(initiator(), members(), trial(4, None))
     assert (birth.parent, birth.opponent, birth.initiator, birth.start) == (None, None, 4, 0)
     assert (birth.member, birth.generation) == (0, 2)
     assert set(birth.changes.values()) == {Change.DRAWN, Change.KEPT}
 
 
 def test_an_initiator_whose_checkpoint_is_damaged_is_no_parent() -> None:
-    assert decided(Initiator(), members(trial(1, 1.0)), trial(0, 2.0, checkpoint=None)).parent == 1
+    assert decided(initiator(), members(trial(1, 1.0)), trial(0, 2.0, checkpoint=None)).parent == 1
 
 
 def test_what_is_crossed_comes_from_the_loser() -> None:
     loser, winner = trial(0, 1.0), trial(1, 2.0)
-    birth = decided(Initiator(), members(loser, winner), loser, evolution={"mutate": 0.0, "crossover": 1.0})
+    birth = decided(initiator(mutate=0.0, crossover=1.0), members(loser, winner), loser)
     assert birth.parent == 1
     assert (birth.params["lr"], birth.changes["lr"]) == (loser.params["lr"], Change.CROSSED)
     assert birth.changes["layers"] is Change.KEPT  # inherited with the weights
 
 
 def test_nothing_is_crossed_with_a_trial_that_failed() -> None:
-    birth = decided(Initiator(), members(trial(1)), trial(0, None), evolution={"crossover": 1.0})
+    birth = decided(initiator(crossover=1.0), members(trial(1)), trial(0, None))
     assert Change.CROSSED not in birth.changes.values()
 
 
@@ -189,8 +193,8 @@ def test_of_several_metrics_the_one_that_improves_wins_and_between_neither_a_coi
     objective = {"a": "maximize", "b": "maximize"}
 
     def parents(mine: tuple[float, ...], other: tuple[float, ...]) -> set[int | None]:
-        initiator, opponent = trial(0, fitness=0).evolve(fitness=mine), trial(1, fitness=0).evolve(fitness=other)
-        return {decided(Initiator(), members(opponent), initiator, seed, objective=objective).parent for seed in range(40)}
+        own, opponent = trial(0, fitness=0).evolve(fitness=mine), trial(1, fitness=0).evolve(fitness=other)
+        return {decided(initiator(), members(opponent), own, seed, objective=objective).parent for seed in range(40)}
 
     assert parents((1, 1), (1, 2)) == {1}
     assert parents((1, 2), (1, 1)) == {0}
@@ -200,13 +204,13 @@ def test_of_several_metrics_the_one_that_improves_wins_and_between_neither_a_coi
 
 # Generational
 
-GENERATIONAL: dict[str, Any] = {"evolution": {"strategy": "generational", "parents": 2, "mutate": 0.0}}
+GENERATIONAL = Generational(options=Generational.Options(parents=2, mutate=0.0))
 
 
 def next_generation(generation: list[Trial]) -> list[NewTrial]:
     births = []
     for index, initiator in enumerate(generation):
-        births.append(decided(Generational(), Members(generation=tuple(generation)), initiator, **GENERATIONAL))
+        births.append(decided(GENERATIONAL, Members(generation=tuple(generation)), initiator))
         generation[index] = initiator.evolve(child=100 + index)
     return births
 
@@ -230,10 +234,10 @@ def test_if_none_completed_all_are_drawn_anew() -> None:
 
 @pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.PENDING])
 def test_a_generation_is_waited_for(state: TrialState) -> None:
-    study = study_from_tables(population=N, **GENERATIONAL)
+    study = study_from_tables(population=N)
     for last in ((), (trial(3, None, state=state),)):
         generation = (trial(0), trial(1), trial(2), *last)
-        assert Generational().decide(study, Members(generation=generation), generation[0], Random(0)) is None
+        assert GENERATIONAL.decide(study, Members(generation=generation), generation[0], Random(0)) is None
 
 
 def test_ranks_are_by_fitness_then_number_and_only_of_those_that_can_be_parents() -> None:
@@ -241,20 +245,46 @@ def test_ranks_are_by_fitness_then_number_and_only_of_those_that_can_be_parents(
     assert [each.number for each in ranked(trials)] == [1, 2, 0]
 
 
-# None
+# Random search
 
 
-def test_random_search_goes_on_with_every_lineage_as_it_is() -> None:
-    birth = decided(Continue(), members(trial(1, 9.0)), trial(4, 0.0), evolution={"mutate": 1.0, "crossover": 1.0})
+def test_random_search_continues_every_lineage_unchanged() -> None:
+    birth = decided(RandomSearch(), members(trial(1, 9.0)), trial(4, 0.0))
     assert (birth.parent, birth.initiator, birth.opponent, birth.start) == (4, 4, None, 20)
     assert birth.params == trial(4).params
 
 
-def test_a_lineage_of_random_search_that_failed_is_drawn_anew() -> None:
-    assert decided(Continue(), members(trial(1)), trial(4, None)).parent is None
+def test_a_failed_lineage_of_random_search_restarts_with_sampled_params() -> None:
+    assert decided(RandomSearch(), members(trial(1)), trial(4, None)).parent is None
 
 
-def test_the_strategies_have_names_and_others_are_refused_with_them() -> None:
-    assert [load_strategy(name) for name in ("initiator", "generational", "none")] == [Initiator(), Generational(), Continue()]
+# Names
+
+
+def test_a_strategy_is_loaded_by_its_name_with_the_options_of_the_study() -> None:
+    assert load_strategy(Evolution(strategy="generational", parents=2, mutate=0.0)) == GENERATIONAL
+    assert load_strategy(Evolution(crossover=0.5)) == initiator(crossover=0.5)
+    assert load_strategy(Evolution(strategy="random")) == RandomSearch()
+
+
+@pytest.mark.parametrize(("former", "name"), [("none", "random"), ("alone", "continue")])
+def test_a_former_name_loads_the_same_strategy(former: str, name: str) -> None:
+    assert load_strategy(Evolution(strategy=former)) == load_strategy(Evolution(strategy=name))
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"(?s)no-such.*initiator"):
-        load_strategy("no-such")
+        load_strategy(Evolution(strategy="no-such"))
+
+
+@pytest.mark.parametrize(
+    ("evolution", "label"),
+    [
+        (Evolution(), "initiator"),
+        (Evolution(strategy="random"), "random search"),
+        (Evolution(strategy="optuna"), "optuna tpe"),
+        (Evolution(strategy="optuna", sampler="gp"), "optuna gp"),
+    ],
+)
+def test_a_strategy_names_its_method(evolution: Evolution, label: str) -> None:
+    assert load_strategy(evolution).label(evolution.strategy) == label

@@ -43,8 +43,9 @@ def score(trial: Trial) -> dict[str, Any] | None:
 
 
 def source(seed: int, strategy: str) -> tuple[StudyConfig, dict[int, Trial]]:
-    knobs = {"mutate": 0.8, "resample": 0.3, "crossover": 0.2, "strategy": strategy}
-    study = study_from_tables(seed=seed, evolution=knobs | ({"parents": 2} if strategy == "generational" else {}))
+    mutation = {"mutate": 0.8, "resample": 0.3}
+    options = {"initiator": mutation | {"crossover": 0.2}, "generational": mutation | {"parents": 2}, "random": {}}
+    study = study_from_tables(seed=seed, evolution={"strategy": strategy, **options[strategy]})
     with closing(SqliteStore(None, clock=FakeClock())) as store:
         controller = Controller(store)
         controller.open(study)
@@ -64,7 +65,7 @@ def trained_again(study: StudyConfig, workers: int = 2) -> list[Trial]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from(["initiator", "generational", "none"]), st.integers(1, 4))
+@given(st.integers(0, 10**6), st.sampled_from(["initiator", "generational", "random"]), st.integers(1, 4))
 def test_a_replay_has_the_schedule_of_its_source(seed: int, strategy: str, copies: int) -> None:
     study, trials = source(seed, strategy)
     completed = [trial for trial in trials.values() if trial.state is TrialState.COMPLETED]
