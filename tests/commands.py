@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from warm import WarmInterpreter
 
 import broodline
 
@@ -59,8 +62,17 @@ def started(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str
     )
 
 
+_WARM = WarmInterpreter(ENVIRONMENT)
+atexit.register(_WARM.close)
+
+
 def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
+    """Runs a command to its end, in a process whose imports are done."""
+    return _WARM.run([str(argument) for argument in arguments], cwd=cwd, environment=ENVIRONMENT, timeout=100)
+
+
+def call_cold(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, in a process that starts from nothing."""
     process = started(*arguments, cwd=cwd)
     out, err = process.communicate(timeout=100)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
