@@ -14,8 +14,8 @@ ARGS ?=
 VENV := $(if $(filter-out python3,$(PYTHON)),.venv-$(notdir $(PYTHON)),.venv)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-# Two cores; a worker that has run its share takes tests from the other one.
-PYTEST := $(BIN)/pytest -n 2 --dist worksteal
+# Three processes on two cores, because some tests only wait; one that has run its share takes tests from another.
+PYTEST := $(BIN)/pytest -n 3 --dist worksteal
 
 .PHONY: setup demo test coverage lint frameworks wavenet wavenet-quick bench soak mutants clean
 

@@ -94,11 +94,9 @@ class WarmInterpreter:
 
 def import_all() -> None:
     """Imports what commands import when they are used."""
-    import sqlalchemy.dialects.sqlite
+    import broodline
 
-    import broodline.cli
-
-    assert sqlalchemy.dialects.sqlite
+    importlib.import_module("sqlalchemy.dialects.sqlite")
     for module in pkgutil.walk_packages(broodline.__path__, "broodline."):
         if not module.name.startswith(SKIPPED) and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -123,7 +121,7 @@ def become(arguments: list[str], cwd: str, environment: Mapping[str, str], outpu
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process as the interpreter does, but does not take its many modules apart first, which takes longer than most commands."""
+    """Ends this process as the interpreter does, but does not take its modules apart, which outlasts most commands."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
