@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import subprocess
@@ -62,13 +61,12 @@ def started(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str
     )
 
 
-_WARM = WarmInterpreter(ENVIRONMENT)
-atexit.register(_WARM.close)
+warm_interpreter = WarmInterpreter(ENVIRONMENT)
 
 
 def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end, in a process whose imports are done."""
-    return _WARM.run([str(argument) for argument in arguments], cwd=cwd, environment=ENVIRONMENT, timeout=100)
+    return warm_interpreter.run([str(argument) for argument in arguments], cwd=cwd, environment=ENVIRONMENT, timeout=100)
 
 
 def call_cold(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
