@@ -107,6 +107,7 @@ def become(arguments: list[str], cwd: str, environment: Mapping[str, str], outpu
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # it depends on the environment
     names = (os.devnull, *output)
     for descriptor, name in enumerate(names):
         opened = os.open(name, os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_APPEND)
