@@ -1,24 +1,30 @@
-# Everything is run in .venv, which `make setup` makes, and makes anew when pyproject.toml changes.
+# `make setup` makes a virtual environment, and makes it again when pyproject.toml changes. Every other target needs it and makes it.
 #
-#   make demo            population based training against random search, on digits: about a minute
-#   make test ARGS=-x    ARGS goes to pytest
-#   make frameworks      installs PyTorch, JAX, Optax and Keras as well, and tests the adapters against them
-#   make wavenet         the paper's experiment on real speech: some hours, can be interrupted; wavenet-quick: a minute
-#   make PYTHON=python3.12 setup
+#   make demo                     population based training against random search, on digits: about a minute
+#   make test ARGS=-x             all tests of `make test`; ARGS goes to pytest
+#   make test PYTHON=python3.12   the same with another Python, in .venv-python3.12; every target accepts PYTHON
+#   make coverage                 the tests once more, slower, with the lines that none of them runs and a total
+#   make frameworks               installs PyTorch, JAX, Optax and Keras as well, and tests the integrations against them
+#   make wavenet                  the paper's experiment on real speech: some hours, can be interrupted; wavenet-quick: a minute
+#   make soak                     thousands of trials while processes are killed: hours; ARGS goes to pytest
+#   make mutants                  puts known mistakes into the package; a test must fail for each. ARGS=--check only applies them
 
 PYTHON ?= python3
 ARGS ?=
-BIN := .venv/bin
-STAMP := .venv/installed
+VENV := $(if $(filter-out python3,$(PYTHON)),.venv-$(notdir $(PYTHON)),.venv)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+# Three processes on two cores, because some tests only wait; one that has run its share takes tests from another.
+PYTEST := $(BIN)/pytest -n 3 --dist worksteal
 
-.PHONY: setup demo test lint frameworks wavenet wavenet-quick bench soak mutants clean
+.PHONY: setup demo test coverage lint frameworks wavenet wavenet-quick bench soak mutants clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("broodline needs Python 3.11 or newer; $(PYTHON) is %s.%s. Try: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) can't make virtual environments. On Debian: apt-get install python3-venv"; exit 1; }
-	$(PYTHON) -m venv --clear .venv
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet uv && UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -e '.[dev]' \
 		|| $(BIN)/pip install --quiet -e '.[dev]'
 	@touch $@
@@ -27,7 +33,11 @@ demo: setup
 	$(BIN)/python examples/digits/demo.py
 
 test: setup
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# Programs that the tests start are measured too: `patch` in pyproject.toml.
+coverage: setup
+	$(PYTEST) --timeout 600 --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,7 +45,7 @@ lint: setup
 	$(BIN)/mypy
 
 # Only pip finds the build of PyTorch that is small.
-FRAMEWORKS := .venv/frameworks
+FRAMEWORKS := $(VENV)/frameworks
 
 $(FRAMEWORKS): $(STAMP) tests/frameworks/requirements.txt
 	$(BIN)/python -m pip install --quiet -r tests/frameworks/requirements.txt
@@ -45,7 +55,7 @@ frameworks: $(FRAMEWORKS)
 	$(BIN)/pytest -m frameworks --timeout 600 $(ARGS)
 
 # Only pip finds the build of PyTorch that is small.
-WAVENET := .venv/wavenet
+WAVENET := $(VENV)/wavenet
 
 $(WAVENET): $(STAMP) examples/wavenet/requirements.txt
 	$(BIN)/python -m pip install --quiet -r examples/wavenet/requirements.txt
@@ -70,5 +80,5 @@ mutants: setup
 	$(BIN)/python tests/mutants.py $(ARGS)
 
 clean:
-	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/*/broodline.*
+	rm -rf .venv .venv-* build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/*/broodline.*
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ from broodline.workers.trainers.base import Assignment
 
 PYTHON = sys.executable
 SEES_US = os.environ | {"PYTHONPATH": str(Path(broodline.__file__).parents[1])}
-"""The environment of a program that imports broodline, also from a checkout that is not installed."""
+"""The environment of a program that imports broodline; it also works for a checkout that is not installed."""
 
 
 def trial(number: int = 0, *, params: Mapping[str, Any] | None = None, **changes: Any) -> Trial:
@@ -33,7 +33,7 @@ def assignment(
     devices: tuple[str, ...] = (),
     **of_trial: Any,
 ) -> Assignment:
-    """An attempt at a trial, whose files are in a directory and named by its number."""
+    """An attempt at a trial; the trial's number names its files in the directory."""
     save = directory / f"save-{number}"
     save.mkdir()
     return Assignment(
@@ -48,13 +48,13 @@ def assignment(
 
 
 def script(directory: Path, name: str, text: str) -> tuple[str, ...]:
-    """The command that runs a Python program, which is written into a directory."""
+    """Writes a Python program into a directory; returns the command that runs it."""
     (directory / name).write_text(text, encoding="utf-8")
     return (PYTHON, str(directory / name))
 
 
 def is_gone(pid: int) -> bool:
-    """True if there is no such process, or only what is left of one until its parent looks."""
+    """True if there is no such process, or only a zombie."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

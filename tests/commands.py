@@ -1,4 +1,4 @@
-"""The command line as its users have it: a process, its output, its exit status."""
+"""Runs the command line as a user does: a process, its output and its exit status."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from warm import WarmInterpreter
+
 import broodline
 
 SOURCE = Path(broodline.__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
 
-# A trainer that needs no Python: its weights are a number, its measurement is that number.
+# A training program without Python: its weights are a number, and its metric is that number.
 TRAINER = """\
 set -eu
 weights=0
@@ -40,7 +42,7 @@ command = {command}
 
 
 def write_study(directory: Path, *, trials: int = 6, trainer: str = TRAINER, more: str = "") -> Path:
-    """A study file, and the shell script that it trains with, in a directory."""
+    """Writes a study file and its training script into a directory; returns the path of the study file."""
     (directory / "train.sh").write_text(trainer)
     path = directory / "study.toml"
     path.write_text(STUDY.format(trials=trials, command=json.dumps(["sh", "train.sh"])) + more)
@@ -48,7 +50,7 @@ def write_study(directory: Path, *, trials: int = 6, trainer: str = TRAINER, mor
 
 
 def started(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Starts a command in a process of its own."""
+    """Starts a command in a new process, as a shell does."""
     return subprocess.Popen(
         [sys.executable, "-m", "broodline", *map(str, arguments)],
         cwd=cwd,
@@ -59,20 +61,28 @@ def started(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str
     )
 
 
+warm_interpreter = WarmInterpreter(ENVIRONMENT)
+
+
 def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
+    """Runs a command to its end in a fork of a process whose imports are done."""
+    return warm_interpreter.run([str(argument) for argument in arguments], cwd=cwd, environment=ENVIRONMENT, timeout=100)
+
+
+def call_cold(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end in a new process."""
     process = started(*arguments, cwd=cwd)
     out, err = process.communicate(timeout=100)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def output(*arguments: object, cwd: Path | None = None) -> str:
-    """What a command that ends well prints."""
+    """The output of a command that must succeed."""
     done = call(*arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def lines_of_json(*arguments: object, cwd: Path | None = None) -> list[Any]:
-    """What a command prints with `--json`, line by line."""
+    """The output of a command with `--json`, line by line."""
     return [json.loads(line) for line in output(*arguments, "--json", cwd=cwd).splitlines()]

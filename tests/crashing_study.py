@@ -1,12 +1,13 @@
-"""A small study, played in processes of its own that die where they are told; what is true of it then, and in the end.
+"""Plays a small study in processes that die at a given call, and checks it after the crash and at its end.
 
 As a program, with `crashpoints.c` preloaded, it reads orders as lines of JSON, plays a study in a fork for each, and answers with
-the fork's exit status. Everything of a run is in that one process: what `broodline run` does, and the worker.
+the exit status of the fork. That one process holds the whole run: the work of `broodline run`, and the worker.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import re
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from warm import leave
 
 import broodline.studies.run
 from broodline.controller.client import WorkerSession
@@ -35,7 +38,7 @@ from broodline.workers.engines import worker_process as child
 
 NAME, TRIALS, FAILS = "small", 6, 3
 BEFORE, WITHIN, AFTER = 1, 2, 3
-DIARY = "TEST_DIARY"  # the variable that names the trainer's own log, which lies outside of the study
+DIARY = "TEST_DIARY"  # the environment variable with the path of the trainer's own log, outside of the study
 SOURCE = Path(broodline.__file__).parents[1]
 _FIELDS = (
     *("number", "member", "generation", "state", "start", "steps", "seed", "params", "changes"),
@@ -44,18 +47,18 @@ _FIELDS = (
 
 
 def note(*words: object) -> None:
-    """Writes a line of the diary, which a process that dies can't take back."""
+    """Appends a line to the diary; it outlives this process."""
     descriptor = os.open(os.environ[DIARY], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.write(descriptor, (" ".join(map(str, words)) + "\n").encode())
     os.close(descriptor)
 
 
 def train(trial: Any) -> dict[str, float]:
-    """The weights are the sum of all learning rates of the lineage."""
-    note("begins", trial.number, trial.attempt)
+    """Trains weights that are the sum of all learning rates of the lineage."""
+    note("starts", trial.number, trial.attempt)
     print("training")
     if trial.number == FAILS:
-        raise ValueError("this one never works")
+        raise ValueError("this trial always fails")
     weights = float((trial.restore_from / "deep" / "weights").read_text()) if trial.restore_from else 0.0
     weights += trial.params["lr"]
     (trial.save_to / "deep").mkdir()
@@ -65,7 +68,7 @@ def train(trial: Any) -> dict[str, float]:
 
 
 class InOneProcess:
-    """An engine whose only worker is the process itself."""
+    """An engine whose only worker is this process."""
 
     def __init__(self, *, job: child.Job, **_: object) -> None:
         self._job = job
@@ -74,7 +77,7 @@ class InOneProcess:
         identity = WorkerSession(worker="0", session=uuid.uuid4().hex)
         worker = child.worker_for(self._job, identity, ())
         child.work(worker)
-        worker.files.checkpoints.close()  # as a worker's process does when it ends
+        worker.files.checkpoints.close()  # as at the end of a worker process
 
     def alive(self) -> int:
         return 0
@@ -85,7 +88,7 @@ class InOneProcess:
 
 
 def play(directory: Path) -> None:
-    """Runs the study to its end, or goes on with it."""
+    """Runs the study to its end, or resumes it."""
     broodline.studies.run.LocalEngine = InOneProcess  # type: ignore[assignment, attr-defined]
     complete = Controller.complete
 
@@ -107,19 +110,20 @@ def play(directory: Path) -> None:
 
 
 def obey() -> None:
-    """Plays as it is ordered, order by order."""
+    """Plays a study for each order."""
     library = ctypes.CDLL(None)
     library.crash_arm.argtypes = [*[ctypes.c_char_p] * 4, ctypes.c_int]
+    gc.freeze()
     while line := sys.stdin.readline():
         order = json.loads(line)
         pid = os.fork()
         if not pid:
-            os.dup2(2, 1)  # answers are the parent's
+            os.dup2(2, 1)  # standard output belongs to the parent's answers
             os.environ[DIARY] = order["diary"]
             texts = [value and value.encode() for value in (order["study"], order["trace"], order["flushed"], order["point"])]
             library.crash_arm(*texts, order["moment"])
             play(Path(order["study"]))
-            return
+            leave(0)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
@@ -128,10 +132,10 @@ def obey() -> None:
 
 @dataclass(kw_only=True)
 class Stage:
-    """Where studies are played, and crash.
+    """The directory in which studies are played, and the process that plays them.
 
     Args:
-        directory: For their files.
+        directory: The parent directory of their files.
         player: The program above.
     """
 
@@ -140,21 +144,21 @@ class Stage:
     _places: int = 0
 
     def new_directory(self) -> Path:
-        """A directory for a study, which is not there yet, in one of its own."""
+        """The path of a new study, which does not exist yet, in a new directory."""
         self._places += 1
         directory = self.directory / f"{self._places:05}"
         directory.mkdir()
         return directory / "study"
 
     def copy(self, study: Path) -> Path:
-        """The same study elsewhere, with what the trainer has written down."""
+        """Copies a study and its diary to another directory."""
         other = self.new_directory()
         shutil.copytree(study, other)
         shutil.copy(diary_of(study), diary_of(other))
         return other
 
     def play(self, study: Path, *, trace: bool = False, flushed: bool = False, point: str | None = None, moment: int = 0) -> int:
-        """Plays a study, in a process of its own; returns the exit status of that."""
+        """Plays a study in a new process; returns the exit status."""
         study.mkdir(exist_ok=True)
         copies = study.parent / "flushed"
         copies.mkdir(exist_ok=True)
@@ -172,23 +176,23 @@ class Stage:
         return int(self.player.stdout.readline())
 
     def traced(self, study: Path) -> list[str]:
-        """The points of a study that is played to its end."""
+        """Plays a study to its end; returns its points."""
         assert self.play(study, trace=True) == 0, self.said
         return (study.parent / "trace").read_text().splitlines()
 
     @property
     def said(self) -> str:
-        """What the players said."""
+        """The standard error of all plays."""
         return (self.directory / "said").read_text()
 
 
 @contextmanager
 def stage(directory: Path, compiler: str) -> Iterator[Stage]:
-    """Has a player ready.
+    """Starts the program that plays studies.
 
     Args:
-        directory: For everything.
-        compiler: Of C.
+        directory: The directory of all files.
+        compiler: The C compiler.
     """
     library, here = directory / "crashpoints.so", Path(__file__)
     options = ("-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", str(library))
@@ -204,19 +208,19 @@ def stage(directory: Path, compiler: str) -> Iterator[Stage]:
 
 
 def diary_of(study: Path) -> Path:
-    """What the trainer of a study wrote down."""
+    """The path of a study's diary."""
     return study.parent / "diary"
 
 
 def noted(study: Path, what: str) -> list[int]:
-    """The numbers of the trials of which the trainer wrote that down."""
+    """The trials in the diary's lines of a kind."""
     lines = [line.split() for line in diary_of(study).read_text().splitlines()] if diary_of(study).exists() else []
     return [int(words[1]) for words in lines if words[0] == what]
 
 
 @contextmanager
 def opened(study: Path) -> Iterator[Store]:
-    """The store of a study, as it is on the disk: a copy is opened, because opening one mends it."""
+    """Opens a copy of a study's store, because opening the store itself would repair it."""
     copy = study.parent / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
@@ -227,7 +231,7 @@ def opened(study: Path) -> Iterator[Store]:
 
 
 def recorded(study: Path) -> list[dict[str, Any]]:
-    """What is recorded of each trial, but when it was, in which attempt, and where its checkpoint is."""
+    """The records of all trials, without times, attempts and checkpoint paths."""
     with opened(study) as store:
         if NAME not in store.studies():
             return []
@@ -243,12 +247,12 @@ def recorded(study: Path) -> list[dict[str, Any]]:
 
 
 def completed(trials: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Those that are completed, by number; who was born of them may come later."""
+    """The completed trials by number, without their child, which may be created later."""
     return {trial["number"]: {**trial, "child": None} for trial in trials if trial["state"] == "completed"}
 
 
 def assert_tidy(study: Path) -> None:
-    """The disk holds the checkpoints that are recorded, whole, and nothing else."""
+    """Requires that the disk holds the recorded checkpoints, complete, and no other file."""
     files = StudyLocation(url=f"sqlite:///{study / 'broodline.db'}").files(NAME)
     checkpoints_of = LocalCheckpointStore(files.root)
     with opened(study) as store, store.snapshot(NAME) as records:
@@ -273,10 +277,10 @@ def _accuracy(trial: Trial) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Disk:
-    """What was flushed, by the keys of files and directories.
+    """The flushed content, by the keys of files and directories.
 
     Args:
-        copies: One file for each; of a directory, its names.
+        copies: The directory with one file for each key; for a directory it lists the names.
     """
 
     copies: Path
@@ -286,7 +290,7 @@ class _Disk:
         return path.read_bytes() if path.exists() else b""
 
     def rebuild(self, key: str, into: Path) -> None:
-        """Makes a directory as it was when it was flushed last; what was not flushed is empty."""
+        """Restores a directory as of its last flush; files that were never flushed are empty."""
         into.mkdir()
         for line in self.content(key).decode().splitlines():
             kind, inner, name = line.split(" ", 2)
@@ -297,12 +301,12 @@ class _Disk:
 
 
 def lose_power(study: Path, *, names_too: bool) -> None:
-    """Takes from a study's directory what was never flushed.
+    """Removes all data from a study's directory that was never flushed.
 
     Args:
         study: The directory.
-        names_too: Also names: what was made, renamed or removed since its directory was flushed was not. A file system with a
-            journal keeps the order of names, so it is stricter than most.
+        names_too: Also undo each creation, rename and removal since the last flush of its directory. This is stricter than
+            most file systems, since a journal keeps the order of names.
     """
     disk, after = _Disk(study.parent / "flushed"), study.parent / "after"
     keys = partial(key_of, library=ctypes.CDLL(str(study.parents[1] / "crashpoints.so")))

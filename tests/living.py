@@ -1,4 +1,4 @@
-"""Commands that live while a test looks at them: facts are waited for, with a deadline, and nothing outlives its test."""
+"""Runs commands while a test observes them. Tests wait for facts with a deadline, and no process outlives its test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from broodline.cli import main
 
 SECONDS = 60.0
 
-# Trials from number FREE on train until there is a file `go`. What has begun and ended is known from the program's own logs.
+# Trials from number FREE on train until a file `go` exists. The program logs the attempts that it starts and ends.
 PATIENT = """\
 set -eu
 echo "$BROODLINE_TRIAL $BROODLINE_ATTEMPT $$" >> begun
@@ -61,46 +61,46 @@ def write_study(
     budget: str = "trials = 6",
     more: str = "",
 ) -> Path:
-    """A study file, and the shell script that it trains with; `more` is added to [train] and what follows."""
+    """Writes a study file and its training script; `more` extends the [train] table at the end of the file."""
     (directory / "train.sh").write_text(trainer)
     path = directory / "study.toml"
     path.write_text(STUDY.format(population=population, workers=workers, budget=budget, command=json.dumps(list(command))) + more)
     return path
 
 
-def wait_for(fact: Callable[[], object], what: str = "it") -> None:
-    """Waits until a fact is true."""
+def wait_for(fact: Callable[[], object], what: str = "the fact") -> None:
+    """Waits until a fact is true; the assertion at the timeout names it."""
     until = time.monotonic() + SECONDS
     while not fact():
-        assert time.monotonic() < until, f"{what} did not come true in {SECONDS:g} s"
+        assert time.monotonic() < until, f"{what}: timeout after {SECONDS:g} s"
         time.sleep(0.02)
 
 
 def logged(directory: Path, name: str) -> list[list[str]]:
-    """The words of each line that the trainer has written to one of its logs."""
+    """The words of each line in one of the training program's logs."""
     path = directory / name
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def begun(directory: Path) -> list[tuple[int, int]]:
-    """The trials and attempts that the trainer has begun."""
+    """The trials and attempts that the training program has started."""
     return [(int(line[0]), int(line[1])) for line in logged(directory, "begun") if len(line) == 3]
 
 
 def ended(directory: Path) -> list[tuple[int, int]]:
-    """The trials and attempts that the trainer has trained to their end."""
+    """The trials and attempts that the training program has finished."""
     return [(int(line[0]), int(line[1])) for line in logged(directory, "ended")]
 
 
 def trials_of(study: object, *options: str) -> list[dict[str, Any]]:
-    """What `broodline trials --json` prints."""
+    """The trials, as `broodline trials --json` prints them."""
     with redirect_stdout(io.StringIO()) as printed:
         assert main(["trials", str(study), "--json", *options]) == 0
     return [json.loads(line) for line in printed.getvalue().splitlines()]
 
 
 class Run:
-    """A command that was started in a session of its own, as from a terminal."""
+    """A command in a new session, as a terminal starts it."""
 
     def __init__(self, *arguments: object, cwd: Path, environ: dict[str, str]) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 # closed by `close`
@@ -118,47 +118,47 @@ class Run:
 
     @property
     def said(self) -> str:
-        """What it has printed so far."""
+        """The output so far."""
         descriptor = self._output.fileno()
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
 
     @property
     def workers(self) -> list[psutil.Process]:
-        """Its worker processes."""
+        """The worker processes."""
         return self._process.children()
 
     def family(self) -> set[psutil.Process]:
-        """It and all processes below it; those that were seen earlier too."""
+        """The process tree, including processes that an earlier call saw."""
         with suppress(psutil.NoSuchProcess):
             self._seen |= {self._process, *self._process.children(recursive=True)}
         return self._seen
 
     def left_behind(self) -> list[psutil.Process]:
-        """Who of the family lives although it has ended."""
+        """The processes of the tree that still run after its end."""
         return [process for process in self._seen if lives(process)]
 
     def end(self) -> int:
-        """Waits for its end, and returns its exit status."""
+        """Waits for the end and returns the exit status."""
         return self.popen.wait(SECONDS)
 
     def kill(self) -> None:
-        """Kills it and everything below it, at once: nobody has time to say goodbye."""
+        """Stops the process tree and then kills it, so that no process can react to the death of another."""
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for process in self.family():
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
         self.popen.wait(SECONDS)
-        wait_for(lambda: not self.left_behind(), "their end")
+        wait_for(lambda: not self.left_behind(), "the end of the killed processes")
 
     def close(self) -> None:
-        """Leaves nothing of it."""
+        """Kills the process tree if it still runs."""
         if self.popen.poll() is None:
             self.kill()
         self._output.close()
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether a process has not ended; one that nobody has reaped has."""
+    """True if a process has not ended; a zombie has."""
     with suppress(psutil.NoSuchProcess):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
@@ -166,14 +166,14 @@ def lives(process: psutil.Process) -> bool:
 
 @contextmanager
 def running(*arguments: object, cwd: Path, **environ: str) -> Iterator[Run]:
-    """A broodline command that runs while the block does; at most as long."""
+    """Runs a broodline command at most as long as the block."""
     with script("-m", "broodline", *arguments, cwd=cwd, **environ) as run:
         yield run
 
 
 @contextmanager
 def script(*arguments: object, cwd: Path, **environ: str) -> Iterator[Run]:
-    """The same for another Python program."""
+    """Runs another Python program at most as long as the block."""
     run = Run(*arguments, cwd=cwd, environ=environ)
     try:
         yield run
@@ -182,7 +182,7 @@ def script(*arguments: object, cwd: Path, **environ: str) -> Iterator[Run]:
 
 
 def interrupted(run: Run, number: signal.Signals) -> int:
-    """Interrupts a run as a terminal (Ctrl-C: all of its foreground group) or a service (SIGTERM) does; its exit status."""
+    """Interrupts a run and returns its exit status: SIGINT goes to its process group, as Ctrl-C does; SIGTERM to it alone."""
     run.family()
     if number == signal.SIGINT:
         os.killpg(run.popen.pid, number)

@@ -1,4 +1,4 @@
-"""Studies that were never trained: a controller is told what workers would have told it."""
+"""Studies without training: tests send the controller the reports of workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DOCUMENT: Mapping[str, Any] = {
 
 @dataclass
 class Recorded:
-    """A study in a store, and the answer that each of its workers holds."""
+    """A study in a store, and the last answer to each worker."""
 
     store: Store
     name: str = "digits"
@@ -44,7 +44,7 @@ class Recorded:
         return answer.trial
 
     def complete(self, metrics: Mapping[str, Any], worker: str = "0", steps: int = 10) -> Trial:
-        """Completes the worker's trial and returns it as it was; the worker is given its next one."""
+        """Completes the worker's trial and returns it as it was before; the worker then holds its next trial."""
         trial = self.held(worker)
         last = [Measurement(step=trial.start + steps, metrics=metrics)]
         checkpoint = f"checkpoints/{trial.number:06d}.{trial.attempt}"
@@ -70,14 +70,14 @@ def identity(worker: str) -> WorkerSession:
 
 
 def recorded(store: Store, **changes: Any) -> Recorded:
-    """A new study without trials; `changes` replace parts of `DOCUMENT`."""
+    """A new study without trials; `changes` replace keys of `DOCUMENT`."""
     study = parse({**DOCUMENT, **changes}, "test")
     Controller(store).open(study)
     return Recorded(store, study.name)
 
 
 def recorded_at(directory: Path, accuracies: Sequence[float] = (), **changes: Any) -> StudyLocation:
-    """A study in `broodline.db` of a directory, of which one worker has completed trials of these accuracies."""
+    """A study in `broodline.db` of a directory, in which one worker has completed a trial for each accuracy."""
     location = StudyLocation(url=f"sqlite:///{directory / 'broodline.db'}")
     with closing(open_store(location.url)) as store:
         study = recorded(store, **changes)

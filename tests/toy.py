@@ -1,6 +1,6 @@
-"""One deterministic toy in the three forms that trainers train: a function, a program for each trial, a program that stays.
+"""One deterministic toy in three forms: a function, a program for each trial, and a resident program.
 
-Its weights are a number, which follows from all params and seeds of its lineage; `misbehave` makes it fail in one way or another.
+Its weights are a number that depends on all params and seeds of the lineage. The param `misbehave` makes it fail.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 
 class CheckpointUsage(Protocol):
-    """What the toy needs to know of its trial."""
+    """The trial, as far as the toy needs it."""
 
     params: dict[str, Any]
     restore_from: Path | None
@@ -37,12 +37,12 @@ def train(trial: CheckpointUsage, report: Report) -> dict[str, Any]:
         misbehave(trial.params.get("misbehave"), report)
     (trial.save_to / "weights").write_text(json.dumps({"weights": weights, "lr": trial.params["lr"]}))
     final = {"step": trial.start + trial.steps, "weights": weights}
-    told: dict[str, Any] = trial.params.get("final", final)
-    return told
+    metrics: dict[str, Any] = trial.params.get("final", final)
+    return metrics
 
 
 def misbehave(how: str | None, report: Report) -> None:
-    """Does what trainers must cope with."""
+    """Fails in a way that trainers must handle."""
     if how == "raise":
         print("about to fail", flush=True)
         raise ValueError("kaboom")
@@ -55,12 +55,12 @@ def misbehave(how: str | None, report: Report) -> None:
 
 
 def as_function(trial: Any) -> dict[str, Any]:
-    """For a function trainer."""
+    """The toy for a function trainer."""
     return train(trial, trial.report)
 
 
 class FromEnvironment:
-    """The trial that the environment tells of."""
+    """The trial that the environment describes."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.params = json.loads(Path(environ["BROODLINE_PARAMS"]).read_text())
@@ -70,13 +70,13 @@ class FromEnvironment:
 
 
 def append(**metrics: Any) -> None:
-    """Reports to the metrics file."""
+    """Appends a measurement to the metrics file."""
     with open(os.environ["BROODLINE_METRICS"], "a") as file:
         print(json.dumps(metrics), file=file)
 
 
 def stay() -> None:
-    """Trains one trial after another."""
+    """Trains one trial after another in a resident program."""
     import broodline
 
     for trial in broodline.trials():

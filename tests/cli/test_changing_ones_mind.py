@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import call, lines_of_json, output
+from commands import call, call_cold, lines_of_json, output
 from living import begun, running, trials_of, wait_for
 from recorded import DOCUMENT, recorded
 
@@ -193,7 +193,7 @@ def test_what_may_not_change_is_refused_with_the_difference_and_nothing_is_chang
 def test_refused_as_a_process_too(study: Path) -> None:
     before = records(study)
     edit(study, "seed = 0", "seed = 7")
-    done = call("run", "study.toml", cwd=study.parent)
+    done = call_cold("run", "study.toml", cwd=study.parent)
     assert (done.returncode, done.stdout) == (2, "")
     assert "seed: 0 -> 7" in done.stderr
     assert records(study) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,11 +29,18 @@ echo "{\\"accuracy\\": $weights}" >> "$BROODLINE_METRICS"
 """
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("trained")
+    write_study(directory, trainer=TRAINER)
+    output("run", "study.toml", cwd=directory)
+    return directory
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(template: Path, tmp_path: Path) -> Path:
     """Where a study has been run; its best lineage has three trials."""
-    write_study(tmp_path, trainer=TRAINER)
-    output("run", "study.toml", cwd=tmp_path)
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commands import call, write_study
+from commands import call, call_cold, write_study
 
 from broodline.cli import COMMANDS
 
@@ -35,7 +35,7 @@ def test_every_command_has_help_with_its_purpose_and_an_example(name: str, tmp_p
 
 
 def test_the_help_of_all_lists_each_command(tmp_path: Path) -> None:
-    shown = call("--help", cwd=tmp_path).stdout
+    shown = call_cold("--help", cwd=tmp_path).stdout
     assert [name for name in NAMES if f"\n    {name} " in shown] == NAMES
 
 

@@ -1,4 +1,4 @@
-"""Figures that tests of faults come by are told at the end of a run."""
+"""Prints the figures that fault tests collect at the end of the session."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import pytest
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
-            if name == "told":
+            if name == "figures":
                 terminalreporter.write_line(str(value))

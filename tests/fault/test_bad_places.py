@@ -1,4 +1,4 @@
-"""Places where no study can be: files with a mistake, disks that are full or can't be written, stores that are something else."""
+"""Unusable files and directories: mistakes in study files, full and read-only disks, stores that are not broodline's."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PROCESSES = ("syntax", "unknown key", "range empty", "placeholder unknown")
 
 
 def content(directory: Path) -> dict[str, bytes | None]:
-    """All that is in a directory, byte for byte."""
+    """The paths in a directory, with the bytes of each file."""
     return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
 
 
 @contextmanager
 def mounted(directory: Path, size: int = 64 * MIB, files: int = 1000) -> Iterator[Path]:
-    """A file system of its own at a directory, for so many bytes and files."""
+    """Mounts a file system at a directory, with room for a number of bytes and files."""
     directory.mkdir(parents=True, exist_ok=True)
     if os.geteuid() or shutil.which("mount") is None:
         pytest.skip("only root can mount a file system")
@@ -52,7 +52,7 @@ def mounted(directory: Path, size: int = 64 * MIB, files: int = 1000) -> Iterato
 
 @contextmanager
 def read_only(directory: Path) -> Iterator[None]:
-    """Makes a file system that `mounted` has mounted read-only, for root too."""
+    """Remounts a file system of `mounted` read-only, which also binds root."""
     subprocess.run(["mount", "-o", "remount,ro", directory], check=True)
     try:
         yield
@@ -61,7 +61,7 @@ def read_only(directory: Path) -> Iterator[None]:
 
 
 def fill(directory: Path) -> Path:
-    """Fills a file system to its last byte; returns the file to remove to make room."""
+    """Fills a file system to its last byte; removing the returned file makes room."""
     filler = directory / "filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while file.write(bytes(MIB)):
@@ -81,7 +81,7 @@ def assert_refused(said: str, *parts: str) -> None:
 
 
 @CASES
-def test_a_mistake_in_a_study_file_is_told_with_file_key_and_what_is_allowed_and_nothing_is_created(
+def test_a_mistake_in_a_study_file_is_reported_with_file_key_and_allowed_values_and_creates_nothing(
     text: str, key: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "study.toml").write_text(text)
@@ -94,7 +94,7 @@ def test_a_mistake_in_a_study_file_is_told_with_file_key_and_what_is_allowed_and
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-def test_the_same_as_a_process(name: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_study_file_ends_a_process_with_status_2(name: str, tmp_path: Path) -> None:
     (text, key, said) = next(case[1:] for case in BAD_STUDY_FILES if case[0] == name)
     (tmp_path / "study.toml").write_text(text)
     before = content(tmp_path)
@@ -114,7 +114,7 @@ def test_the_same_as_a_process(name: str, tmp_path: Path) -> None:
     ],
     ids=["missing", "a directory", "not UTF-8", "empty"],
 )
-def test_a_study_file_that_is_none(
+def test_a_path_that_is_not_a_study_file(
     make: Callable[[Path], object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(tmp_path / "study.toml")
@@ -152,7 +152,7 @@ def test_a_study_whose_directory_has_become_read_only_is_refused_and_unharmed(tm
         assert [trial["state"] for trial in trials_of(study)] == ["completed"] * 4
 
 
-def test_a_place_for_checkpoints_that_is_read_only_is_refused_and_no_study_is_created(tmp_path: Path) -> None:
+def test_a_read_only_checkpoint_directory_is_refused_and_no_study_is_created(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer=TRAINER)
     with mounted(tmp_path / "broodline.files") as disk, read_only(disk):
         done = call("run", study)
@@ -161,8 +161,8 @@ def test_a_place_for_checkpoints_that_is_read_only_is_refused_and_no_study_is_cr
     assert not (tmp_path / "broodline.db").exists() or main(["trials", str(study)]) == 2
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere; the read-only file systems above stand for this")
-def test_a_directory_without_the_right_to_write_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere; the tests with read-only file systems cover this")
+def test_a_directory_without_write_permission_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = write_study(tmp_path, trainer=TRAINER)
     tmp_path.chmod(0o555)
     status = main(["run", str(study)])
@@ -172,25 +172,25 @@ def test_a_directory_without_the_right_to_write_is_refused(tmp_path: Path, capsy
     assert sorted(content(tmp_path)) == ["study.toml", "train.sh"]
 
 
-# Looking at a study where nothing can be written
+# Reading a study on a read-only file system
 
 
-LOOKING = [("status",), ("trials", "--json"), ("best",), ("lineage",), ("schedule",), ("export",), ("gc", "--dry-run")]
+READING = [("status",), ("trials", "--json"), ("best",), ("lineage",), ("schedule",), ("export",), ("gc", "--dry-run")]
 
 
-def looked_at(study: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What the commands print that only look."""
-    assert [main([command, str(study), *options]) for command, *options in LOOKING] == [0] * len(LOOKING)
+def printed_by_readers(study: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The output of the commands that only read."""
+    assert [main([command, str(study), *options]) for command, *options in READING] == [0] * len(READING)
     return capsys.readouterr().out.splitlines()
 
 
-def test_a_study_on_a_read_only_medium_can_be_looked_at_and_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_on_a_read_only_file_system_can_be_read_but_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with mounted(tmp_path / "disk") as disk:
         study = write_study(disk, trainer=TRAINER, budget="trials = 3")
         assert call("run", study).returncode == 0
-        told, before = looked_at(study, capsys), content(disk)
+        printed, before = printed_by_readers(study, capsys), content(disk)
         with read_only(disk):
-            assert looked_at(study, capsys) == told
+            assert printed_by_readers(study, capsys) == printed
             for command in ("run", "worker", "gc"):
                 assert main([command, str(study)]) == 2
                 said = capsys.readouterr()
@@ -201,7 +201,7 @@ def test_a_study_on_a_read_only_medium_can_be_looked_at_and_no_more(tmp_path: Pa
 
 @contextmanager
 def read_only_view(directory: Path, at: Path) -> Iterator[None]:
-    """Shows a directory at another place, where it can't be written."""
+    """Mounts a directory read-only at another path."""
     at.mkdir()
     subprocess.run(["mount", "--bind", directory, at], check=True)
     try:
@@ -211,7 +211,7 @@ def read_only_view(directory: Path, at: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", at], check=True)
 
 
-def test_a_study_that_runs_can_be_looked_at_from_where_it_can_not_be_written(tmp_path: Path) -> None:
+def test_a_running_study_can_be_read_through_a_read_only_mount(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk") as disk:
         study = write_study(disk)
         with running("run", study, cwd=tmp_path, FREE="3") as run, read_only_view(disk, tmp_path / "view"):
@@ -223,7 +223,7 @@ def test_a_study_that_runs_can_be_looked_at_from_where_it_can_not_be_written(tmp
             assert run.end() == 0
 
 
-def test_what_a_killed_run_left_in_its_log_is_not_overlooked(tmp_path: Path) -> None:
+def test_a_reader_includes_the_write_ahead_log_of_a_killed_run(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk") as disk:
         study = write_study(disk)
         with running("run", study, cwd=tmp_path, FREE="3") as run:
@@ -239,8 +239,8 @@ def test_what_a_killed_run_left_in_its_log_is_not_overlooked(tmp_path: Path) -> 
             assert_refused(done.stderr, str(disk / "broodline.db"), "broodline.db-wal", "copy both")
 
 
-# Looks as root first, which loads all that is needed, and then as somebody else, who may not even be allowed to run Python.
-AS_SOMEBODY_ELSE = """
+# Reads as root first, which loads all modules, and then as another user, who may not have permission to run Python.
+AS_ANOTHER_USER = """
 import os, sys
 from broodline.cli import main
 assert main(sys.argv[1:]) == 0
@@ -249,14 +249,14 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_study_in_a_directory_of_somebody_else_can_be_looked_at() -> None:
+def test_another_users_study_can_be_read() -> None:
     if os.geteuid():
-        pytest.skip("only root can be somebody else")
-    with TemporaryDirectory() as directory:  # those of pytest are closed to others
+        pytest.skip("only root can become another user")
+    with TemporaryDirectory() as directory:  # other users have no permission for the directories of pytest
         study, store = write_study(Path(directory), trainer=TRAINER, budget="trials = 3"), Path(directory) / "broodline.db"
         assert call("run", study).returncode == 0
         subprocess.run(["chmod", "-R", "a+rX,go-w", directory], check=True)
-        command = [sys.executable, "-c", AS_SOMEBODY_ELSE, "trials", str(study), "--json"]
+        command = [sys.executable, "-c", AS_ANOTHER_USER, "trials", str(study), "--json"]
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -282,13 +282,13 @@ def test_a_store_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
 LARGE = PATIENT.replace("weights=0\n", 'weights=0\nhead -c 300000 /dev/zero > "$BROODLINE_SAVE/large"\n')
 
 
-def test_on_a_full_disk_a_study_pauses_and_says_so_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_on_a_full_disk_a_study_logs_a_pause_and_resumes_when_there_is_room(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk") as disk:
         study = write_study(disk, trainer=LARGE, budget="trials = 6")
         with running("run", study, cwd=tmp_path, FREE="3") as run:
             wait_for(lambda: (3, 1) in begun(disk))
             filler = fill(disk)
-            (disk / "go").symlink_to("study.toml")  # a file that takes no room
+            (disk / "go").symlink_to("study.toml")  # a link needs no space
             wait_for(lambda: "the disk is full; trial 3 is trained again when there is room" in run.said)
             states = [trial["state"] for trial in trials_of(study)]
             assert run.popen.poll() is None
@@ -301,8 +301,8 @@ def test_on_a_full_disk_a_study_pauses_and_says_so_and_goes_on_when_there_is_roo
         assert os.listdir(disk / "broodline.files" / "digits" / "staging") == []
 
 
-def test_a_store_on_a_full_disk_loses_nothing_that_was_trained(tmp_path: Path) -> None:
-    """The checkpoints lie on another disk: what is trained waits until it can be told."""
+def test_a_store_on_a_full_disk_loses_no_trained_trial(tmp_path: Path) -> None:
+    """The checkpoints are on another disk, so trained trials wait until the store accepts them."""
     with mounted(tmp_path / "disk") as disk, mounted(disk / "broodline.files"):
         study = write_study(disk, budget="trials = 6")
         (tmp_path / "logs").mkdir()
@@ -318,7 +318,7 @@ def test_a_store_on_a_full_disk_loses_nothing_that_was_trained(tmp_path: Path) -
         assert [(trial["state"], trial["attempt"]) for trial in trials_of(study)] == [("completed", 1)] * 6
 
 
-def test_a_study_that_can_not_even_begin_on_a_full_disk_says_so(tmp_path: Path) -> None:
+def test_a_study_that_can_not_start_on_a_full_disk_reports_it(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk") as disk:
         study = write_study(disk, trainer=TRAINER)
         fill(disk)
@@ -329,7 +329,7 @@ def test_a_study_that_can_not_even_begin_on_a_full_disk_says_so(tmp_path: Path) 
         assert call("run", study).returncode == 0
 
 
-def test_a_worker_that_can_not_even_take_its_lock_on_a_full_disk_waits_for_room(tmp_path: Path) -> None:
+def test_a_worker_that_can_not_create_its_lock_file_on_a_full_disk_waits_for_room(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer=TRAINER, budget="trials = 2")
     with mounted(tmp_path / "broodline.files", files=100) as disk:
         assert call("run", study).returncode == 0
@@ -346,7 +346,7 @@ def test_a_worker_that_can_not_even_take_its_lock_on_a_full_disk_waits_for_room(
 
 
 def take_all_files(directory: Path) -> list[Path]:
-    """Makes files until a file system has no more to give; returns them."""
+    """Creates files until a file system has no inode left; returns them."""
     made = []
     with suppress(OSError):
         for number in range(100_000):
@@ -357,7 +357,7 @@ def take_all_files(directory: Path) -> list[Path]:
     return made
 
 
-# Stores that are in use, newer, or something else
+# Stores that are in use, newer, or not broodline's
 
 
 def test_a_second_run_is_refused_and_the_first_is_unharmed(tmp_path: Path) -> None:
@@ -382,13 +382,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(finished: Path, tmp_path: Path) -> Path:
-    """The file of a study that is done, and may be spoilt."""
+    """The study file of a finished study that the test may corrupt."""
     shutil.copytree(finished, tmp_path / "study")
     return tmp_path / "study" / "study.toml"
 
 
 @pytest.mark.parametrize("command", ["run", "worker", "status", "trials", "best", "stop", "export"])
-def test_a_store_of_a_newer_schema_is_refused_by_every_command_and_stays_as_it_is(
+def test_a_store_of_a_newer_schema_is_refused_by_every_command_and_unchanged(
     command: str, study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with closing(sqlite3.connect(study.parent / "broodline.db")) as database, database:
@@ -400,7 +400,7 @@ def test_a_store_of_a_newer_schema_is_refused_by_every_command_and_stays_as_it_i
     assert content(study.parent) == before
 
 
-def a_text(path: Path) -> None:
+def a_text_file(path: Path) -> None:
     path.write_text("hello")
 
 
@@ -408,7 +408,7 @@ def a_directory(path: Path) -> None:
     path.mkdir()
 
 
-def a_torn_database(path: Path) -> None:
+def a_corrupt_database(path: Path) -> None:
     path.write_bytes(b"SQLite format 3\0" + b"torn" * 2000)
 
 
@@ -418,8 +418,8 @@ def a_database_of_another_program(path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "status"])
-@pytest.mark.parametrize("make", [a_text, a_directory, a_torn_database, a_database_of_another_program])
-def test_a_store_that_is_something_else_is_refused_and_stays_as_it_is(
+@pytest.mark.parametrize("make", [a_text_file, a_directory, a_corrupt_database, a_database_of_another_program])
+def test_a_store_that_is_not_broodlines_is_refused_and_unchanged(
     make: Callable[[Path], None], command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = write_study(tmp_path, trainer=TRAINER)

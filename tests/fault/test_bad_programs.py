@@ -1,4 +1,4 @@
-"""Programs that do not work: each has one clear message, and leaves nothing half-made behind."""
+"""Training programs that fail: each leads to one clear message and leaves no partial files."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ PROGRAMS = [
     ("measures Infinity as Python writes it", writes('{"accuracy": Infinity}'), "is a finite number: accuracy = inf"),
     ("measures -Infinity as Python writes it", writes('{"accuracy": -Infinity}'), "is a finite number: accuracy = -inf"),
     ("measures a number too large for a float", writes('{"accuracy": 1e999}'), "is a finite number: accuracy = inf"),
-    ("measures NaN as a text", writes('{"accuracy": "nan"}'), "is a finite number: accuracy = 'nan'"),
+    ("measures NaN as a string", writes('{"accuracy": "nan"}'), "is a finite number: accuracy = 'nan'"),
     ("measures null", writes('{"accuracy": null}'), "is a finite number: accuracy = None"),
-    ("measures NaN beside a number", writes('{"accuracy": NaN, "loss": 1}'), "accuracy"),
+    ("measures NaN next to a number", writes('{"accuracy": NaN, "loss": 1}'), "accuracy"),
     ("measures NaN in the end", MEASURES + writes('{"step": 10, "accuracy": NaN}'), "is a finite number: accuracy = nan"),
     ("measures in no JSON", writes("accuracy=0.5"), "invalid JSON: 'accuracy=0.5'"),
     ("measures half a line", writes('{"accuracy": 0.'), "invalid JSON: '{\"accuracy\": 0.'"),
@@ -49,7 +49,7 @@ PROGRAMS = [
 RESIDENTS = [
     ("dies", "read -r line\nexit 3\n", "exit status 3"),
     ("is killed", "read -r line\nkill -9 $$\n", "killed by signal SIGKILL"),
-    ("ends in peace", "read -r line\n", "ended without an answer (exit status 0)"),
+    ("ends with status 0", "read -r line\n", "ended without an answer (exit status 0)"),
     ("answers in no JSON", answers("fine"), "invalid JSON: 'fine'"),
     ("answers twice", answers("{}\\n{}"), "answered with more than one line"),
     ("answers with an error", answers('{"error": "no such data"}'), "no such data"),
@@ -59,7 +59,7 @@ RESIDENTS = [
 FUNCTIONS = [
     ("raises", "raise ValueError('no such data')", "ValueError: no such data"),
     ("exits", "sys.exit(3)", "SystemExit: 3"),
-    ("interrupts itself with something of its own", "raise BaseException('odd')", "BaseException: odd"),
+    ("raises a BaseException", "raise BaseException('odd')", "BaseException: odd"),
     ("returns a list", "save(trial); return [0.5]", "the function returned a list, [0.5]: it returns its metrics by name"),
     ("returns a number", "save(trial); return 0.5", "the function returned a float, 0.5"),
     ("returns nothing", "save(trial)", "no metric: the function neither returned any"),
@@ -86,12 +86,12 @@ except broodline.BroodlineError as error:
 """
 
 
-def told(cases: list[tuple[str, str, str]]) -> pytest.MarkDecorator:
+def each(cases: list[tuple[str, str, str]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("program", "reason"), [case[1:] for case in cases], ids=[case[0] for case in cases])
 
 
 def assert_one_message(said: str, reason: str) -> None:
-    """The end of the study names the reason, once, and no traceback of broodline's own stands around it."""
+    """Requires one error with the reason, and no traceback of broodline's code."""
     assert said.count("broodline: error:") == 1
     error = said.partition("broodline: error:")[2]
     assert "study 'digits' failed: the first 2 trials all failed, the last one: " in error
@@ -101,16 +101,16 @@ def assert_one_message(said: str, reason: str) -> None:
 
 
 def assert_failed(study: object, reason: str, directory: Path) -> None:
-    """Two trials, min(N, 5), have failed for that reason, and nothing of them is left but their records and logs."""
+    """Requires that min(N, 5) = 2 trials failed for a reason and left only their records and logs."""
     trials = trials_of(study, "--store", f"sqlite:///{directory / 'broodline.db'}")
     assert [trial["state"] for trial in trials] == ["failed"] * 2
     for trial in trials:
         assert reason in trial["reason"]
         assert (trial["attempt"], trial["checkpoint"], trial["fitness"]) == (1, None, None)
-    assert_nothing_half_made(directory)
+    assert_no_partial_files(directory)
 
 
-def assert_nothing_half_made(directory: Path) -> None:
+def assert_no_partial_files(directory: Path) -> None:
     files = directory / "broodline.files" / "digits"
     assert {name: os.listdir(files / name) for name in ("staging", "checkpoints", "workers")} == {
         "staging": [],
@@ -153,12 +153,12 @@ def test_a_program_without_its_interpreter(tmp_path: Path) -> None:
     run_fails(study, "./train.sh can't be started: there is no such interpreter as its first line names")
 
 
-@told(PROGRAMS)
+@each(PROGRAMS)
 def test_a_program_that(program: str, reason: str, tmp_path: Path) -> None:
     run_fails(write_study(tmp_path, trainer=program), reason)
 
 
-def test_what_a_program_printed_last_stands_below_its_message_and_all_of_it_in_its_log(tmp_path: Path) -> None:
+def test_the_error_shows_the_end_of_the_programs_output_and_the_log_holds_all_of_it(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer='for i in $(seq 2000); do echo "line $i"; done\nexit 3\n')
     error = run_fails(study, "exit status 3")
     assert "line 2000" in error
@@ -167,7 +167,7 @@ def test_what_a_program_printed_last_stands_below_its_message_and_all_of_it_in_i
     assert log.read_text().splitlines()[0] == "line 1"
 
 
-def test_a_program_that_prints_no_metric_where_it_is_to_print_them(tmp_path: Path) -> None:
+def test_a_program_that_prints_no_metric_with_metrics_from_stdout(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer=SAVES + "echo accuracy 1\n", more='metrics = "stdout"\n')
     run_fails(study, "no metric: no line that sh printed is a JSON object")
 
@@ -181,12 +181,12 @@ def test_an_evaluation_that_fails(tmp_path: Path) -> None:
     run_fails(study, "evaluation: exit status 4")
 
 
-@told(RESIDENTS)
+@each(RESIDENTS)
 def test_a_resident_program_that(program: str, reason: str, tmp_path: Path) -> None:
     run_fails(write_study(tmp_path, trainer=program, more="resident = true\n"), reason)
 
 
-@told(FUNCTIONS)
+@each(FUNCTIONS)
 def test_a_function_that(program: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "study.py").write_text(SCRIPT.format(body=program))
     with script("study.py", cwd=tmp_path) as run:
@@ -195,7 +195,7 @@ def test_a_function_that(program: str, reason: str, tmp_path: Path) -> None:
     assert_failed("digits", reason, tmp_path)
 
 
-def test_one_bad_trial_does_no_harm_to_the_others(tmp_path: Path) -> None:
+def test_one_failed_trial_does_not_affect_the_others(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer=f'[ "$BROODLINE_TRIAL" != 1 ] || exit 3\n{SAVES}{MEASURES}')
     assert call("run", study).returncode == 0
     failed = [trial for trial in trials_of(study) if trial["state"] == "failed"]
@@ -204,7 +204,7 @@ def test_one_bad_trial_does_no_harm_to_the_others(tmp_path: Path) -> None:
     assert all(trial["parent"] != 1 and trial["opponent"] != 1 for trial in trials_of(study))
 
 
-def test_a_program_that_is_tried_again_keeps_its_number_and_its_params(tmp_path: Path) -> None:
+def test_a_retry_keeps_the_trials_number_and_params(tmp_path: Path) -> None:
     trainer = f'echo "{{lr}}" >> seen\n[ "$BROODLINE_ATTEMPT" != 1 ] || exit 3\n{SAVES}{MEASURES}'
     study = write_study(tmp_path, trainer=trainer, budget="trials = 3", more="retries = 1\n")
     assert call("run", study).returncode == 0
@@ -212,7 +212,7 @@ def test_a_program_that_is_tried_again_keeps_its_number_and_its_params(tmp_path:
     assert len((tmp_path / "seen").read_text().splitlines()) == 6
 
 
-def test_the_study_can_go_on_once_its_program_is_mended(tmp_path: Path) -> None:
+def test_a_failed_study_resumes_once_its_program_is_fixed(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer="exit 3\n")
     assert call("run", study).returncode == 1
     write_study(tmp_path, trainer=SAVES + MEASURES)

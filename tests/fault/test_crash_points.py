@@ -1,7 +1,7 @@
-"""A study is killed before, in the midst of, and after every call by which it changes its directory; nothing is lost.
+"""Kills a study before, within and after each call that changes its directory; no completed trial may be lost.
 
-The points are traced: `crashpoints.c` stands between the process and the C library, so SQLite's own writes are among them.
-A spread sample of them is tried by default, all by `make soak`.
+`crashpoints.c` traces these calls between the process and the C library, so SQLite's writes are among them.
+`make test` tries a spread sample of the points, `make soak` all.
 """
 
 from __future__ import annotations
@@ -33,12 +33,8 @@ from crashing_study import (
 )
 
 pytestmark = [
-    pytest.mark.skipif(
-        not sys.platform.startswith("linux"), reason="calls are traced by a library that is preloaded: Linux only"
-    ),
-    pytest.mark.skipif(
-        shutil.which("gcc") is None, reason="calls are traced by a library in C, and there is no gcc to compile it"
-    ),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a preloaded library traces the calls: Linux only"),
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="a library in C traces the calls, and gcc is not installed"),
 ]
 SOME, ALL = 20, None
 SAMPLES = pytest.mark.parametrize(
@@ -57,7 +53,7 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def whole(theatre: Stage) -> tuple[list[str], list[dict[str, Any]]]:
-    """The points of a study that nothing befalls, and what comes out of it."""
+    """The points of a study without a crash, and its trials."""
     study = theatre.new_directory()
     points = theatre.traced(study)
     trials = recorded(study)
@@ -70,12 +66,12 @@ def whole(theatre: Stage) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def kind_of(point: str) -> str:
-    """The call, and what it is about, whichever trial that belongs to."""
+    """The call and its path, without the number of the trial."""
     return re.sub(r"\d+", "", point)
 
 
 def spread(cases: Sequence[Case], most: int | None) -> list[Case]:
-    """All cases, or a sample in which each kind of point has its share."""
+    """All cases, or a sample with a share for each kind of point."""
     if most is None or len(cases) <= most:
         return list(cases)
     chance = random.Random(0)
@@ -88,28 +84,28 @@ def spread(cases: Sequence[Case], most: int | None) -> list[Case]:
 
 
 def cases_of(points: Sequence[str], moments: Sequence[int] = (BEFORE, WITHIN, AFTER)) -> list[Case]:
-    """Each point, before and after; a write also torn in two."""
+    """The moments before and after each point, and within each write."""
     return [(point, moment) for point in points for moment in moments if moment != WITHIN or point.startswith("write ")]
 
 
 def assert_nothing_is_lost(theatre: Stage, study: Path, expected: list[dict[str, Any]]) -> None:
-    """A study that crashed goes on; what was acknowledged is as it was, and is not trained again."""
-    acknowledged, begun = set(noted(study, "acknowledged")), len(noted(study, "begins"))
+    """Resumes a crashed study; requires that acknowledged trials are unchanged and not trained again."""
+    acknowledged, started = set(noted(study, "acknowledged")), len(noted(study, "starts"))
     before = completed(recorded(study))
-    assert acknowledged <= before.keys(), "what was acknowledged is not recorded"
+    assert acknowledged <= before.keys(), "an acknowledged trial is not recorded"
     assert theatre.play(study) == 0, theatre.said
     trials = recorded(study)
     after = completed(trials)
-    assert {number: after.get(number) for number in before} == before, "what was completed has changed"
-    assert not before.keys() & set(noted(study, "begins")[begun:]), "what was completed is trained again"
-    assert trials == expected, "the study went on otherwise than without a crash"
+    assert {number: after.get(number) for number in before} == before, "a completed trial has changed"
+    assert not before.keys() & set(noted(study, "starts")[started:]), "a completed trial is trained again"
+    assert trials == expected, "the study ended differently than without a crash"
     assert_tidy(study)
 
 
 def crash_everywhere(
     cases: Sequence[Case], crash: Callable[[Case], Path], theatre: Stage, expected: list[dict[str, Any]]
 ) -> None:
-    """Crashes at each case, and lets the study go on."""
+    """Crashes the study at each case and resumes it."""
     for case in cases:
         study = crash(case)
         try:
@@ -120,14 +116,16 @@ def crash_everywhere(
         shutil.rmtree(study.parent)
 
 
-def tell(request: pytest.FixtureRequest, what: str, points: Sequence[str], cases: Sequence[Case], tried: Sequence[Case]) -> None:
+def report(
+    request: pytest.FixtureRequest, what: str, points: Sequence[str], cases: Sequence[Case], tried: Sequence[Case]
+) -> None:
     kinds = ", ".join(f"{sum(point.startswith(kind + ' ') for point in points)} {kind}" for kind in sorted(KINDS))
     line = f"{what}: {len(points)} points ({kinds}), {len(cases)} cases, {len(tried)} tried"
-    request.node.user_properties.append(("told", line))
+    request.node.user_properties.append(("figures", line))
 
 
 @SAMPLES
-def test_a_study_that_is_killed_at_any_point_goes_on_as_if_nothing_had_happened(
+def test_a_study_killed_at_any_point_resumes_and_ends_as_without_a_crash(
     sample: int | None, theatre: Stage, whole: tuple[list[str], list[dict[str, Any]]], request: pytest.FixtureRequest
 ) -> None:
     points, expected = whole
@@ -135,19 +133,19 @@ def test_a_study_that_is_killed_at_any_point_goes_on_as_if_nothing_had_happened(
 
     def crash(case: Case) -> Path:
         study = theatre.new_directory()
-        assert theatre.play(study, point=case[0], moment=case[1]) == -signal.SIGKILL, "the point did not come"
+        assert theatre.play(study, point=case[0], moment=case[1]) == -signal.SIGKILL, "the study did not reach the point"
         return study
 
     tried = spread(cases, sample)
     crash_everywhere(tried, crash, theatre, expected)
-    tell(request, "killed", points, cases, tried)
+    report(request, "killed", points, cases, tried)
 
 
 @SAMPLES
-def test_a_study_that_is_killed_again_while_it_goes_on_after_a_crash_loses_nothing_either(
+def test_a_study_killed_again_after_it_resumed_loses_no_completed_trial(
     sample: int | None, theatre: Stage, whole: tuple[list[str], list[dict[str, Any]]], request: pytest.FixtureRequest
 ) -> None:
-    """What is played is a study with a dead worker, a staged checkpoint, one that was being removed, and a log of SQLite's."""
+    """The crashed study has a dead worker, a staged checkpoint, a checkpoint under removal, and a write-ahead log of SQLite."""
     _, expected = whole
     crashed = theatre.new_directory()
     point = next(point for point in whole[0] if re.search(r"unlink .*/staging/\d+\.1\.removed/optimizer", point))
@@ -157,17 +155,17 @@ def test_a_study_that_is_killed_again_while_it_goes_on_after_a_crash_loses_nothi
 
     def crash(case: Case) -> Path:
         study = theatre.copy(crashed)
-        assert theatre.play(study, point=case[0], moment=case[1]) == -signal.SIGKILL, "the point did not come"
+        assert theatre.play(study, point=case[0], moment=case[1]) == -signal.SIGKILL, "the study did not reach the point"
         return study
 
     tried = spread(cases, sample)
     crash_everywhere(tried, crash, theatre, expected)
-    tell(request, "killed again while going on", points, cases, tried)
+    report(request, "killed again after a resume", points, cases, tried)
 
 
 @SAMPLES
 @pytest.mark.parametrize("names_too", [False, True], ids=["contents", "contents and names"])
-def test_what_was_never_flushed_may_be_gone_after_a_power_failure(
+def test_a_power_failure_that_drops_all_unflushed_data_loses_no_completed_trial(
     names_too: bool,
     sample: int | None,
     theatre: Stage,
@@ -179,17 +177,19 @@ def test_what_was_never_flushed_may_be_gone_after_a_power_failure(
 
     def crash(case: Case) -> Path:
         study = theatre.new_directory()
-        assert theatre.play(study, flushed=True, point=case[0], moment=case[1]) == -signal.SIGKILL, "the point did not come"
+        assert theatre.play(study, flushed=True, point=case[0], moment=case[1]) == -signal.SIGKILL, (
+            "the study did not reach the point"
+        )
         lose_power(study, names_too=names_too)
         return study
 
     tried = spread(cases, sample)
     crash_everywhere(tried, crash, theatre, expected)
-    tell(request, f"power lost, with {'contents and names' if names_too else 'contents'} not flushed", points, cases, tried)
+    report(request, f"power lost, with {'contents and names' if names_too else 'contents'} not flushed", points, cases, tried)
 
 
-def test_a_power_failure_takes_what_was_not_flushed(theatre: Stage) -> None:
-    """The test's own instrument: had the worker not flushed, its checkpoints would be empty."""
+def test_the_simulated_power_failure_drops_unflushed_data(theatre: Stage) -> None:
+    """Checks the instrument: without a worker's flush its checkpoints would be empty."""
     study = theatre.new_directory()
     assert theatre.play(study, flushed=True) == 0
     (study / "careless").write_text("never flushed")

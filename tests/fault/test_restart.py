@@ -1,4 +1,4 @@
-"""A run that was killed with everything in it: what the next one finds, and what it does not wait for."""
+"""A run is killed with all its processes, and the next run resumes the study without waiting for leases."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def test_a_restart_does_not_wait_for_the_leases_of_dead_workers(tmp_path: Path) 
     assert sorted(begun(tmp_path)) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
 
 
-def test_a_restart_removes_what_killed_workers_left_in_the_temporary_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restart_removes_the_temporary_files_of_killed_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = tmp_path / "tmp"
     (temporary / "broodline-of-another").mkdir(parents=True)
     monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(temporary))
@@ -47,7 +45,7 @@ def test_a_restart_removes_what_killed_workers_left_in_the_temporary_files(
     assert [path.name for path in temporary.iterdir()] == ["broodline-of-another"]
 
 
-def test_a_study_that_rested_for_a_moment_has_not_spent_that_time() -> None:
+def test_time_in_which_no_worker_trains_does_not_count_against_the_budget() -> None:
     now = 1000.0
     with closing(SqliteStore(None, clock=lambda: now)) as store:
         study = recorded(store, budget={"time": 100})
@@ -61,7 +59,7 @@ def test_a_study_that_rested_for_a_moment_has_not_spent_that_time() -> None:
             assert records.progress().elapsed == 5
 
 
-def test_what_a_crash_left_on_the_disk_is_swept(tmp_path: Path) -> None:
+def test_orphans_of_a_crash_are_deleted_from_the_disk(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     study = write_study(tmp_path, budget="trials = 4")
     output("run", study)

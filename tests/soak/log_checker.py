@@ -1,4 +1,4 @@
-"""What was lost, what was trained again, and which rules were broken: checked by the trainer's log and by bytes on the disk."""
+"""Checks the study's records against the trainer's log and the bytes on disk: lost trials, retrained trials, broken rules."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ Record = Mapping[str, Any]
 
 @dataclass(kw_only=True)
 class Verdict:
-    """What was found, in words, and how much was looked at."""
+    """The problems found, and the number of things checked."""
 
     acknowledged: int = 0
     refused: int = 0
-    late: int = 0  # attempts that had been superseded, but did not know when they began
+    late: int = 0  # attempts that started although they had been superseded
     lost: list[str] = field(default_factory=list)
     retrained: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found."""
+        """True without a problem."""
         return not (self.lost or self.retrained or self.breaches)
 
 
 def checked(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int, Record]) -> Verdict:
-    """Compares what the study's records say now with what its processes logged, and with what was seen earlier.
+    """Compares the study's records with the log of its processes, and with earlier snapshots.
 
     Args:
         records: The trials, as `broodline trials --json` prints them.
-        log: What trainers and workers wrote, in order.
-        seen: Completed trials as they were when they were seen first, by number.
+        log: The entries of trainers and workers, in order.
+        seen: Completed trials as of their first snapshot, by number.
     """
-    verdict, acknowledged, begun, saved = Verdict(), dict[int, int](), dict[int, int](), dict[tuple[int, int], Record]()
+    verdict, acknowledged, started, saved = Verdict(), dict[int, int](), dict[int, int](), dict[tuple[int, int], Record]()
     for entry in log:
         number, attempt = entry["trial"], entry["attempt"]
-        match entry["what"]:
-            case "begun":
-                begun[number] = max(attempt, begun.get(number, 0))
+        match entry["event"]:
+            case "started":
+                started[number] = max(attempt, started.get(number, 0))
                 if number in acknowledged:
                     _check_late_start(verdict, number, attempt, acknowledged[number])
             case "saved":
@@ -66,8 +66,8 @@ def checked(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int,
         if (record.get("state"), record.get("attempt")) != ("completed", attempt):
             verdict.lost.append(f"trial {number}: attempt {attempt} was acknowledged; recorded is {dict(record)}")
     for number, attempt in acknowledged.items():
-        if begun.get(number, 0) > attempt:
-            verdict.retrained.append(f"trial {number}: attempt {begun[number]} began, and attempt {attempt} was acknowledged")
+        if started.get(number, 0) > attempt:
+            verdict.retrained.append(f"trial {number}: attempt {started[number]} started, and attempt {attempt} was acknowledged")
     for number, before in seen.items():
         if not unchanged(before, by_number.get(number, {})):
             verdict.lost.append(f"trial {number} was {dict(before)} and is {by_number.get(number)}")
@@ -78,21 +78,21 @@ def checked(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int,
 
 
 def _check_late_start(verdict: Verdict, number: int, attempt: int, acknowledged: int) -> None:
-    # A worker that stood still between its lease and its program's start may begin what was completed meanwhile.
+    # A worker that was stopped between its ask and its program's start may start an attempt that was superseded.
     if attempt < acknowledged:
         verdict.late += 1
     elif attempt == acknowledged:
-        verdict.retrained.append(f"trial {number}: attempt {attempt} began again after it was acknowledged")
+        verdict.retrained.append(f"trial {number}: attempt {attempt} started again after it was acknowledged")
 
 
 def unchanged(before: Record, now: Record) -> bool:
-    """Whether the record of a completed trial is as it was; its checkpoint may have been swept."""
-    swept = now.get("checkpoint", "") is None
-    return dict(now) == (dict(before) | {"checkpoint": None} if swept else dict(before))
+    """True if the record of a completed trial is unchanged, except for a deleted checkpoint."""
+    deleted = now.get("checkpoint", "") is None
+    return dict(now) == (dict(before) | {"checkpoint": None} if deleted else dict(before))
 
 
 def _lineage_problems(record: Record, records: Mapping[int, Record], saved: Mapping[tuple[int, int], Record]) -> Iterable[str]:
-    """What the weights that a trial saved contradict."""
+    """The facts of a record that contradict the saved weights."""
     name, entry = f"trial {record['number']}", saved.get((record["number"], record["attempt"]))
     if entry is None:
         yield f"{name} is completed, but attempt {record['attempt']} never saved"
@@ -105,14 +105,14 @@ def _lineage_problems(record: Record, records: Mapping[int, Record], saved: Mapp
         ("fitness", record["fitness"], score_of(entry["digest"])),
         ("parent's weights", weights, entry["parent"]),
     )
-    for what, recorded, trained in facts:
+    for name_of_fact, recorded, trained in facts:
         if recorded != trained:
-            yield f"{name}: {what} are recorded as {recorded}, and were {trained}"
+            yield f"{name}: {name_of_fact}: recorded as {recorded}, trained with {trained}"
 
 
 def checkpoint_problems(records: Sequence[Record], log: Iterable[Record], files: LocalCheckpointStore) -> Iterable[str]:
-    """Which checkpoints that a record names are not what its attempt saved."""
-    saved = {(entry["trial"], entry["attempt"]): entry["digest"] for entry in log if entry["what"] == "saved"}
+    """The recorded checkpoints that differ from those that their attempts saved."""
+    saved = {(entry["trial"], entry["attempt"]): entry["digest"] for entry in log if entry["event"] == "saved"}
     for record in records:
         if record["checkpoint"] is None:
             continue
@@ -127,17 +127,17 @@ def checkpoint_problems(records: Sequence[Record], log: Iterable[Record], files:
 
 
 def disk_problems(records: Sequence[Record], files: LocalCheckpointStore) -> Iterable[str]:
-    """What lies on the disk of a study that rests, and is named by no record."""
+    """The files of an idle study that no record names."""
     recorded = {Path(record["checkpoint"]).name for record in records if record["checkpoint"] is not None}
-    lying = {path.name for path in files.committed.iterdir()}
-    if lying != recorded:
-        yield f"checkpoints that no record names: {sorted(lying - recorded)}; that are missing: {sorted(recorded - lying)}"
+    present = {path.name for path in files.committed.iterdir()}
+    if present != recorded:
+        yield f"checkpoints that no record names: {sorted(present - recorded)}; that are missing: {sorted(recorded - present)}"
     if staged := [path.name for path in files.staging.iterdir()]:
-        yield f"staged, and of no use to anyone: {staged}"
+        yield f"orphans in staging: {staged}"
 
 
 def database_problems(path: Path, study: str) -> Iterable[str]:
-    """Which rules the records break, and whether the database itself is whole."""
+    """The invariants that the records break, and corruption of the database."""
     with closing(sqlite3.connect(path)) as database:
         (found,) = database.execute("PRAGMA integrity_check").fetchone()
     if found != "ok":

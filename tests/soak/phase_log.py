@@ -1,6 +1,6 @@
-"""What the processes of the soak write down, where no `kill -9` can reach it: the phase that each worker is in, and a log.
+"""Notes of the soak's processes that outlive a `kill -9`: the phase of each worker, and a log.
 
-Used by the trainer too, so it imports nothing but the standard library, and little of that.
+The trainer imports this module at each start, so it imports little, and only from the standard library.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-DIRECTORY = "BROODLINE_SOAK"  # the variable that names where all of it is
-PHASES = ("asking", "restoring", "training", "saving", "committing", "completing", "sweeping")
+DIRECTORY = "BROODLINE_SOAK"  # the environment variable with the directory of the notes
+PHASES = ("asking", "restoring", "training", "saving", "committing", "completing", "deleting")
 BETWEEN = "between"
-NEWCOMER = "newcomer"  # a file: the worker that starts next takes it, and is killed while it asks for the first time
+NEWCOMER = "newcomer"  # a file: the worker that starts next takes it, and is killed during its first ask
 
 _CODES = {BETWEEN: 0, **{phase: code for code, phase in enumerate(PHASES, 1)}}
 _NAMES = {code: phase for phase, code in _CODES.items()}
 _SIZE = 16
-_OWN, _OF_TRAINER, _REMOVALS, _AIM, _MOMENT, _READY = range(6)
+_OWN, _OF_TRAINER, _DELETIONS, _ARMED, _MOMENT, _READY = range(6)
 _PID = slice(8, 12)
 
 
 class Marks:
-    """A page of memory that a worker, its trainer and who aims at them share; the page outlives them.
+    """A page of memory that a worker, its trainer and the fault injector share; it outlives them.
 
-    A worker and its trainer write each its own byte, so none waits for another.
+    A worker and its trainer each write their own byte, so neither waits for the other.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,12 +36,12 @@ class Marks:
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """Those of a worker process."""
+        """The marks of a worker process."""
         return cls(_page(pid))
 
     @classmethod
     def create(cls) -> Self:
-        """Those of this process, a worker; an earlier one that had its number keeps its own."""
+        """New marks for this process, a worker; an earlier process with the same number keeps its page."""
         page = _page(os.getpid())
         (new := page.parent.with_name(f"page-{page.name}")).write_bytes(bytes(_SIZE))
         new.rename(page)
@@ -49,15 +49,15 @@ class Marks:
 
     @property
     def phase(self) -> str:
-        """Where the worker is: a removal in the background counts first, and while its trainer runs, what that one does."""
-        if self._memory[_REMOVALS]:
-            return "sweeping"
+        """The phase of the worker: first a deletion in the background, then the phase of a running trainer, then its own."""
+        if self._memory[_DELETIONS]:
+            return "deleting"
         own = self.own
         return _NAMES[self._memory[_OF_TRAINER]] if own == "training" and self._memory[_OF_TRAINER] else own
 
     @property
     def own(self) -> str:
-        """What the worker itself does; all of its trainer's phases are "training"."""
+        """The phase of the worker's own thread; all phases of its trainer are "training"."""
         return _NAMES[self._memory[_OWN]]
 
     @own.setter
@@ -67,12 +67,12 @@ class Marks:
 
     @property
     def ready(self) -> bool:
-        """Whether the worker has begun to work."""
+        """True once the worker works."""
         return bool(self._memory[_READY])
 
     @property
     def of_trainer(self) -> str:
-        """What the trainer does."""
+        """The phase of the trainer."""
         return _NAMES[self._memory[_OF_TRAINER]]
 
     @of_trainer.setter
@@ -88,25 +88,25 @@ class Marks:
     def trainer(self, pid: int) -> None:
         self._memory[_PID] = pid.to_bytes(4, "little")
 
-    def removing(self, change: int) -> None:
-        """Counts the removals that are going on."""
-        self._memory[_REMOVALS] += change
+    def deleting(self, change: int) -> None:
+        """Counts the deletions in progress."""
+        self._memory[_DELETIONS] += change
 
-    def aim(self, phase: str, moment: float) -> None:
-        """Lets the worker be killed when it is in a phase next, after so much (0 to 1) of the time that this took it before."""
+    def arm(self, phase: str, moment: float) -> None:
+        """Has the worker killed in its next phase of a name, after a fraction (0 to 1) of that phase's last duration."""
         self._memory[_MOMENT] = round(255 * moment)
-        self._memory[_AIM] = _CODES[phase]
+        self._memory[_ARMED] = _CODES[phase]
 
-    def let_go(self) -> bool:
-        """Takes the aim off a worker; False if the worker came to the phase."""
-        aimed, self._memory[_AIM] = self._memory[_AIM], 0
-        return bool(aimed)
+    def disarm(self) -> bool:
+        """Cancels `arm`; False if the worker has entered the phase."""
+        armed, self._memory[_ARMED] = self._memory[_ARMED], 0
+        return bool(armed)
 
     def hit(self, phase: str) -> float | None:
-        """The moment at which the worker, which enters a phase, is to be killed."""
-        if self._memory[_AIM] != _CODES[phase]:
+        """The fraction of a phase after which the worker, which enters it, must be killed; None if it must not."""
+        if self._memory[_ARMED] != _CODES[phase]:
             return None
-        self._memory[_AIM] = 0
+        self._memory[_ARMED] = 0
         return self._memory[_MOMENT] / 255
 
 
@@ -114,10 +114,10 @@ def _page(pid: int) -> Path:
     return Path(os.environ[DIRECTORY], "phases", str(pid))
 
 
-def log(what: str, **facts: Any) -> None:
-    """Appends a line to the log and flushes it: once this has returned, the line is there for good."""
-    # A line that a kill tore apart spoils no other, because each brings its own beginning.
-    line = "\n" + json.dumps({"what": what, **facts}) + "\n"
+def log(event: str, **facts: Any) -> None:
+    """Appends a line to the log and flushes it to disk before it returns."""
+    # Each entry starts a new line, so a line that a kill cut short corrupts no other.
+    line = "\n" + json.dumps({"event": event, **facts}) + "\n"
     descriptor = os.open(Path(os.environ[DIRECTORY], "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(descriptor, line.encode())
@@ -127,10 +127,10 @@ def log(what: str, **facts: Any) -> None:
 
 
 def logged(directory: Path) -> Iterator[dict[str, Any]]:
-    """All whole lines of the log, in the order in which they were written."""
+    """The complete lines of the log, in order."""
     for line in (directory / "log").read_text(encoding="utf-8").splitlines():
         try:
             entry: dict[str, Any] = json.loads(line)
         except ValueError:
-            continue  # empty, or its writer was killed while it wrote
+            continue  # an empty line, or one that a kill cut short
         yield entry

@@ -1,4 +1,4 @@
-"""Where the soak plays: a small file system, a study on it, and the processes that work on it."""
+"""The small file system of the soak, its study, and the processes of that study."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIB = 1 << 20
 DISK = 96 * MIB
 LEASE = 2.0
 POPULATION, WORKERS, KEEP_BEST = 8, 3, 2
-SECONDS = 120.0  # what no fact takes longer to come true, however slow the machine
+SECONDS = 120.0  # a timeout that also suits a slow machine
 
 STUDY = """\
 name = "soak"
@@ -59,9 +59,9 @@ class Stage:
     """One study, and all processes that work on it.
 
     Args:
-        disk: Where the study is.
-        notes: Where its processes write what they do.
-        seed: Of the study.
+        disk: The directory of the study.
+        notes: The directory of its processes' log and marks.
+        seed: The seed of the study.
     """
 
     def __init__(self, disk: Path, notes: Path, seed: int) -> None:
@@ -77,7 +77,7 @@ class Stage:
         self.joined: list[subprocess.Popen[bytes]] = []
 
     def allow(self, trials: int) -> None:
-        """Writes the study file, with a budget."""
+        """Writes the study file with a budget of trials."""
         text = STUDY.format(
             population=POPULATION,
             workers=WORKERS,
@@ -100,17 +100,17 @@ class Stage:
         self.joined.append(self._start("worker"))
 
     def call(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Runs a command that reads."""
+        """Runs a command that reads the study."""
         command = [sys.executable, "-m", "broodline", *map(str, arguments)]
         return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=10 * SECONDS)
 
     @property
-    def said(self) -> str:
-        """What the last run has printed."""
-        return self._said(self.runs).read_text(errors="replace")
+    def printed(self) -> str:
+        """The output of the last run so far."""
+        return self._output(self.runs).read_text(errors="replace")
 
     def workers(self) -> dict[int, Marks]:
-        """The worker processes that have begun to work."""
+        """The worker processes that work, by process number."""
         found = {}
         for path in (self.notes / "phases").iterdir():
             pid = int(path.name)
@@ -118,24 +118,24 @@ class Stage:
                 found[pid] = Marks(path)
         return {pid: marks for pid, marks in found.items() if marks.ready}
 
-    def family(self) -> list[int]:
+    def processes(self) -> list[int]:
         """All living processes of the soak."""
         return [int(name) for name in os.listdir("/proc") if name.isdigit() and self.lives(int(name))]
 
     def below(self, pid: int) -> list[int]:
         """A process and its descendants."""
-        parents = {member: parent_of(member) for member in self.family()}
+        parents = {member: parent_of(member) for member in self.processes()}
         found = {pid}
         while more := {member for member, parent in parents.items() if parent in found} - found:
             found |= more
         return sorted(found)
 
     def lives(self, pid: int) -> bool:
-        """Whether a process is of the soak, and has not ended."""
+        """True if a process belongs to the soak and has not ended."""
         return self._mark in _read(pid, "environ").split(b"\0") and state_of(pid) not in "ZX"
 
     def send(self, number: signal.Signals, *pids: int) -> None:
-        """Signals processes of the soak; never one that has their number by now."""
+        """Signals processes of the soak, but never another process that has inherited a number."""
         for pid in pids:
             with suppress(ProcessLookupError):
                 descriptor = os.pidfd_open(pid)
@@ -146,13 +146,13 @@ class Stage:
                     os.close(descriptor)
 
     def halt(self, *pids: int) -> None:
-        """Stops processes, and waits until they stand still."""
+        """Stops processes, and waits until they are stopped."""
         self.send(signal.SIGSTOP, *pids)
-        wait_for(lambda: all(state_of(pid) in "TZX" for pid in pids), "standing still")
+        wait_for(lambda: all(state_of(pid) in "TZX" for pid in pids), "the stop of all processes")
 
     def kill_everything(self) -> None:
-        """Ends what there is, and what it starts while it ends."""
-        while pids := self.family():
+        """Kills all processes of the soak, including those that start while it kills."""
+        while pids := self.processes():
             self.send(signal.SIGKILL, *pids)
             time.sleep(0.01)
         for process in (self.run, *self.joined):
@@ -161,20 +161,20 @@ class Stage:
         self.joined.clear()
 
     def completions(self) -> int:
-        """How many completions were acknowledged so far."""
+        """The number of acknowledged completions so far."""
         with suppress(FileNotFoundError):
             return (self.notes / "log").read_text().count('"acknowledged"')
         return 0
 
     def completes(self, more: int, *, seconds: float = SECONDS) -> bool:
-        """Waits until so many more completions were acknowledged; True too if the run has ended."""
+        """Waits for a number of further acknowledged completions; also True if the run has ended."""
         enough, run = self.completions() + more, self.run
         return came_true(
             lambda: self.completions() >= enough or (run is not None and run.poll() is not None), seconds=seconds, pause=0.05
         )
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
-        out = self._said(self.runs) if command == "run" else self.notes / "joined.out"
+        out = self._output(self.runs) if command == "run" else self.notes / "joined.out"
         with out.open("ab") as file:
             return subprocess.Popen(
                 [sys.executable, "-m", "broodline", command, str(self.study)],
@@ -185,18 +185,18 @@ class Stage:
                 start_new_session=True,
             )
 
-    def _said(self, number: int) -> Path:
+    def _output(self, number: int) -> Path:
         return self.notes / f"run-{number:03d}.out"
 
 
 def wait_for(fact: Callable[[], object], what: str, *, seconds: float = SECONDS, pause: float = 0.01) -> None:
     """Waits until a fact is true."""
     if not came_true(fact, seconds=seconds, pause=pause):
-        raise TimeoutError(f"{what}: not in {seconds:g} s")
+        raise TimeoutError(f"{what}: timeout after {seconds:g} s")
 
 
 def came_true(fact: Callable[[], object], *, seconds: float, pause: float = 0.01) -> bool:
-    """Whether a fact comes true in so many seconds."""
+    """True if a fact becomes true within a time."""
     until = time.monotonic() + seconds
     while not fact():
         if time.monotonic() >= until:
@@ -206,7 +206,7 @@ def came_true(fact: Callable[[], object], *, seconds: float, pause: float = 0.01
 
 
 def state_of(pid: int) -> str:
-    """The state of a process, as the kernel calls it; X when there is none."""
+    """The kernel's letter for the state of a process; X without such a process."""
     return _stat(pid)[0]
 
 
@@ -228,7 +228,7 @@ def _read(pid: int, name: str) -> bytes:
 
 @contextmanager
 def small_disk(directory: Path) -> Iterator[str | None]:
-    """A small file system of its own at a directory, ext4 where there is mkfs; yields why there is none, or None."""
+    """Mounts a small file system at a directory, ext4 if mkfs exists; yields the reason if that fails, else None."""
     directory.mkdir()
     if os.geteuid() or shutil.which("mount") is None:
         yield "only root can mount a file system"
@@ -240,14 +240,14 @@ def small_disk(directory: Path) -> Iterator[str | None]:
             file.truncate(DISK)
         made = subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "60000", str(image)], capture_output=True)
         commands[:0] = [["mount", "-o", "loop", str(image), str(directory)]] if made.returncode == 0 else []
-    said = ""
+    problem = ""
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True)
-        said = done.stderr.strip()
+        problem = done.stderr.strip()
         if done.returncode == 0:
             break
     else:
-        yield f"a file system can't be mounted here: {said}"
+        yield f"a file system can't be mounted here: {problem}"
         return
     try:
         yield None

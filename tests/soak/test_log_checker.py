@@ -1,4 +1,4 @@
-"""The judge of the soak finds what it is there to find."""
+"""The log checker of the soak finds each problem that it exists for."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ DIGESTS = {number: hashlib.sha256(weights).hexdigest() for number, weights in WE
 
 
 def a_record(number: int, **changes: Any) -> Entry:
-    told = {"params": {"lr": 0.1}, "start": 10 * number, "fitness": score_of(DIGESTS[number])}
+    facts = {"params": {"lr": 0.1}, "start": 10 * number, "fitness": score_of(DIGESTS[number])}
     parent = None if number == 0 else number - 1
-    return {"number": number, "state": "completed", "attempt": 1, "parent": parent, "checkpoint": None, **told, **changes}
+    return {"number": number, "state": "completed", "attempt": 1, "parent": parent, "checkpoint": None, **facts, **changes}
 
 
-def a_life(number: int) -> list[Entry]:
-    whose, parent = {"trial": number, "attempt": 1}, DIGESTS.get(number - 1)
+def entries_of(number: int) -> list[Entry]:
+    identity, parent = {"trial": number, "attempt": 1}, DIGESTS.get(number - 1)
     return [
-        {"what": "begun", **whose},
-        {"what": "saved", **whose, "params": {"lr": 0.1}, "start": 10 * number, "parent": parent, "digest": DIGESTS[number]},
-        {"what": "acknowledged", **whose},
+        {"event": "started", **identity},
+        {"event": "saved", **identity, "params": {"lr": 0.1}, "start": 10 * number, "parent": parent, "digest": DIGESTS[number]},
+        {"event": "acknowledged", **identity},
     ]
 
 
-RECORDS, LOG = [a_record(0), a_record(1)], [*a_life(0), *a_life(1)]
+RECORDS, LOG = [a_record(0), a_record(1)], [*entries_of(0), *entries_of(1)]
 
 
-def test_a_study_in_which_all_is_well() -> None:
+def test_a_sound_study_has_a_clean_verdict() -> None:
     verdict = checked(RECORDS, LOG, {0: a_record(0, checkpoint="somewhere")})
     assert verdict.clean
     assert verdict.acknowledged == 2
@@ -58,37 +58,37 @@ def test_a_completed_trial_that_changes_is_lost() -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"what": "begun", "trial": 0, "attempt": 1},
-        {"what": "begun", "trial": 0, "attempt": 2},
-        {"what": "acknowledged", "trial": 0, "attempt": 2},
+        {"event": "started", "trial": 0, "attempt": 1},
+        {"event": "started", "trial": 0, "attempt": 2},
+        {"event": "acknowledged", "trial": 0, "attempt": 2},
     ],
 )
-def test_a_trial_that_is_trained_again_after_it_was_acknowledged(more: Entry) -> None:
+def test_an_acknowledged_trial_that_is_trained_again_is_retrained(more: Entry) -> None:
     assert checked(RECORDS, [*LOG, more], {}).retrained
 
 
-def test_an_attempt_after_the_acknowledged_one_is_found_whenever_it_began() -> None:
-    assert checked(RECORDS, [{"what": "begun", "trial": 0, "attempt": 2}, *LOG], {}).retrained
+def test_an_attempt_after_the_acknowledged_one_is_found_whenever_it_started() -> None:
+    assert checked(RECORDS, [{"event": "started", "trial": 0, "attempt": 2}, *LOG], {}).retrained
 
 
-def test_a_superseded_attempt_that_begins_late_is_counted_and_breaks_nothing() -> None:
-    life = [entry | {"attempt": 2} for entry in a_life(0)]
-    verdict = checked([a_record(0, attempt=2)], [*life, {"what": "begun", "trial": 0, "attempt": 1}], {})
+def test_a_superseded_attempt_that_starts_late_is_counted_but_is_no_problem() -> None:
+    superseded = [entry | {"attempt": 2} for entry in entries_of(0)]
+    verdict = checked([a_record(0, attempt=2)], [*superseded, {"event": "started", "trial": 0, "attempt": 1}], {})
     assert verdict.clean
     assert verdict.late == 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"),
+    ("changes", "fact"),
     [({"params": {"lr": 0.2}}, "params"), ({"start": 3}, "start"), ({"fitness": 0.5}, "fitness"), ({"parent": None}, "parent")],
 )
-def test_records_that_the_weights_contradict(changes: Entry, what: str) -> None:
+def test_a_record_that_contradicts_the_weights_is_a_breach(changes: Entry, fact: str) -> None:
     (breach,) = checked([a_record(0), a_record(1, **changes)], LOG, {}).breaches
-    assert what in breach
+    assert fact in breach
 
 
-def test_a_completion_of_what_was_never_saved() -> None:
-    assert checked(RECORDS, [entry for entry in LOG if entry["what"] != "saved"], {}).breaches
+def test_a_completion_without_saved_weights_is_a_breach() -> None:
+    assert checked(RECORDS, [entry for entry in LOG if entry["event"] != "saved"], {}).breaches
 
 
 def committed(files: LocalCheckpointStore, number: int, weights: bytes) -> Entry:
@@ -100,21 +100,21 @@ def committed(files: LocalCheckpointStore, number: int, weights: bytes) -> Entry
     return a_record(number, checkpoint=str(path))
 
 
-def test_checkpoints_that_are_not_what_was_saved(tmp_path: Path) -> None:
+def test_a_checkpoint_that_differs_from_the_saved_one_is_a_problem(tmp_path: Path) -> None:
     files = LocalCheckpointStore(tmp_path)
     files.prepare()
     records = [committed(files, number, weights) for number, weights in WEIGHTS.items()]
     assert list(checkpoint_problems(records, LOG, files)) == []
     weights = Path(records[0]["checkpoint"]) / "parts" / "weights"
     content = weights.read_bytes()
-    for spoilt in (content[:-1], b"\0" + content[1:]):  # of another size, and of the same
-        weights.write_bytes(spoilt)
+    for corrupt in (content[:-1], b"\0" + content[1:]):  # of another size, and of the same
+        weights.write_bytes(corrupt)
         assert len(list(checkpoint_problems(records, LOG, files))) == 1
     records = [a_record(0, checkpoint=records[1]["checkpoint"])]
     assert "another attempt" in next(iter(checkpoint_problems(records, LOG, files)))
 
 
-def test_what_lies_on_the_disk_and_should_not(tmp_path: Path) -> None:
+def test_a_file_that_no_record_names_is_a_problem(tmp_path: Path) -> None:
     files = LocalCheckpointStore(tmp_path)
     files.prepare()
     records = [committed(files, number, weights) for number, weights in WEIGHTS.items()]

@@ -1,6 +1,6 @@
-"""The trainer of the soak: weights that prove their lineage, and a log of its own that no database can contradict.
+"""The training program of the soak: its weights prove their lineage, and its log is independent of the database.
 
-Its weights hold a digest of the parent's weights, the params and the attempt; its score follows from its weights alone.
+The weights hold a digest of the parent's weights, the params and the attempt; the score is a function of the weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from soak.phase_log import Marks, log
 
-PADDING = 20_000  # bytes, so that weights can be torn apart
+PADDING = 20_000  # bytes, so that a kill can cut the weights short
 
 
 def dwell() -> None:
@@ -27,13 +27,13 @@ def dwell() -> None:
 def marks() -> Marks | None:
     try:
         return Marks.of(os.getppid())
-    except FileNotFoundError:  # the worker is dead already
+    except FileNotFoundError:  # the worker has been killed
         return None
 
 
 def main() -> None:
     environ, page = os.environ, marks()
-    whose = {"trial": int(environ["BROODLINE_TRIAL"]), "attempt": int(environ["BROODLINE_ATTEMPT"])}
+    identity = {"trial": int(environ["BROODLINE_TRIAL"]), "attempt": int(environ["BROODLINE_ATTEMPT"])}
     params = json.loads(Path(environ["BROODLINE_PARAMS"]).read_text())
     start, steps = int(environ["BROODLINE_START"]), int(environ["BROODLINE_STEPS"])
 
@@ -42,24 +42,24 @@ def main() -> None:
             page.trainer = os.getpid()
             page.of_trainer = phase
 
-    log("begun", **whose, at=time.time())
+    log("started", **identity, at=time.time())
     mark("restoring")
     parent = digest_of(Path(environ["BROODLINE_RESTORE"])) if "BROODLINE_RESTORE" in environ else None
     dwell()
     mark("training")
     dwell()
     mark("saving")
-    weights = json.dumps({**whose, "params": params, "start": start, "steps": steps, "parent": parent}).encode() + b"\n"
+    weights = json.dumps({**identity, "params": params, "start": start, "steps": steps, "parent": parent}).encode() + b"\n"
     save(Path(environ["BROODLINE_SAVE"]), weights)
     digest = hashlib.sha256(weights).hexdigest()
     score = score_of(digest)
-    log("saved", **whose, params=params, start=start, parent=parent, digest=digest)
+    log("saved", **identity, params=params, start=start, parent=parent, digest=digest)
     with open(environ["BROODLINE_METRICS"], "a") as file:
         print(json.dumps({"step": start + steps, "score": score}), file=file)
 
 
 def save(directory: Path, weights: bytes) -> None:
-    """Saves slowly, so that there is a long time in which a checkpoint is half written."""
+    """Saves slowly, so that kills hit half-written checkpoints."""
     (directory / "parts").mkdir()
     with (directory / "parts" / "weights").open("wb", buffering=0) as file:
         for piece in (weights[:20], weights[20:], b"\0" * PADDING):
@@ -72,12 +72,12 @@ def weights_of(checkpoint: Path) -> bytes:
     """The weights in a checkpoint.
 
     Raises:
-        ValueError: They are not what was saved.
+        ValueError: They are corrupt.
     """
     content = (checkpoint / "parts" / "weights").read_bytes()
     weights, padding = content[:-PADDING], content[-PADDING:]
     if padding != b"\0" * PADDING or hashlib.sha256(weights).hexdigest() != (checkpoint / "digest").read_text():
-        raise ValueError(f"{checkpoint}: is torn")
+        raise ValueError(f"{checkpoint}: corrupt weights")
     return weights
 
 

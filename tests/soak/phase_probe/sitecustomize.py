@@ -1,6 +1,6 @@
-"""Loaded by every Python process of the soak: lets workers write down which phase they are in, and be killed in it by the kernel.
+"""Loaded by every Python process of the soak: marks the phases of workers, and has the kernel kill an armed worker in one.
 
-broodline itself knows nothing of this: its calls are wrapped from outside.
+The package contains nothing of this; its methods are wrapped from outside.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from soak.phase_log import DIRECTORY, NEWCOMER, Marks, log
 
-_FIRST_GUESS = 0.003  # seconds that a phase takes, before it was seen
+_FIRST_GUESS = 0.003  # seconds: the duration of a phase that has not been measured yet
 _CLOCK_MONOTONIC = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -36,14 +36,14 @@ class _Itimerspec(ctypes.Structure):
 
 
 def kill_after(seconds: float) -> None:
-    """Has the kernel send SIGKILL to this process: no thread of ours has to be running, so any instruction may be the last."""
+    """Has the kernel kill this process after a time: that needs no running thread, so any instruction can be the last."""
     timer = ctypes.c_void_p()
     event = _Sigevent(signo=signal.SIGKILL)
     nanoseconds = max(1, round(seconds * 1e9))
     when = _Itimerspec(first_s=nanoseconds // 10**9, first_ns=nanoseconds % 10**9)
     made = _LIBC.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(timer)) == 0
     if not made or _LIBC.timer_settime(timer, 0, ctypes.byref(when), None):
-        raise OSError(ctypes.get_errno(), "no timer")
+        raise OSError(ctypes.get_errno(), "the timer can't be created")
 
 
 class Phases:
@@ -53,14 +53,14 @@ class Phases:
         self._marks = Marks.create()
         self._took: dict[str, float] = {}
         self._lock = threading.Lock()
-        with suppress(FileNotFoundError):  # a newcomer is awaited, and it is us
+        with suppress(FileNotFoundError):  # this worker is the newcomer that the fault injector waits for
             waiting = Path(os.environ[DIRECTORY], NEWCOMER)
             waiting.rename(f"{waiting}-{os.getpid()}")
-            self._marks.aim("asking", random.random())
+            self._marks.arm("asking", random.random())
 
     @contextmanager
     def own(self, phase: str) -> Iterator[None]:
-        """A phase of the thread that works."""
+        """A phase of the working thread."""
         before = self._marks.own
         if phase == "training":
             self._marks.of_trainer = "between"
@@ -72,28 +72,28 @@ class Phases:
             self._marks.own = before
 
     @contextmanager
-    def removal(self) -> Iterator[None]:
-        """A removal, in whichever thread."""
+    def deletion(self) -> Iterator[None]:
+        """A deletion, in any thread."""
         with self._lock:
-            self._marks.removing(+1)
+            self._marks.deleting(+1)
         try:
-            with self._timed("sweeping"):
+            with self._timed("deleting"):
                 yield
         finally:
             with self._lock:
-                self._marks.removing(-1)
+                self._marks.deleting(-1)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
         moment = self._marks.hit(phase)
         if moment is not None:
             kill_after(moment * self._took.get(phase, _FIRST_GUESS))
-        begun = time.monotonic()
+        began = time.monotonic()
         yield
-        self._took[phase] = time.monotonic() - begun
+        self._took[phase] = time.monotonic() - began
 
     def wrap(self, owner: Any, name: str, phase: str) -> None:
-        """Makes a phase of a method."""
+        """Makes each call of a method a phase."""
         method = getattr(owner, name)
 
         @functools.wraps(method)
@@ -105,7 +105,7 @@ class Phases:
 
 
 def main() -> None:
-    """Wraps what a worker calls."""
+    """Wraps the methods that a worker calls."""
     import shutil
 
     from broodline.controller.controller import Controller
@@ -121,10 +121,10 @@ def main() -> None:
     phases.wrap(Controller, "complete", "completing")
     remove, complete = shutil.rmtree, Controller.complete
 
-    def removed(path: Any, *args: Any, **kwargs: Any) -> None:
+    def deleted(path: Any, *args: Any, **kwargs: Any) -> None:
         if not Path(path).name.endswith(REMOVED):
             return remove(path, *args, **kwargs)
-        with phases.removal():
+        with phases.deletion():
             return remove(path, *args, **kwargs)
 
     def completed(self: Controller, study: str, number: int, attempt: int, *rest: Any) -> Any:
@@ -136,7 +136,7 @@ def main() -> None:
         log("acknowledged", trial=number, attempt=attempt, checkpoint=rest[1])
         return answer
 
-    replaced: Callable[..., Any] = removed
+    replaced: Callable[..., Any] = deleted
     shutil.rmtree = replaced  # type: ignore[assignment]
     Controller.complete = completed  # type: ignore[method-assign, assignment]
 
