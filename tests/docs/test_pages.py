@@ -1,4 +1,4 @@
-"""The pages tell the truth: their study files can be read, their code compiles, their links have targets."""
+"""The pages are true: their study files can be read, their code compiles, their links have targets."""
 
 from __future__ import annotations
 
