@@ -1,8 +1,8 @@
-# All targets use .venv. `make setup` makes it, and makes it again after a change of pyproject.toml.
+# Everything is run in .venv, which `make setup` makes, and makes anew when pyproject.toml changes.
 #
-#   make demo            population based training next to random search, on digits: about a minute
-#   make test ARGS=-x    runs the tests; ARGS goes to pytest
-#   make frameworks      installs PyTorch, JAX, Optax and Keras as well, and tests the integrations with them
+#   make demo            population based training against random search, on digits: about a minute
+#   make test ARGS=-x    ARGS goes to pytest
+#   make frameworks      installs PyTorch, JAX, Optax and Keras as well, and tests the adapters against them
 #   make wavenet         the paper's experiment on real speech: some hours, can be interrupted; wavenet-quick: a minute
 #   make PYTHON=python3.12 setup
 
@@ -34,7 +34,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# pip, unlike uv, finds the small build of PyTorch.
+# Only pip finds the build of PyTorch that is small.
 FRAMEWORKS := .venv/frameworks
 
 $(FRAMEWORKS): $(STAMP) tests/frameworks/requirements.txt
@@ -44,7 +44,7 @@ $(FRAMEWORKS): $(STAMP) tests/frameworks/requirements.txt
 frameworks: $(FRAMEWORKS)
 	$(BIN)/pytest -m frameworks --timeout 600 $(ARGS)
 
-# pip, unlike uv, finds the small build of PyTorch.
+# Only pip finds the build of PyTorch that is small.
 WAVENET := .venv/wavenet
 
 $(WAVENET): $(STAMP) examples/wavenet/requirements.txt
