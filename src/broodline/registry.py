@@ -22,7 +22,7 @@ class Registry:
 
     Args:
         group: The group of entry points.
-        kind: What one of them is called in messages, such as "strategy".
+        kind: The noun for one of them in messages, such as "strategy".
     """
 
     group: str
