@@ -139,7 +139,7 @@ def test_a_second_run_of_the_same_study_is_refused(waiting: Path) -> None:
     go(waiting)
     run.communicate(timeout=60)
     assert (second.returncode, second.stdout) == (2, "")
-    assert "is being run already" in second.stderr
+    assert "is running already" in second.stderr
     assert run.returncode == 0
 
 

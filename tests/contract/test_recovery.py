@@ -14,7 +14,7 @@ from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import AttemptDirectory, StudyFiles
 from broodline.storage.sqlite.store import SqliteStore
-from broodline.studies.recovery import sweep_orphans
+from broodline.studies.recovery import delete_orphans
 from broodline.testing import study_from_tables
 
 ASKER = WorkerSession(worker="0", session="a")
@@ -53,10 +53,10 @@ def test_what_is_recorded_or_in_the_making_stays_and_the_rest_goes(store: Store,
     (files.staging / "000001.7").mkdir()
     files.begin(running.evolve(number=99))
     (files.checkpoints / "000000.8").mkdir()
-    assert sweep_orphans(store, STUDY.name, files) == 3
+    assert delete_orphans(store, STUDY.name, files) == 3
     left = sorted(left.path.relative_to(files.root).as_posix() for left in files.attempts())
     assert left == ["checkpoints/000000.1", "staging/000001.1"]
-    assert sweep_orphans(store, STUDY.name, files) == 0
+    assert delete_orphans(store, STUDY.name, files) == 0
 
 
 def test_a_trial_that_another_worker_begins_meanwhile_keeps_its_directory(store: Store, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_trial_that_another_worker_begins_meanwhile_keeps_its_directory(store:
 
     files = Busy(tmp_path / "files")
     files.prepare()
-    assert sweep_orphans(store, STUDY.name, files) == 0
+    assert delete_orphans(store, STUDY.name, files) == 0
     assert (files.staging / "000000.1" / "weights").exists()
 
 
@@ -76,6 +76,6 @@ def test_a_recorded_checkpoint_whose_rename_power_undid_gets_its_place(store: St
     files = files_in(tmp_path)
     complete(store, files, begin_trial(store, files))
     (files.checkpoints / "000000.1").rename(files.staging / "000000.1")
-    assert sweep_orphans(store, STUDY.name, files) == 0
+    assert delete_orphans(store, STUDY.name, files) == 0
     assert (files.verified("checkpoints/000000.1") / "weights").read_text() == "1"
     assert list(files.staging.iterdir()) == []

@@ -17,7 +17,7 @@ from living import PATIENT, Run, begun, ended, interrupted, lives, logged, runni
 from broodline.config.study_file import read
 from broodline.controller.controller import Controller
 from broodline.storage.location import default_location
-from broodline.studies.run import job_for
+from broodline.studies.job import job_for
 from broodline.studies.trainer import trainer_of
 from broodline.workers.engines.local import LocalEngine
 
