@@ -4,6 +4,7 @@
 #   make test ARGS=-x    ARGS goes to pytest
 #   make frameworks      installs PyTorch, JAX, Optax and Keras as well, and tests the adapters against them
 #   make wavenet         the paper's experiment on real speech: some hours, can be interrupted; wavenet-quick: a minute
+#   make pictures        draws docs/house.svg and docs/loop.svg from the code
 #   make PYTHON=python3.12 setup
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: setup demo test lint frameworks wavenet wavenet-quick bench soak mutants clean
+.PHONY: setup demo test lint frameworks wavenet wavenet-quick bench pictures soak mutants clean
 
 setup: $(STAMP)
 
@@ -62,6 +63,9 @@ wavenet-quick: $(WAVENET)
 
 bench: setup
 	@for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+
+pictures: setup
+	$(BIN)/python -m tools.draw_structure
 
 soak: setup
 	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)
