@@ -17,7 +17,7 @@ STAMP := $(VENV)/installed
 # Three processes on two cores, because some tests only wait; one that has run its share takes tests from another.
 PYTEST := $(BIN)/pytest -n 3 --dist worksteal
 
-.PHONY: setup demo test coverage lint frameworks wavenet wavenet-quick bench soak mutants clean
+.PHONY: setup demo test coverage lint frameworks wavenet wavenet-quick bench pictures soak mutants clean
 
 setup: $(STAMP)
 
@@ -72,6 +72,9 @@ wavenet-quick: $(WAVENET)
 
 bench: setup
 	@for file in benchmarks/[!_]*.py; do echo "$$file"; $(BIN)/python "$$file" || exit 1; done
+
+pictures: setup
+	$(BIN)/python -m tools.draw_structure
 
 soak: setup
 	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)

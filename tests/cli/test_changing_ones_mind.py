@@ -444,7 +444,7 @@ def test_a_running_study_takes_more_workers_and_no_other_file(study: Path) -> No
         edit(study, "trials = 6", "trials = 9")
         second = call("run", study)
         assert second.returncode == 2
-        assert "is being run already" in second.stderr
+        assert "is running already" in second.stderr
 
         edit(study, "seed = 0", "seed = 7")
         refused = call("worker", study)

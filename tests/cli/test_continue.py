@@ -172,10 +172,10 @@ def test_whoever_stops_it_is_told_how_it_goes_on(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
-        (("--trial", "0"), "the checkpoint of trial 0 has been swept; go on from another"),
+        (("--trial", "0"), "the checkpoint of trial 0 was deleted\nhelp: choose another trial"),
         (("--trial", "99"), "the study has no trial 99"),
         (("--name", "a b"), "name: must be 1 to 100 letters"),
-        (("--name", "digits"), "study 'digits' exists, and is no continuation"),
+        (("--name", "digits"), "study 'digits' exists and is not a continuation"),
     ],
 )
 def test_what_can_not_be_gone_on_from_is_told(arguments: tuple[str, ...], saying: str, folder: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_checkpoint_that_is_damaged_is_told(folder: Path) -> None:
     (Path(best_of(folder)["checkpoint"]) / "weights").unlink()
     done = call("continue", "study.toml", "--steps", "10", cwd=folder)
     assert done.returncode == 2
-    assert "can't be gone on from" in done.stderr
+    assert "can't be resumed" in done.stderr
 
 
 def test_one_whose_first_checkpoint_is_damaged_ends_rather_than_begin_from_nothing(folder: Path) -> None:

@@ -141,8 +141,8 @@ def test_what_crashes_left_goes_and_what_is_not_from_broodline_stays(study: Path
     (files / "checkpoints" / "mine").mkdir()
     told = gc(study)
     piles = {pile["kind"]: pile for pile in told["others"]}
-    assert piles["left by crashes and by attempts that were superseded"] == {
-        "kind": "left by crashes and by attempts that were superseded",
+    assert piles["left by crashes and superseded attempts"] == {
+        "kind": "left by crashes and superseded attempts",
         "count": 3,
         "bytes": 3000,
         "removed": True,

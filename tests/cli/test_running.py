@@ -139,7 +139,7 @@ def test_a_second_run_of_the_same_study_is_refused(waiting: Path) -> None:
     go(waiting)
     run.communicate(timeout=60)
     assert (second.returncode, second.stdout) == (2, "")
-    assert "is being run already" in second.stderr
+    assert "is running already" in second.stderr
     assert run.returncode == 0
 
 
@@ -242,7 +242,7 @@ def test_reevaluating_without_an_evaluation_is_refused(tmp_path: Path) -> None:
     output("run", "study.toml", cwd=tmp_path)
     done = call("best", "study.toml", "--reevaluate", 1, cwd=tmp_path)
     assert done.returncode == 2
-    assert "has no [evaluate]" in done.stderr
+    assert "[evaluate]: is missing" in done.stderr
 
 
 def test_check_tells_what_it_finds_and_creates_no_study(tmp_path: Path) -> None:

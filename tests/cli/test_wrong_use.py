@@ -92,4 +92,4 @@ def test_what_runs_comes_from_a_study_file_only(name: str, tmp_path: Path) -> No
 def test_a_study_file_without_a_program(name: str, tmp_path: Path) -> None:
     path = write_study(tmp_path)
     path.write_text(path.read_text().partition("[train]")[0])
-    assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="has no [train]")
+    assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="[train]: is missing")

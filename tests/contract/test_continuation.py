@@ -19,7 +19,7 @@ from broodline.studies.continuation import continuation_of, copy_lineage
 from broodline.testing import study_from_tables
 
 STUDY = study_from_tables(population=2, budget={"generations": 1})
-ALONE = continuation_of(STUDY, "alone", begun_at=10, steps=10)
+ALONE = continuation_of(STUDY, "alone", start=10, steps=10)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from broodline.storage.checkpoints.base import AttemptDirectory, CheckpointStore
 from broodline.storage.checkpoints.local import LocalCheckpointStore
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.storage.study_files import StudyFiles
-from broodline.studies.recovery import sweep_orphans
+from broodline.studies.recovery import delete_orphans
 from broodline.testing import study_from_tables
 
 SESSION = WorkerSession(worker="0", session="a")
@@ -50,7 +50,7 @@ def complete(store: Store, checkpoints: CheckpointStore, trial: Trial) -> None:
 
 
 def orphans_deleted(store: Store, checkpoints: LocalCheckpointStore) -> int:
-    return sweep_orphans(store, STUDY.name, StudyFiles(root=checkpoints.root, checkpoints=checkpoints))
+    return delete_orphans(store, STUDY.name, StudyFiles(root=checkpoints.root, checkpoints=checkpoints))
 
 
 def test_recorded_checkpoints_and_running_attempts_stay_and_orphans_are_deleted(

@@ -17,7 +17,7 @@ from living import PATIENT, Run, begun, ended, interrupted, lives, logged, runni
 from broodline.config.study_file import read
 from broodline.controller.controller import Controller
 from broodline.storage.location import default_location
-from broodline.studies.run import job_for
+from broodline.studies.job import job_for
 from broodline.studies.trainer import trainer_of
 from broodline.workers.engines.local import LocalEngine
 
@@ -558,22 +558,22 @@ def test_check_is_content_with_a_good_program(tmp_path: Path) -> None:
     status, found = findings(tmp_path, learning("rate=$1"))
     assert (status, bad(found)) == (0, [])
     told = " | ".join(finding["text"] for finding in found if finding["verdict"] == "good")
-    for part in ("trains from nothing", "goes on from its checkpoint", "the metric is the same", "lr takes effect"):
+    for part in ("trains without a checkpoint", "resumes its checkpoint", "the metric is the same", "lr takes effect"):
         assert part in told
 
 
 def test_check_finds_a_checkpoint_that_was_never_read(tmp_path: Path) -> None:
     status, found = findings(tmp_path, learning("rate=$1").replace('. "$BROODLINE_RESTORE/state"', "true"))
-    if any("does not note when files are read" in finding["text"] for finding in found):
-        pytest.skip("this file system does not note when files are read")
+    if any("does not record reads" in finding["text"] for finding in found):
+        pytest.skip("this file system does not record reads")
     assert status == 1
-    assert any("the checkpoint was never read" in text for text in bad(found))
+    assert any("it never read the checkpoint" in text for text in bad(found))
 
 
 def test_check_finds_a_metric_that_jumps_after_a_restore(tmp_path: Path) -> None:
     status, found = findings(tmp_path, learning("rate=$1 weights=$((weights / 2))"))
     assert status == 1
-    assert any("the metric jumps at a restore without any training" in text for text in bad(found))
+    assert any("the metric changes at a restore without training" in text for text in bad(found))
 
 
 def test_check_finds_params_that_do_not_survive_a_restore(tmp_path: Path) -> None:
@@ -581,7 +581,7 @@ def test_check_finds_params_that_do_not_survive_a_restore(tmp_path: Path) -> Non
     assert status == 1
     (text,) = bad(found)
     assert "lr has no effect after a restore" in text
-    assert "put the old ones back" in text
+    assert "restore the old ones" in text
 
 
 def test_check_shows_the_output_of_a_program_that_fails(tmp_path: Path) -> None:

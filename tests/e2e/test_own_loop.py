@@ -23,7 +23,7 @@ from broodline.core.trial import Measurement, Trial
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.manifest import MANIFEST
 from broodline.storage.location import StudyLocation
-from broodline.studies.recovery import put_in_order
+from broodline.studies.recovery import recover
 
 LEASE = 4.0
 PATIENT_LEASE = 9.0  # where somebody takes the trial as soon as it runs out: a busy machine may keep the keeper waiting
@@ -136,11 +136,11 @@ def test_a_killed_loop_leaves_no_keeper_and_its_trial_is_given_out_after_its_lea
     assert (again.started or 0.0) > until
 
 
-def test_a_killed_loops_trial_is_given_out_at_once_when_the_study_is_put_in_order(own: Own) -> None:
+def test_a_killed_loops_trial_is_given_out_at_once_when_the_study_recovers(own: Own) -> None:
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
         run.kill()
-    put_in_order(own.store, "own", own.location.files("own"))
+    recover(own.store, "own", own.location.files("own"))
     assert (own.trial().state, own.trial().lost) == ("pending", 1)
 
 

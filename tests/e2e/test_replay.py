@@ -235,8 +235,8 @@ def test_a_copy_that_fails_ends_and_if_all_do_the_replay_has_failed(folder: Path
         (["--only", "lr,momntum"], "did you mean 'momentum'"),
         (["--set", "nothing=3"], "no parameter 'nothing'"),
         (["--set", "wd"], "NAME=VALUE"),
-        (["--name", "toy"], "no replay of 'toy'"),
-        (["--name", "a b"], "no name for a study"),
+        (["--name", "toy"], "is not a replay of 'toy'"),
+        (["--name", "a b"], "name: must be 1 to 100 letters"),
         (["--with", "nowhere.toml"], "no such file"),
     ],
 )

@@ -366,7 +366,7 @@ def test_a_second_run_is_refused_and_the_first_is_unharmed(tmp_path: Path) -> No
         wait_for(lambda: (2, 1) in begun(tmp_path))
         second = call("run", study)
         assert (second.returncode, second.stdout) == (2, "")
-        assert_refused(second.stderr, f"study 'digits' is being run already (by process {first.popen.pid})", "broodline worker")
+        assert_refused(second.stderr, f"study 'digits' is running already (process {first.popen.pid})", "broodline worker")
         (tmp_path / "go").touch()
         assert first.end() == 0
     assert begun(tmp_path) == ended(tmp_path) == [(number, 1) for number in range(6)]

@@ -76,7 +76,7 @@ def test_each_group_can_have_a_param_of_its_own(torch: Any, adapter: Any) -> Non
     optimizer = sgd(torch)
     adapter.lambda_lr(optimizer, LEARNED, ["lr", "momentum"])
     assert rates(optimizer) == [0.1, 0.9]
-    with pytest.raises(UsageError, match="2 groups, but 1 params are named"):
+    with pytest.raises(UsageError, match="2 groups, got 1"):
         adapter.lambda_lr(optimizer, LEARNED, ["lr"])
 
 

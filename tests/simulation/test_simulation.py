@@ -81,13 +81,19 @@ def test_without_faults_the_time_is_that_of_the_trials_shared_among_the_workers(
     simulation = simulated(8, workers=4)
     assert len(simulation.result.trials) == 48
     assert simulation.elapsed == 48 / 4 * 60
-    assert simulation.seconds == {"trained": 48 * 60, "in vain": 0, "waited": 0, "away": 0}
+    assert simulation.seconds == {"trained": 48 * 60, "wasted": 0, "waited": 0, "away": 0}
     assert simulation.utilisation == 1.0
     assert (simulation.faults, simulation.wasted) == ({}, {})
 
 
+def test_the_former_name_of_wasted_warns() -> None:
+    simulation = simulated(faults=broodline.Faults(crashes=40, absence=200))
+    with pytest.warns(DeprecationWarning, match=r"Simulation\.wasted"):
+        assert simulation.vain == simulation.wasted
+
+
 def test_workers_beyond_the_population_wait() -> None:
-    assert simulated(4, workers=6).seconds == {"trained": 24 * 60, "in vain": 0, "waited": 2 * 6 * 60, "away": 0}
+    assert simulated(4, workers=6).seconds == {"trained": 24 * 60, "wasted": 0, "waited": 2 * 6 * 60, "away": 0}
 
 
 def test_a_state_is_handed_on_from_parent_to_child() -> None:
@@ -233,7 +239,7 @@ def test_the_store_is_written_into_a_file_for_the_commands(tmp_path: Path, capsy
 def test_the_summary_tells_all_of_it() -> None:
     text = str(simulated(faults=EVERYTHING))
     assert "48 trials of 8 members on 4 workers" in text
-    for word in ("ended", "% trained", "in vain", "crashes", "steps to preemptions", "best     trial"):
+    for word in ("ended", "% trained", "wasted", "crashes", "steps to preemptions", "best     trial"):
         assert word in text, text
 
 
@@ -367,7 +373,7 @@ def test_a_mistake_in_the_function_is_raised_and_says_in_which_trial() -> None:
 def test_a_study_whose_first_trials_all_fail_ends() -> None:
     simulation = simulated(faults=broodline.Faults(failures=1.0), study={"max_failures": 5})
     assert simulation.ended.startswith("the first 5 trials all failed")
-    assert "none has completed" in str(simulation)
+    assert "no trial has completed" in str(simulation)
 
 
 # The same again
@@ -423,7 +429,7 @@ def test_a_rate_that_is_next_to_nothing_is_nothing() -> None:
 
 
 def test_wrong_arguments_are_told() -> None:
-    with pytest.raises(UsageError, match="without a budget"):
+    with pytest.raises(UsageError, match="budget: must not be empty"):
         broodline.simulate(study_of(), walk, workers=2)
     with pytest.raises(UsageError, match="workers"):
         simulated(workers=0)

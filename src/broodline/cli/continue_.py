@@ -11,12 +11,11 @@ from broodline.cli.argument_types import at_least_one
 from broodline.cli.study_argument import Target, file_of, target_of
 from broodline.cli.summary import finished_before, tell_end
 from broodline.cli.trial_argument import add_choice, chosen_lineage
-from broodline.errors import StudyChanged, StudyFailed, WorkerError
-from broodline.studies.trainer import grace_of, trainer_of
+from broodline.errors import StudyChanged
+from broodline.studies.trainer import setup_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
-    from broodline.core.study import StudyConfig
     from broodline.core.trial import Trial
 
 PURPOSE = "Go on alone: train on from the best trial's checkpoint with its params, by one worker, as a study of its own."
@@ -34,14 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Goes on alone, or goes on with that."""
     from broodline.config.study import dump, parse
-    from broodline.studies.continuation import begun_at, continuation_of
+    from broodline.studies.continuation import continuation_of, copy_lineage, start_step
+    from broodline.studies.run import run_and_report
 
     source = target_of(arguments)
     file = file_of(source)
-    trainer_of(file)
+    setup = setup_of(file)
     number = arguments.trial
     name = arguments.name or f"{source.name}-continued" + ("" if number is None else f"-{number}")
-    begun = begun_at(source.location, name)
+    begun = start_step(source.location, name)
     lineage = _lineage(source, file, number) if begun is None else ()
     target = Target(name=name, location=source.location, file=None, store=source.location.url)
     if begun is not None and number is not None:
@@ -49,20 +49,22 @@ def main(arguments: argparse.Namespace) -> None:
     study = continuation_of(
         file.study,
         name,
-        begun_at=lineage[0].end if begun is None else begun,
+        start=lineage[0].end if begun is None else begun,
         steps=arguments.steps,
         trial_steps=arguments.trial_steps,
     )
     parse(dump(study), "broodline continue")  # the name may be none
     before = finished_before(target)
     again = shlex.join(["broodline", "continue", arguments.study, "--steps", str(arguments.steps)])
-    tell = partial(tell_end, target, json=arguments.json, again=f"{again} ...")
-    try:
-        _run(source, file, study, lineage, json=arguments.json)
-    except (KeyboardInterrupt, StudyFailed, WorkerError):
-        tell()
-        raise
-    tell(before=before)
+    run_and_report(
+        study,
+        location=source.location,
+        setup=setup,
+        workers=1,
+        show=not arguments.json,
+        initialise=partial(copy_lineage, name=study.name, lineage=lineage, source=source.files) if lineage else None,
+        report=partial(tell_end, target, json=arguments.json, before=before, again=f"{again} ..."),
+    )
 
 
 def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial, ...]:
@@ -84,20 +86,3 @@ def _check_begun_from(target: Target, source: Target, number: int) -> None:
         copied = [trial for trial in records.trials() if trial.is_copy][-1]
     if (copied.seed, copied.params, copied.end) != (asked.seed, asked.params, asked.end):
         raise StudyChanged(f"study '{target.name}' went on from another trial than {number}; take another --name")
-
-
-def _run(source: Target, file: StudyFile, study: StudyConfig, lineage: tuple[Trial, ...], *, json: bool) -> None:
-    from broodline.reports.terminal.live import quiet, watching
-    from broodline.studies.continuation import copy_lineage
-    from broodline.studies.run import run
-
-    run(
-        study,
-        location=source.location,
-        make_trainer=trainer_of(file),
-        workers=1,
-        options=file.engine,
-        watch_of=quiet if json else watching(study.name, workers=1),
-        grace=grace_of(file),
-        begin=partial(copy_lineage, name=study.name, lineage=lineage, source=source.files) if lineage else None,
-    )

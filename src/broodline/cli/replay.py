@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broodline.cli.argument_types import at_least_one, trial_number
 from broodline.cli.study_argument import Target, add_target, file_of, target_of
 from broodline.cli.summary import overview_of
-from broodline.errors import StudyFailed, UsageError, WorkerError
-from broodline.studies.trainer import grace_of, trainer_of
+from broodline.errors import StudyFailed, UsageError
+from broodline.studies.trainer import setup_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
-    from broodline.core.study import StudyConfig
 
 PURPOSE = "Train the best lineage, or any trial's, again along its schedule: a study of its own, which can be gone on with."
 EXAMPLE = "broodline replay study.toml --with final.toml --copies 3"
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Makes a replay, or goes on with it."""
     from broodline.studies.replay import ReplayOptions, replay_in, with_programs_of
+    from broodline.studies.run import run_and_report
 
     source = target_of(arguments)
     file = _programs(file_of(source), arguments.other)
@@ -57,28 +58,16 @@ def main(arguments: argparse.Namespace) -> None:
     study = with_programs_of(replay_in(source.location, source.name, options), file.study)
     target = Target(name=study.name, location=source.location, file=None, store=source.location.url)
     workers = arguments.workers or min(file.study.workers, study.population)
-    try:
-        _run(target, study, file, workers=workers, json=arguments.json)
-    except (KeyboardInterrupt, StudyFailed, WorkerError):
-        _tell(target, json=arguments.json)
-        raise
-    if not _tell(target, json=arguments.json):
-        raise StudyFailed(f"replay '{study.name}': no copy came to the end of the lineage; `broodline trials` shows why")
-
-
-def _run(target: Target, study: StudyConfig, file: StudyFile, *, workers: int, json: bool) -> None:
-    from broodline.reports.terminal.live import quiet, watching
-    from broodline.studies.run import run
-
-    run(
+    finished = run_and_report(
         study,
         location=target.location,
-        make_trainer=trainer_of(file),
+        setup=setup_of(file),
         workers=workers,
-        options=file.engine,
-        watch_of=quiet if json else watching(target.name, workers=workers),
-        grace=grace_of(file),
+        show=not arguments.json,
+        report=partial(_tell, target, json=arguments.json),
     )
+    if not finished:
+        raise StudyFailed(f"replay '{study.name}': no copy came to the end of the lineage; `broodline trials` shows why")
 
 
 def _programs(file: StudyFile, other: Path | None) -> StudyFile:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broodline.cli.argument_types import at_least_one
-from broodline.cli.study_argument import Target, add_target, file_of, target_of
+from broodline.cli.study_argument import add_target, file_of, target_of
 from broodline.cli.summary import finished_before, tell_end
-from broodline.errors import StudyFailed, WorkerError
-from broodline.studies.trainer import grace_of, trainer_of
+from broodline.studies.trainer import setup_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
@@ -28,32 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs a study."""
+    from broodline.studies.run import run_and_report
+
     target = target_of(arguments)
     file = file_of(target)
     workers = arguments.workers or file.study.workers
     before = finished_before(target)
     for warning in _warnings(file, workers):
         print(f"broodline: warning: {warning}", file=sys.stderr)
-    try:
-        _run(target, file, workers=workers, json=arguments.json)
-    except (KeyboardInterrupt, StudyFailed, WorkerError):
-        tell_end(target, json=arguments.json)
-        raise
-    tell_end(target, json=arguments.json, before=before)
-
-
-def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
-    from broodline.reports.terminal.live import quiet, watching
-    from broodline.studies.run import run
-
-    run(
+    run_and_report(
         file.study,
         location=target.location,
-        make_trainer=trainer_of(file),
+        setup=setup_of(file),
         workers=workers,
-        options=file.engine,
-        watch_of=quiet if json else watching(target.name, workers=workers),
-        grace=grace_of(file),
+        show=not arguments.json,
+        report=partial(tell_end, target, json=arguments.json, before=before),
     )
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from broodline.cli.study_argument import Target, add_target, file_of, target_of
 from broodline.cli.summary import tell_end
-from broodline.studies.trainer import grace_of, trainer_of
+from broodline.studies.trainer import setup_of
 
 if TYPE_CHECKING:
-    from broodline.config.study_file import StudyFile
     from broodline.core.study import StudyConfig
 
 PURPOSE = "Join a study that exists with one more worker, from any process; what it runs comes from its own study file."
@@ -30,38 +29,16 @@ def main(arguments: argparse.Namespace) -> None:
     """Works until the study is done."""
     from dataclasses import replace
 
+    from broodline.studies.run import join
+
     target = target_of(arguments)
     file = file_of(target)
     if arguments.replay is not None:
         file = replace(file, study=_replay_of(target, arguments.replay))
         target = Target(name=arguments.replay, location=target.location, file=None, store=target.location.url)
-    _work(target, file, json=arguments.json)
+    worker = f"{socket.gethostname()}-{os.getpid()}"
+    join(file.study, location=target.location, setup=setup_of(file), worker=worker, show=not arguments.json)
     tell_end(target, json=arguments.json)
-
-
-def _work(target: Target, file: StudyFile, *, json: bool) -> None:
-    from broodline.controller.controller import Controller, check_same
-    from broodline.reports.terminal.live import quiet, watching
-    from broodline.studies.run import attend, calls_back, interruptible, job_for, raise_if_failed
-    from broodline.workers.engines.local import LocalEngine
-
-    make_trainer = trainer_of(file)
-    name = f"{socket.gethostname()}-{os.getpid()}"
-    with closing(target.location.open(create=False)) as store, interruptible():
-        with store.transaction(target.name) as records:  # it will write: where it can't, that is told before a process is started
-            check_same(records, file.study)
-        with (quiet if json else watching(target.name))(store) as watch:
-            engine = LocalEngine(
-                job=job_for(file.study, target.location, make_trainer),
-                client=Controller(store),
-                name=lambda _location: name,
-                devices=file.engine.devices,
-                threads=file.engine.threads,
-                lease=file.study.limits.lease,
-                say=watch.say,
-            )
-            attend(engine, 1, watch=watch, grace=grace_of(file), called_back=calls_back(store, target.name))
-        raise_if_failed(store, target.name)
 
 
 def _replay_of(target: Target, name: str) -> StudyConfig:

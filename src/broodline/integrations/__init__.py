@@ -1,1 +1,1 @@
-"""Schedules for training frameworks. One file a framework, the only one that imports it."""
+"""Schedules for training frameworks: one file per framework, and no other file imports it."""

@@ -17,17 +17,17 @@ from broodline.core.schedule import Schedule
 
 @keras.saving.register_keras_serializable(package="broodline")
 class LearnedSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule as the learning rate of an optimizer; it is saved with a model, and loaded with it once this module is imported.
+    """A schedule as the learning rate of an optimizer; Keras saves and loads it with a model.
 
-    Keras counts updates from 0. Where training goes on from a step, or a step is more or less than an update, give it
-    `schedule.shift(...)` or `schedule.rescale(...)`.
+    Import this module before you load such a model. Keras counts updates from 0. If training resumes at a later step, or if a
+    step is not one update, pass `schedule.shift(...)` or `schedule.rescale(...)`.
 
     Args:
         schedule: The schedule.
-        param: Which of its params, a number everywhere.
+        param: The hyperparameter, a number in every segment.
 
     Raises:
-        UsageError: The schedule has no such param, or not everywhere as a number.
+        UsageError: The schedule does not have this hyperparameter as a number in every segment.
 
     Example:
         >>> keras.optimizers.SGD(LearnedSchedule(broodline.load_schedule("schedule.json")))  # doctest: +SKIP
@@ -39,7 +39,7 @@ class LearnedSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self._starts, self._values = schedule.numbers(param)
 
     def __call__(self, step: Any) -> Any:
-        """The learning rate of an update, a tensor."""
+        """The learning rate of an update, as a tensor."""
         begun = ops.cast(step, "int64") >= ops.convert_to_tensor(self._starts, "int64")
         index = ops.sum(ops.cast(begun, "int32")) - 1
         return ops.take(ops.convert_to_tensor(self._values, keras.config.floatx()), index)
@@ -50,9 +50,9 @@ class LearnedSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LearnedSchedule:
-        """The schedule of a configuration.
+        """Makes the schedule of a saved configuration.
 
         Raises:
-            ScheduleError: It has none.
+            ScheduleError: The configuration holds no valid schedule.
         """
         return cls(from_document(config["schedule"], "LearnedSchedule"), config["param"])

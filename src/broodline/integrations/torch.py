@@ -20,18 +20,18 @@ from broodline.errors import UsageError
 
 
 def lambda_lr(optimizer: Optimizer, schedule: Schedule, param: str | Sequence[str] = "lr") -> LambdaLR:
-    """A `LambdaLR` that gives an optimizer exactly the learning rates of a schedule; the first is set at once.
+    """A `LambdaLR` that gives an optimizer the exact learning rates of a schedule; it sets the first at once.
 
-    Its `step()` counts steps of the schedule. Where it is called once an epoch, or training goes on from a step, give it
-    `schedule.shift(...)` or `schedule.rescale(...)`. Its state can be saved and loaded as that of any scheduler.
+    Each call of `step()` is one step of the schedule. If you call it once per epoch, or if training resumes at a later step,
+    pass `schedule.rescale(...)` or `schedule.shift(...)`. Save and load its state as that of any scheduler.
 
     Args:
-        optimizer: The optimizer; what learning rates it was made with does not matter.
+        optimizer: The optimizer. Its own learning rates are not used.
         schedule: The schedule.
-        param: The schedule's param that is the learning rate; or several, one for each of the optimizer's groups.
+        param: The name of the learning rate in the schedule, or a list of names, one for each group of the optimizer.
 
     Raises:
-        UsageError: The schedule has no such param, or not everywhere as a number.
+        UsageError: The schedule does not have this hyperparameter as a number in every segment.
 
     Example:
         >>> scheduler = lambda_lr(optimizer, broodline.load_schedule("schedule.json"))      # doctest: +SKIP
@@ -40,24 +40,25 @@ def lambda_lr(optimizer: Optimizer, schedule: Schedule, param: str | Sequence[st
     """
     names = [param] * len(optimizer.param_groups) if isinstance(param, str) else list(param)
     if len(names) != len(optimizer.param_groups):
-        raise UsageError(f"the optimizer has {len(optimizer.param_groups)} groups, but {len(names)} params are named")
+        groups = len(optimizer.param_groups)
+        raise UsageError(f"param: must name one hyperparameter for each of the {groups} groups, got {len(names)}")
     rates = [partial(_value, *schedule.numbers(name)) for name in names]
     for group in optimizer.param_groups:
-        group["initial_lr"] = 1.0  # which LambdaLR multiplies: so what the lambda returns is the learning rate itself
+        group["initial_lr"] = 1.0  # LambdaLR multiplies it by the value of the schedule
     return LambdaLR(optimizer, rates)
 
 
 def set_params(optimizer: Optimizer, schedule: Schedule, step: int, params: Iterable[str] = ("lr",)) -> None:
-    """Sets params of an optimizer, in all of its groups, to those of a schedule at a step.
+    """Sets hyperparameters of all groups of an optimizer to the values of a schedule at a step.
 
     Args:
         optimizer: The optimizer.
         schedule: The schedule.
-        step: The step that is to be trained next.
-        params: Which: names that the schedule and the optimizer share, such as `lr`, `momentum`, `weight_decay`.
+        step: The next step to train.
+        params: Names that the schedule and the optimizer share, such as `lr`, `momentum`, `weight_decay`.
 
     Raises:
-        UsageError: The schedule has no such param at this step, or the optimizer none in one of its groups.
+        UsageError: The schedule at this step, or a group of the optimizer, does not have one of them.
     """
     found = schedule(step)
     for name in params:
@@ -74,7 +75,7 @@ def _value(starts: Sequence[int], values: Sequence[float], step: int) -> float:
 
 
 def _set(group: dict[str, Any], name: str, value: Any) -> None:
-    if isinstance(group[name], torch.Tensor):  # as of a captured optimizer, whose graph reads it where it lies
+    if isinstance(group[name], torch.Tensor):  # of a captured optimizer: its CUDA graph reads this tensor
         group[name].fill_(value)
     else:
         group[name] = value

@@ -1,4 +1,4 @@
-"""Studies in virtual time: the real controller and store, with a simulated clock, simulated workers and programs."""
+"""Simulation of studies in virtual time: the controller and the store are real, the clock, workers and programs simulated."""
 
 from broodline.simulation.faults import Faults
 from broodline.simulation.simulation import Simulation, simulate

@@ -1,12 +1,12 @@
-"""The clock of a simulation: it moves when an event says so."""
+"""The clock of a simulation. Events move it."""
 
 from __future__ import annotations
 
-EPOCH = 946_684_800.0  # 2000-01-01, UTC: when every simulation begins
+EPOCH = 946_684_800.0  # 2000-01-01, UTC: the start of every simulation
 
 
 class VirtualClock:
-    """The clock of a simulation's store: seconds since the epoch, of which EPOCH are over when it begins."""
+    """The clock of a simulated store, in Unix time. `seconds` counts from the start of the simulation."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -1,4 +1,4 @@
-"""What goes wrong in a simulated cluster, by rate; and what that means for one worker, or one attempt at a trial."""
+"""The faults of a simulated cluster: their rates, and the faults of one worker or one attempt that follow from them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ _SHARES = ("failures", "damaged", "lost_answers", "stragglers")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong, and how often; nothing does by default.
+    """The rates of faults; by default there are none.
 
-    Rates are of Poisson processes in virtual time. When a worker goes depends on the seed of the simulation and on the worker's
-    number alone, so two strategies that are simulated with the same seed meet the same faults.
+    Rates are those of Poisson processes in virtual time. The departures of a worker depend only on the seed of the simulation
+    and on the number of the worker. So two strategies that are simulated with the same seed meet the same faults.
 
     Args:
-        preemptions: An hour and worker: it says goodbye (SIGTERM); its trial is given out again at once, and trained from its
-            start.
-        crashes: An hour and worker: it is gone without a goodbye (`kill -9`); its trial is given out again when its lease has
-            run out, or when it is back.
-        absence: Mean seconds until a worker that went is back, under its name, in a new session; exponentially distributed.
-        failures: The probability that the program of a trial fails, at each attempt, at a moment drawn uniformly from its time.
-        damaged: The probability that a checkpoint is found damaged by whoever is to start from it.
-        lost_answers: The probability, at each call, that the store did what it was asked to and the worker never hears of it:
-            it calls again.
-        outages: An hour: the store answers nobody, and hears no heartbeats.
-        outage: Mean seconds until it answers again; exponentially distributed.
-        stragglers: The share of the workers that are slow.
-        slowness: How many times longer a straggler takes.
-        spread: Workers also take times of a log-normal distribution: the standard deviation of its logarithm.
+        preemptions: Per hour and worker. The worker releases its trial (SIGTERM). Another worker gets the trial at once, and
+            trains it from its start.
+        crashes: Per hour and worker. The worker disappears without a release (`kill -9`). Another worker gets the trial when
+            the lease expires, or the same worker when it returns.
+        absence: Mean seconds until a departed worker returns, under its name, in a new session; exponentially distributed.
+        failures: The probability that the program of a trial fails, at each attempt, at a uniformly drawn moment.
+        damaged: The probability that a checkpoint is corrupt when a worker starts from it.
+        lost_answers: The probability, at each call, that the store commits and the answer is lost. The worker retries.
+        outages: Per hour. The store answers no call and receives no heartbeat.
+        outage: Mean seconds of an outage; exponentially distributed.
+        stragglers: The share of slow workers.
+        slowness: The factor by which stragglers are slower.
+        spread: The standard deviation of the logarithm of the workers' log-normally distributed durations.
 
     Raises:
         UsageError: A rate is negative, or a share is not between 0 and 1.
@@ -58,38 +57,38 @@ class Faults:
             if not (isfinite(value) and 0 <= value <= most):
                 raise UsageError(f"Faults({name}={value!r}): must be a number from 0 {'to 1' if name in _SHARES else 'on'}")
         if self.slowness == 0:
-            raise UsageError("Faults(slowness=0): must be above 0; 10 is ten times slower")
+            raise UsageError("Faults(slowness=0): must be above 0\nhelp: 10 is ten times slower")
         if self.lost_answers == 1:
-            raise UsageError("Faults(lost_answers=1): must be below 1, or no worker ever hears anything")
+            raise UsageError("Faults(lost_answers=1): must be below 1, or no worker ever receives an answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
-    """What will happen to one attempt at a trial.
+class AttemptOutcome:
+    """The faults of one attempt.
 
     Args:
-        fails_after: The share of its time after which its program fails; None if it does not.
-        damaged: Whether the checkpoint that it leaves is damaged.
+        fails_after: The share of its duration after which its program fails; None if it does not fail.
+        corrupt: True if its checkpoint is corrupt.
     """
 
     fails_after: float | None = None
-    damaged: bool = False
+    corrupt: bool = False
 
 
-_GOOD = Fate()
+_GOOD = AttemptOutcome()
 
 
-def fate_of(faults: Faults, seed: int, trial: Trial) -> Fate:
-    """The fate of an attempt; it depends on the seed, the trial's number and its attempt alone."""
+def outcome_of(faults: Faults, seed: int, trial: Trial) -> AttemptOutcome:
+    """The faults of an attempt. They depend only on the seed, the number of the trial and its attempt."""
     if not faults.failures and not faults.damaged:
         return _GOOD
     rng = Random(f"broodline simulation {seed} trial {trial.number} {trial.attempt}")
-    fails, after, damaged = rng.random() < faults.failures, rng.random(), rng.random() < faults.damaged
-    return Fate(fails_after=after if fails else None, damaged=damaged)
+    fails, after, corrupt = rng.random() < faults.failures, rng.random(), rng.random() < faults.damaged
+    return AttemptOutcome(fails_after=after if fails else None, corrupt=corrupt)
 
 
 def paces(faults: Faults, seed: int, workers: int) -> list[float]:
-    """How many times longer than normal each worker takes."""
+    """The factor by which each worker is slower than a normal one."""
     rng = Random(f"broodline simulation {seed} paces")
     slow = set(rng.sample(range(workers), round(faults.stragglers * workers)))
     return [
@@ -99,11 +98,11 @@ def paces(faults: Faults, seed: int, workers: int) -> list[float]:
 
 
 class Departures:
-    """When one worker goes, how, and for how long.
+    """The departures of one worker.
 
     Args:
         faults: The rates.
-        seed: Of the simulation.
+        seed: The seed of the simulation.
         worker: The number of the worker.
     """
 
@@ -114,24 +113,24 @@ class Departures:
         self._rng = Random(f"broodline simulation {seed} worker {worker}")
 
     def next(self) -> tuple[float, bool] | None:
-        """After how many seconds of presence it goes, and whether with a goodbye; None if it never does."""
+        """The seconds of presence until the worker leaves, and whether it releases its trial; None if it never leaves."""
         rate = self._faults.preemptions + self._faults.crashes
         if not rate:
             return None
-        after, goodbye = _gap(self._rng, rate), self._rng.random() * rate < self._faults.preemptions
-        return None if after == inf else (after, goodbye)
+        after, releases = _gap(self._rng, rate), self._rng.random() * rate < self._faults.preemptions
+        return None if after == inf else (after, releases)
 
     def absence(self) -> float:
-        """For how many seconds it is away."""
+        """The seconds until the worker returns."""
         return self._rng.expovariate(1.0) * self._faults.absence
 
 
 class Outages:
-    """When the store does not answer; asked about times that never go back.
+    """The outages of the store, drawn one after the other. The times of calls must not decrease.
 
     Args:
         faults: The rate.
-        seed: Of the simulation.
+        seed: The seed of the simulation.
     """
 
     def __init__(self, faults: Faults, seed: int) -> None:
@@ -141,17 +140,17 @@ class Outages:
         self.count = 0
 
     def at(self, time: float) -> tuple[float, float] | None:
-        """The beginning and the end of the outage that lasts at a time; None if none does."""
+        """The start and the end of the outage at a time; None without one."""
         return (self._begin, self._end) if self._begin <= time < self._end else None
 
     def ended(self, time: float) -> tuple[float, float] | None:
-        """The beginning and the end of one that is over at a time; each is told once, in order."""
+        """The start and the end of an outage that is over at a time, each returned once; None if there is no further one."""
         if time < self._end:
             return None
-        over = (self._begin, self._end)
+        outage = (self._begin, self._end)
         self._begin, self._end = self._next(self._end)
         self.count += 1
-        return over
+        return outage
 
     def _next(self, after: float) -> tuple[float, float]:
         if not self._faults.outages or not self._faults.outage:
@@ -161,5 +160,5 @@ class Outages:
 
 
 def _gap(rng: Random, rate: float) -> float:
-    """Seconds to the next event of a Poisson process, of a rate an hour; a rate that is next to nothing may make it infinite."""
+    """Seconds to the next event of a Poisson process; `rate` is per hour. A tiny rate may make them infinite."""
     return rng.expovariate(1.0) * HOUR / rate

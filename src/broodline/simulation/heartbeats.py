@@ -1,8 +1,8 @@
-"""Heartbeats without a transaction for each: who would have renewed, and whose lease has run out.
+"""Computed heartbeats: the store learns which leases have expired without a transaction for each renewal.
 
-Ten thousand workers that renew their leases three times in half a minute would cost more than all that they train. What their
-heartbeats come to can be computed: a lease holds until one lease after the last heartbeat, and that is known of everybody.
-So the store is asked for the leases that ran out with the sessions that let them, instead of by the column that heartbeats write.
+Ten thousand workers that renew their leases three times in half a minute would cost more than their trials. The result of
+these renewals can be computed: a lease expires one lease after the last heartbeat, and the time of that one is known.
+So the store looks up expired trials by their sessions, not by the column that heartbeats write.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from broodline.storage.wrapper import StoreWrapper
 
 
 class Heartbeats:
-    """What heartbeats tell at a time, in virtual seconds.
+    """The leases of all sessions, in virtual seconds.
 
     Args:
-        lease: Seconds for which a session that is not heard of keeps its trial.
+        lease: Seconds for which a session without heartbeats keeps its trial.
     """
 
     def __init__(self, lease: float) -> None:
@@ -37,19 +37,19 @@ class Heartbeats:
 
     @property
     def any_dead(self) -> bool:
-        """True while a dead session holds a trial that nobody has taken back."""
+        """True while a dead session holds a trial."""
         return bool(self._dead)
 
     def begin(self, session: str, now: float) -> None:
-        """A session was given a trial; from then on it renews."""
+        """A session gets a trial, and renews its lease from now on."""
         self._leased[session] = now
 
     def end(self, session: str) -> None:
-        """A session holds no trial any more."""
+        """A session gives up its trial."""
         self._leased.pop(session, None)
 
     def cease(self, session: str, now: float) -> float | None:
-        """A session died; returns when the lease of its trial runs out, None if it holds none."""
+        """A session dies; returns the time at which its lease expires, None without a trial."""
         leased = self._leased.pop(session, None)
         if leased is None:
             return None
@@ -58,7 +58,7 @@ class Heartbeats:
         return lapse
 
     def unheard(self, begin: float, end: float) -> None:
-        """No heartbeat was heard for a time that is over: leases may have run out, until the next heartbeats are heard."""
+        """The store received no heartbeat in an outage that is over. Leases may expire until the next heartbeats arrive."""
         for session, leased in self._leased.items():
             lapse = self._last_beat(leased, begin) + self.lease
             heard = self._last_beat(leased, end) + self._every
@@ -67,7 +67,7 @@ class Heartbeats:
         self._silence = (begin, end)
 
     def lapsed(self, now: float) -> list[str]:
-        """The sessions whose lease has run out; one that is dead is told once."""
+        """The sessions whose lease has expired; a dead one is returned once."""
         sessions = []
         while self._dead and self._dead[0][0] < now:
             sessions.append(heappop(self._dead)[1])

@@ -1,7 +1,8 @@
-"""`broodline.simulate`: a study whose workers, programs and clock are simulated; and what came out of it."""
+"""`broodline.simulate`: a study with simulated workers, programs and clock, and its result."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -28,34 +29,34 @@ from broodline.studies.api import Study
 
 
 class Simulation:
-    """What came out of a simulation; `print` it for a summary.
+    """The result of a simulation. `print` it for a summary.
 
     Attributes:
-        study: The study's definition.
-        ended: Why it ended.
-        elapsed: Virtual seconds that it took.
-        result: The records of the study, as those of a real one: `result.best`, `result.trials`, ...
-        states: What training returned, by number, of the trials whose checkpoints are there at the end.
-        seconds: Virtual seconds of all workers together, by what they were spent on: `trained`, `in wasted`, `waited`, `away`.
-        faults: How often each fault happened.
-        vain: Steps that were trained in vain, by what undid them.
-        calls: Transactions that the workers made.
-        damaged: Numbers of the trials whose checkpoint was found damaged.
+        study: The definition of the study.
+        ended: The reason why the study ended.
+        elapsed: The duration of the study in virtual seconds.
+        result: The records of the study, as for a real one: `result.best`, `result.trials`, ...
+        states: The states that training returned, by trial, for the trials whose checkpoints exist at the end.
+        seconds: Virtual seconds of all workers together, by activity: `trained`, `wasted`, `waited`, `away`.
+        faults: The number of times that each fault happened.
+        wasted: Steps trained for nothing, by the fault that lost them.
+        calls: The number of transactions of the workers.
+        damaged: The numbers of the trials whose checkpoint a worker found corrupt.
         store: The store, in memory.
     """
 
     def __init__(self, study: StudyConfig, cluster: Cluster, store: SqliteStore) -> None:
-        tally = cluster.tally
+        accounts = cluster.accounts
         self.study, self.store = study, store
         self.ended = cluster.ended or "no worker is left"
-        self.elapsed, self.calls = cluster.now, tally.calls
-        self.seconds: Mapping[str, float] = {name: tally.seconds[name] for name in ("trained", "in vain", "waited", "away")}
-        self.faults: Mapping[str, int] = {name: count for name, count in sorted(tally.faults.items()) if count}
-        self.wasted: Mapping[str, int] = {name: steps for name, steps in sorted(tally.wasted.items()) if steps}
-        self.damaged = frozenset(cluster.found_damaged)
+        self.elapsed, self.calls = cluster.now, accounts.calls
+        self.seconds: Mapping[str, float] = {name: accounts.seconds[name] for name in ("trained", "wasted", "waited", "away")}
+        self.faults: Mapping[str, int] = {name: count for name, count in sorted(accounts.faults.items()) if count}
+        self.wasted: Mapping[str, int] = {name: steps for name, steps in sorted(accounts.wasted.items()) if steps}
+        self.damaged = frozenset(cluster.attempts.found_corrupt)
         records: Callable[[], AbstractContextManager[Transaction]] = partial(store.snapshot, study.name)
         self.result = Result(study.name, records=records, files=None)
-        self.states: Mapping[int, Any] = _states(self.result.trials, cluster.states)
+        self.states: Mapping[int, Any] = _states(self.result.trials, cluster.attempts.states)
 
     @property
     def best(self) -> Outcome:
@@ -67,25 +68,31 @@ class Simulation:
         return self.result.best
 
     @property
+    def vain(self) -> Mapping[str, int]:
+        """The former name of `wasted`; version 0.3 removes it."""
+        warnings.warn("Simulation.vain is now Simulation.wasted", DeprecationWarning, stacklevel=2)
+        return self.wasted
+
+    @property
     def utilisation(self) -> float:
-        """The share of the time of the workers that were there in which they trained, and not in vain."""
+        """The share of the time of present workers that they spent on training that was not wasted."""
         present = sum(self.seconds.values()) - self.seconds["away"]
         return self.seconds["trained"] / present if present else 0.0
 
     def save(self, path: str | Path) -> None:
-        """Writes the store into a new file, for the commands: `broodline trials NAME --store sqlite:///PATH`.
+        """Writes the store to a new file for the commands: `broodline trials NAME --store sqlite:///PATH`.
 
         Raises:
-            StoreError: The file is there already, or can't be written.
+            StoreError: The file exists or can't be written.
         """
         self.store.copy_to(Path(path))
 
     def __str__(self) -> str:
-        """A few lines: how long, what the workers did, what went wrong, and the best trial."""
+        """A summary in a few lines: duration, activities of the workers, faults, and the best trial."""
         with self.store.snapshot(self.study.name) as records:
             progress = records.progress()
         total = sum(self.seconds.values()) or 1.0
-        counted = (("faults", self.faults), ("in vain", {f"steps to {name}": steps for name, steps in self.wasted.items()}))
+        counted = (("faults", self.faults), ("wasted", {f"steps to {name}": steps for name, steps in self.wasted.items()}))
         lines = [
             f"{progress.trials:,} trials of {self.study.population:,} members on {self.study.workers:,} workers, "
             f"{progress.completed:,} completed, in {_span(self.elapsed)} of virtual time",
@@ -95,13 +102,13 @@ class Simulation:
         lines += [
             f"{title:<8} " + ", ".join(f"{n:,} {name}" for name, n in counts.items()) for title, counts in counted if counts
         ]
-        return "\n".join([*lines, f"best     {self._told_best()}"])
+        return "\n".join([*lines, f"best     {self._describe_best()}"])
 
-    def _told_best(self) -> str:
+    def _describe_best(self) -> str:
         try:
             best = self.best
         except StudyFailed:
-            return "none has completed"
+            return "no trial has completed"
         goals = [goal.metric for goal in self.study.objective.goals]
         return f"trial {best.trial.number:,}: " + ", ".join(f"{name} = {best.metrics[name]:.6g}" for name in goals)
 
@@ -120,24 +127,25 @@ def simulate(
 ) -> Simulation:
     """Runs a study in virtual time: the real controller and store; simulated clock, workers and programs.
 
-    The same arguments give the same simulation, to the byte of its records.
+    The same arguments give the same simulation, with identical records.
 
     Args:
-        study: A `Study`, or the path of a study file, whose programs are not run.
-        train: Trains a trial: takes a `SimulatedTrial`, returns its new state (anything that can be copied) and its metrics.
-            It is called once an attempt, when that begins. To fail as a program does, raise `TrialFailed`.
-        workers: W; or how many from a virtual second on, `{0: 10, 3600: 100}`; by default as in the study file.
-        budget: What the study may spend; by default as in the study file.
+        study: A `Study`, or the path of a study file. Its programs are not run.
+        train: Trains a trial: takes a `SimulatedTrial`, returns its new state (any value that can be copied) and its metrics.
+            It is called once for each attempt, when the attempt starts. To simulate a failing program, raise `TrialFailed`.
+        workers: W, or the number of workers from a virtual second on: `{0: 10, 3600: 100}`; by default as in the study file.
+        budget: The budget of the study; by default as in the study file.
         seconds_per_step: Virtual seconds of a step on a worker of normal speed; a number, or a function of the trial.
-        faults: What goes wrong; nothing by default.
-        seed: Of all that is drawn in the cluster; decisions follow from the study's own.
-        strategy: Who reproduces, in place of the strategy that the study names.
-        call_seconds: Virtual seconds for which a call keeps the store busy; calls queue. A transaction on a disk takes 0.0015.
+        faults: The rates of faults; none by default.
+        seed: The seed of all random numbers of the cluster. Decisions follow from the seed of the study.
+        strategy: A strategy in place of the one that the study names.
+        call_seconds: The duration of a call in virtual seconds, during which no other call is made. A transaction on a disk
+            takes about 0.0015.
 
     Raises:
-        UsageError: An argument breaks a rule, or the budget has no end.
-        StudyFailed: The strategy waits for ever.
-        AssertionError: A checkpoint was swept that is still needed.
+        UsageError: An argument is wrong, or the budget has no end.
+        StudyFailed: The strategy keeps all workers waiting forever.
+        AssertionError: A checkpoint was deleted that is still needed.
 
     Example:
         >>> def train(trial):
@@ -177,7 +185,7 @@ def _sizes(workers: int | Mapping[float, int] | None) -> Mapping[float, int] | N
         return None
     sizes = workers if isinstance(workers, Mapping) else {0.0: workers}
     if not sizes or min(sizes) < 0 or min(sizes.values()) < 0 or max(sizes.values()) < 1:
-        raise UsageError(f"simulate: workers = {workers!r}; it must be a number from 1 on, or such numbers by virtual second")
+        raise UsageError(f"simulate: workers: must be at least 1, or a mapping from virtual seconds to numbers, got {workers!r}")
     return sizes
 
 
@@ -189,19 +197,19 @@ def _defined(study: Study | StudyConfig | str | Path, workers: int | None, budge
         defined = study if isinstance(study, StudyConfig) else read(Path(study)).study
         defined = replace(defined, workers=workers or defined.workers, budget=budget or defined.budget)
     if defined.budget == Budget():
-        raise UsageError("simulate: without a budget a study has no end; give it one, such as budget=Budget(generations=20)")
+        raise UsageError("simulate: budget: must not be empty, or the study has no end\nhelp: budget=Budget(generations=20)")
     return defined
 
 
 def _states(trials: tuple[Trial, ...], states: Mapping[str, Any]) -> Mapping[int, Any]:
     recorded = {trial.number: trial.checkpoint for trial in trials if trial.checkpoint is not None}
     missing = sorted(number for number, checkpoint in recorded.items() if checkpoint not in states)
-    assert not missing, f"the checkpoints of trials {missing} are recorded, and were swept"
+    assert not missing, f"the checkpoints of trials {missing} are recorded and were deleted"
     return {number: states[checkpoint] for number, checkpoint in recorded.items()}
 
 
 def _span(seconds: float) -> str:
-    """Seconds in words, two units at most.
+    """Seconds in words, with at most two units.
 
     >>> _span(42.5), _span(4000), _span(200_000)
     ('42.5 s', '1 h 7 min', '2 d 8 h')

@@ -1,4 +1,4 @@
-"""What a simulated worker trains: a function of the trial instead of a program."""
+"""The training of a simulated worker: a function of the trial in place of a program."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from broodline.workers.metrics import finish, measured
 
 
 class SimulatedTrial:
-    """A trial that is being trained in a simulation.
+    """A running trial of a simulation.
 
     Attributes:
-        params: Its hyperparameters.
-        state: What the training of its parent returned, a copy; None where it starts from nothing.
-        start: Steps that the weights have behind them.
-        steps: Steps to train.
-        number, attempt, member, generation: Which trial it is.
-        seed: The same at every attempt.
-        rng: Random numbers that follow from the seed: the same at every attempt.
+        params: The hyperparameters.
+        state: A copy of the state that the training of the parent returned; None without a parent.
+        start: The step at which training starts.
+        steps: The number of steps to train.
+        number, attempt, member, generation: The identity of the trial.
+        seed: The seed, the same at every attempt.
+        rng: Random numbers from the seed, the same at every attempt.
 
     Args:
-        trial: Its record.
-        state: The state of its parent.
+        trial: The record of the trial.
+        state: The state of the parent.
     """
 
     def __init__(self, trial: Trial, state: Any) -> None:
@@ -40,16 +40,16 @@ class SimulatedTrial:
         self.reports: list[Measurement] = []
 
     def report(self, *, step: int | None = None, **metrics: Any) -> None:
-        """Reports metrics. The controller hears them when the worker has reached that step, and may then end the trial.
+        """Reports metrics. The controller receives them when the worker reaches the step, and may end the trial then.
 
         Args:
-            step: Counted from the beginning of the lineage; by default the step at which this trial ends.
+            step: The step, counted from the start of the lineage; by default the step at which this trial ends.
             **metrics: Numbers by name.
         """
         self.reports.append(self._measured({**metrics, "step": step}))
 
     def measurements(self, metrics: Mapping[str, Any]) -> list[Measurement]:
-        """All that it reported, and its final metrics."""
+        """All reported measurements and the final metrics."""
         return [*self.reports, self._measured(metrics)]
 
     def _measured(self, values: Mapping[str, Any]) -> Measurement:
@@ -58,7 +58,8 @@ class SimulatedTrial:
 
 
 Train = Callable[[SimulatedTrial], tuple[Any, Mapping[str, Any]]]
-"""Trains a trial: returns its new state and its metrics. A `TrialFailed` is a failure of the program, any other error yours."""
+"""Trains a trial: returns its new state and its metrics. A `TrialFailed` is a failure of the program; any other
+error is a mistake in the function and ends the simulation."""
 
 Seconds = float | Callable[[SimulatedTrial], float]
 """Virtual seconds that a step takes a worker of normal speed; a number, or a function of the trial."""
@@ -66,13 +67,13 @@ Seconds = float | Callable[[SimulatedTrial], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """What will come of an attempt if nobody interferes.
+    """The result of an attempt that no fault interrupts.
 
     Args:
-        seconds: How long it takes a worker of normal speed.
-        state: The new state; None if it failed.
-        measurements: All that it will have measured.
-        failed: Why its program fails, if so.
+        seconds: The duration on a worker of normal speed.
+        state: The new state; None if the program failed.
+        measurements: All measurements.
+        failed: The reason why the program failed; None if it did not.
     """
 
     seconds: float
@@ -82,10 +83,10 @@ class Training:
 
 
 def trained(train: Train, seconds_per_step: Seconds, trial: Trial, state: Any) -> Training:
-    """Trains a trial in no time.
+    """Trains a trial; its duration is computed, not waited for.
 
     Raises:
-        UsageError: The function returned something else than a state and metrics, or seconds that are none.
+        UsageError: The function did not return a state and metrics, or the seconds are not a finite number.
     """
     running = SimulatedTrial(trial, state)
     seconds = trial.steps * _checked(seconds_per_step(running) if callable(seconds_per_step) else seconds_per_step)
@@ -102,11 +103,11 @@ def trained(train: Train, seconds_per_step: Seconds, trial: Trial, state: Any) -
 
 def _checked(seconds: float) -> float:
     if not 0 <= seconds < float("inf"):
-        raise UsageError(f"simulate: seconds_per_step is {seconds!r}; it must be a finite number from 0 on")
+        raise UsageError(f"simulate: seconds_per_step: must be a finite number from 0 on, got {seconds!r}")
     return seconds
 
 
 def _unpacked(returned: Any) -> tuple[Any, Mapping[str, Any]]:
     if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], Mapping):
         return returned[0], returned[1]
-    raise UsageError(f"simulate: the training function must return a state and metrics, (state, {{...}}), not {returned!r}")
+    raise UsageError(f"simulate: the training function must return a state and metrics, (state, {{...}}), got {returned!r}")

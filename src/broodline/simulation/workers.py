@@ -1,19 +1,18 @@
-"""What is known of the simulated workers, and counted of them."""
+"""The state of the simulated workers, and of the attempts that they train."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from broodline.controller.client import Start, WorkerSession
 from broodline.core.trial import Trial
-from broodline.simulation.faults import Departures, Fate
+from broodline.simulation.faults import AttemptOutcome, Departures
 from broodline.simulation.training import Training
 
 
-class Doing(Enum):
-    """What a worker's time is spent on."""
+class Activity(Enum):
+    """What a worker does with its time."""
 
     AWAY = auto()
     WAITING = auto()
@@ -22,23 +21,23 @@ class Doing(Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """What a worker trains.
+    """An attempt at a trial on one worker.
 
     Args:
-        start: What it was told.
-        training: What comes of it.
-        fate: What happens to it.
-        begun: When it began.
-        seconds: How long it takes this worker.
-        told: How many of its measurements the controller knows.
+        start: The answer of the controller that started it.
+        training: The result of the training function.
+        outcome: The faults that happen to it.
+        begun: The virtual second at which it started.
+        seconds: Its duration on this worker.
+        reported: The number of its measurements that the controller has received.
     """
 
     start: Start
     training: Training
-    outcome: Fate
+    outcome: AttemptOutcome
     begun: float
     seconds: float
-    told: int = 0
+    reported: int = 0
 
     @property
     def trial(self) -> Trial:
@@ -50,23 +49,25 @@ class Attempt:
         return int(self.trial.steps * share)
 
     def time_of(self, step: int) -> float:
-        """When a step is trained."""
+        """The virtual second at which a step is trained."""
         share = (step - self.trial.start) / self.trial.steps
         return self.begun + self.seconds * min(1.0, max(0.0, share))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class SimulatedWorker:
     """One worker.
 
     Args:
-        number: Its name.
-        pace: How many times longer than normal it takes.
-        departures: When it goes.
-        life: How often it came and went; what was planned in another life does not happen.
-        present: Whether it belongs to the cluster just now, be it away for a while.
-        attempt: What it trains.
-        untold: What it has trained, and the store does not know yet.
+        number: Its number, which is its name.
+        pace: The factor by which it is slower than a normal worker.
+        departures: When it leaves.
+        life: The number of its arrivals and departures. An event that was planned in an earlier life does not happen.
+        present: True while it belongs to the cluster, also during a temporary absence.
+        activity: What it does now.
+        since: The virtual second at which that began.
+        attempt: The attempt that it trains.
+        unreported: The attempt that it has finished and that the store does not know yet.
     """
 
     number: int
@@ -74,28 +75,11 @@ class SimulatedWorker:
     departures: Departures
     life: int = 0
     present: bool = False
-    doing: Doing = Doing.AWAY
+    activity: Activity = Activity.AWAY
     since: float = 0.0
     attempt: Attempt | None = None
-    untold: Attempt | None = None
+    unreported: Attempt | None = None
 
     @property
     def identity(self) -> WorkerSession:
         return WorkerSession(worker=str(self.number), session=f"{self.number}.{self.life}")
-
-
-@dataclass(kw_only=True)
-class Tally:
-    """What is counted.
-
-    Args:
-        seconds: Of all workers together, by what they were spent on: `trained`, `in wasted`, `waited`, `away`.
-        faults: How often each fault happened.
-        vain: Steps trained in vain, by what undid them.
-        calls: Transactions of workers.
-    """
-
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    faults: Counter[str] = field(default_factory=Counter)
-    wasted: Counter[str] = field(default_factory=Counter)
-    calls: int = 0

@@ -1,1 +1,1 @@
-"""The wiring: run, check, replay, continue, recover and clean up a study."""
+"""Operations on a study, for the command line and Python: run, join, check, replay, continue, recover, free disk space."""

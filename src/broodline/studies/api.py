@@ -1,46 +1,39 @@
-"""The Python API: a study whose trials are trained by a function."""
+"""The Python API: a study that trains with a Python function."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from broodline.config.programs import EngineOptions
 from broodline.config.study import parse
 from broodline.core.parameters import Param
 from broodline.core.study import Budget, Evolution, Retention, Stopping, StudyConfig
-from broodline.errors import UsageError
 from broodline.reports.result import Result
 from broodline.storage.location import StudyLocation
 from broodline.studies.run import run
-from broodline.workers.trainers.function import FunctionTrainer
-
-if TYPE_CHECKING:
-    from broodline.workers.running_trial import RunningTrial
-
-Function = Callable[["RunningTrial"], Mapping[str, Any] | None]
+from broodline.studies.trainer import Function, setup_for
 
 
 class Study:
-    """One optimisation: a search space, an objective and a population; `run` trains it with a function.
+    """A study: a search space, an objective and a population. `run` trains it with a function.
 
     Args:
-        name: Letters, digits, `.`, `_` and `-`. A study of this name in the store is gone on with.
+        name: Letters, digits, `.`, `_` and `-`. If the store has a study of this name, `run` resumes it.
         space: Parameters by name: `Float`, `Int`, `Ordered`, `Choice`, or a plain value, which is fixed.
-        objective: Metrics by name, each "maximize" or "minimize", or a table such as `{"goal": "minimize", "weight": 0.1}`.
-        trial_steps: Steps of training a trial.
+        objective: Metrics by name, each "maximize" or "minimize", or a mapping such as `{"goal": "minimize", "weight": 0.1}`.
+        trial_steps: Training steps of a trial.
         population: N, the number of members.
-        seed: All decisions follow from it and the trials' numbers.
-        evolution: How children are made.
+        seed: The seed of the study. It and the number of a trial determine all random decisions about the trial.
+        evolution: The strategy, and how it changes hyperparameters.
         stopping: When a running trial is stopped early; None: never.
-        checkpoints: Which checkpoints are kept beyond their use.
-        retries: How often a trial whose program failed is tried again.
-        max_failures: The study fails if this many trials finish first and all of them failed; None: min(N, 5).
+        checkpoints: The checkpoints to keep when training no longer needs them.
+        retries: How often a trial is retried after its function failed.
+        max_failures: The study fails if its first trials to finish, this many, all fail; None: min(N, 5).
         store: The URL of the database.
 
     Raises:
-        StudyFileError: An argument breaks a rule.
+        StudyFileError: An argument is wrong.
 
     Example:
         >>> study = Study(name="digits", space={"lr": Float(1e-5, 1.0, log=True)}, objective={"accuracy": "maximize"},
@@ -82,19 +75,54 @@ class Study:
 
     @property
     def result(self) -> Result:
-        """What came out of the study so far."""
+        """The result of the study so far."""
         return self._result_of(self._document["name"])
 
-    def _result_of(self, name: str) -> Result:
-        return Result(name, records=partial(self._location.records, name), files=self._location.files(name))
-
     def definition(self, *, workers: int = 1, budget: Budget | None = None) -> StudyConfig:
-        """The study as the controller knows it.
+        """The definition of the study, as the store keeps it.
+
+        Args:
+            workers: W, the number of worker processes.
+            budget: The budget of the whole study; None: no limit.
 
         Raises:
-            StudyFileError: An argument breaks a rule.
+            StudyFileError: An argument is wrong.
         """
         return parse({**self._document, "workers": workers, "budget": budget or Budget()}, "Study.run(...)")
+
+    def run(
+        self,
+        train: Function,
+        *,
+        workers: int = 1,
+        budget: Budget | None = None,
+        devices: Sequence[str | int] = (),
+        threads: int = 1,
+        show: bool = True,
+    ) -> Result:
+        """Trains until the budget is used up. A study that exists is resumed.
+
+        Args:
+            train: Called with a `RunningTrial` in worker processes. It returns the final metrics, or None if it reported them.
+            workers: W, the number of worker processes.
+            budget: The budget of the whole study. None: the study runs until it is stopped.
+            devices: Devices, distributed among the workers.
+            threads: Threads of numeric libraries in each worker.
+            show: Show a live view, or plain lines without a terminal.
+
+        Returns:
+            The result of the study.
+
+        Raises:
+            StudyFailed: The function does not work.
+            StudyChanged: The store has a study of this name with another definition.
+            StudyBusy: Another process is running the study.
+            KeyboardInterrupt: The run was interrupted. The same call resumes it.
+        """
+        setup = setup_for(train, devices=devices, threads=threads)
+        study = self.definition(workers=workers, budget=budget)
+        run(study, location=self._location, setup=setup, workers=workers, show=show)
+        return self.result
 
     def replay(
         self,
@@ -112,82 +140,35 @@ class Study:
         threads: int = 1,
         show: bool = True,
     ) -> Result:
-        """Trains a lineage again along its schedule, as a study of its own; the same call goes on with it.
+        """Retrains a lineage from scratch along its schedule, as a new study. The same call resumes it.
 
         Args:
-            train: As of `run`; it may train on other data.
-            trial: Whose lineage; None: the best trial's.
-            copies: How often, each for itself: an ensemble.
-            only: The parameters that follow the lineage; the others stay as they were at its beginning. None: all follow it.
-            fixed: Parameters that have these values all along.
-            seeds: "recorded": the first copy has the seeds of the source, the others fresh ones; "fresh": all have fresh ones.
-            seed: Fresh seeds follow from it; None: from the source's seed and the name.
-            name: Of the replay; None: NAME-replay-TRIAL.
-            workers, devices, threads, show: As of `run`.
+            train: As in `run`. It may train on other data.
+            trial: The number of the trial whose lineage is retrained; None: the best trial.
+            copies: The number of members, each of which retrains the lineage: an ensemble.
+            only: The parameters that follow the lineage. The others keep their first value. None: all follow it.
+            fixed: Values for parameters that hold for the whole lineage.
+            seeds: "recorded": the first copy has the seeds of the source, the others fresh ones. "fresh": all have fresh ones.
+            seed: The seed of the replay, from which fresh seeds are drawn; None: derived from the source's seed and the name.
+            name: The name of the replay; None: NAME-replay-TRIAL.
+            workers, devices, threads, show: As in `run`.
 
         Returns:
-            What came out of the replay.
+            The result of the replay.
 
         Raises:
-            UsageError: No trial has completed, or there is no such trial or parameter.
-            StudyChanged: Another study has the name, or the replay was begun otherwise.
+            UsageError: No trial has completed, or the trial or a parameter does not exist.
+            StudyChanged: Another study has the name, or the replay exists with other options.
             StudyFailed: The function does not work.
-            StudyNotFound: The study has not been run.
+            StudyNotFound: The study does not exist yet.
         """
-        from broodline.reports.terminal.live import quiet, watching
         from broodline.studies.replay import ReplayOptions, replay_in
 
-        if not callable(train):
-            raise UsageError(f"Study.replay: {train!r} is not a function")
+        setup = setup_for(train, devices=devices, threads=threads)
         options = ReplayOptions(trial=trial, name=name, copies=copies, only=only, fixed=fixed, seeds=seeds, seed=seed)
         study = replay_in(self._location, self._document["name"], options)
-        run(
-            study,
-            location=self._location,
-            make_trainer=partial(FunctionTrainer, train, capture=True),
-            workers=workers,
-            options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
-            watch_of=watching(study.name, workers=workers) if show else quiet,
-        )
+        run(study, location=self._location, setup=setup, workers=workers, show=show)
         return self._result_of(study.name)
 
-    def run(
-        self,
-        train: Function,
-        *,
-        workers: int = 1,
-        budget: Budget | None = None,
-        devices: Sequence[str | int] = (),
-        threads: int = 1,
-        show: bool = True,
-    ) -> Result:
-        """Trains until the budget is spent; a study that is there already is gone on with.
-
-        Args:
-            train: Called with a `RunningTrial`, in worker processes; returns the final metrics, or None if it reported them.
-            workers: W, the number of worker processes.
-            budget: What the study may spend in all; without one it goes on until it is stopped.
-            devices: Handed out among the workers.
-            threads: For numeric libraries, each worker.
-            show: Show a live view, or plain lines where there is no terminal.
-
-        Raises:
-            StudyFailed: The function does not work.
-            StudyChanged: The study in the store was defined otherwise.
-            StudyBusy: It is being run already.
-            KeyboardInterrupt: It was interrupted; the same call goes on where it stopped.
-        """
-        from broodline.reports.terminal.live import quiet, watching
-
-        if not callable(train):
-            raise UsageError(f"Study.run: {train!r} is not a function")
-        study = self.definition(workers=workers, budget=budget)
-        run(
-            study,
-            location=self._location,
-            make_trainer=partial(FunctionTrainer, train, capture=True),
-            workers=workers,
-            options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
-            watch_of=watching(study.name, workers=workers) if show else quiet,
-        )
-        return self.result
+    def _result_of(self, name: str) -> Result:
+        return Result(name, records=partial(self._location.records, name), files=self._location.files(name))

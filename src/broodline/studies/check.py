@@ -1,6 +1,8 @@
-"""Tries a study's program before hours are spent on it: train, save, restore, evaluate.
+"""Smoke-tests the training program of a study: train, save, restore, evaluate.
 
-Everything is done by runs of the program itself, in a temporary directory; what they show is told as findings.
+Theory of operation. All findings come from short runs of the program itself, in a temporary directory. Two runs with the same
+arguments must give the same bytes. Then a run that differs in one hyperparameter shows whether that takes effect: if the bytes
+are the same again, the program ignores it, or its checkpoint restored the old value.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,11 +27,11 @@ from broodline.storage.study_files import StudyFiles
 from broodline.workers.trainers.base import Assignment, Trainer
 
 _DAY = 86_400.0
-_JUMP = 0.25  # of what training from nothing changed
+_JUMP = 0.25  # of the change by one trial of training: numeric noise at a restore is smaller
 
 
 class Verdict(StrEnum):
-    """What a finding comes to."""
+    """The result of one check."""
 
     GOOD = "good"
     BAD = "bad"
@@ -38,7 +40,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was tried, and what came of it."""
+    """One check, and its result."""
 
     verdict: Verdict
     text: str
@@ -47,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
-    """What one run left: its fitness, its last metrics, and a digest of all that a restore could read."""
+    """The result of one run: its fitness, its last metrics, and a digest of the files that a restore could read."""
 
     trial: Trial
     metrics: Mapping[str, Any]
@@ -60,11 +62,11 @@ class _Outcome:
 
 
 def check(study: StudyConfig, trainer: Trainer) -> Iterator[Finding]:
-    """Tries a program, and yields what it finds, as it finds it.
+    """Checks a program, and yields each finding at once.
 
     Args:
-        study: The study; its trials' steps are what is trained.
-        trainer: Trains a trial of it; the caller closes it.
+        study: The study. Each run trains one trial of it.
+        trainer: Runs the program. The caller closes it.
     """
     with tempfile.TemporaryDirectory(prefix="broodline-check-") as directory:
         files = files_in(Path(directory))
@@ -85,13 +87,13 @@ class _Check:
     def findings(self) -> Iterator[Finding]:
         params, _ = self._study.space.draw(Random(f"broodline check {self._study.seed}"))
         first = self._run(params)
-        yield _good(f"it trains from nothing, measures ({_shown(first.metrics)}) and saves")
-        seen = _reading_shows(self._files.root)
-        _forget_reading(first.checkpoint)
+        yield _good(f"it trains without a checkpoint, reports metrics ({_shown(first.metrics)}) and saves")
+        records_reads = _records_reads(self._files.root)
+        _mark_unread(first.checkpoint)
         second = self._run(params, parent=first)
-        yield self._was_read(first, seen)
-        yield _good(f"it goes on from its checkpoint at step {first.trial.end}, and measures ({_shown(second.metrics)})")
-        yield self._carries_on(params, first)
+        yield self._was_read(first, records_reads)
+        yield _good(f"it resumes its checkpoint at step {first.trial.end} and reports metrics ({_shown(second.metrics)})")
+        yield self._restores_all(params, first)
         yield from self._params_survive(params, first, second)
 
     def _run(self, params: Mapping[str, Any], *, parent: _Outcome | None = None, steps: int | None = None) -> _Outcome:
@@ -134,35 +136,33 @@ class _Check:
         metrics = measured[-1].metrics
         return _Outcome(trial=trained, metrics=metrics, fitness=fitness, checkpoint=checkpoint, digest=_digest(checkpoint))
 
-    def _was_read(self, parent: _Outcome, seen: bool) -> Finding:
-        if not seen:
-            return _unknown("whether the checkpoint was read can't be seen: this file system does not note when files are read")
+    def _was_read(self, parent: _Outcome, records_reads: bool) -> Finding:
+        if not records_reads:
+            return _unknown("can't tell whether it reads the checkpoint: this file system does not record reads")
         if _was_read(parent.checkpoint):
-            return _good("it reads the checkpoint that it is to restore")
+            return _good("it reads the checkpoint to restore")
         return _bad(
-            "the checkpoint was never read: the trial began from nothing. Does the program use {restore} or BROODLINE_RESTORE?"
+            "it never read the checkpoint: the trial started from scratch. Does the program use {restore} or BROODLINE_RESTORE?"
         )
 
-    def _carries_on(self, params: Mapping[str, Any], first: _Outcome) -> Finding:
-        """Compares the metric before a restore with that after one without training."""
+    def _restores_all(self, params: Mapping[str, Any], first: _Outcome) -> Finding:
+        """Compares the metric before a restore with the metric after a restore without training."""
         try:
             untrained = self._run(params, steps=0)
             restored = self._run(params, parent=first, steps=0)
         except BroodlineError as error:
-            return _unknown(
-                f"whether the metric jumps at a restore is not known: the program can't be asked for 0 steps ({error})"
-            )
+            return _unknown(f"can't tell whether the metric changes at a restore: the program does not accept 0 steps ({error})")
         learned = abs(first.fitness[0] - untrained.fitness[0])
         jumped = abs(restored.fitness[0] - first.fitness[0])
-        told = f"({_shown(first.metrics)} before, {_shown(restored.metrics)} after)"
+        values = f"({_shown(first.metrics)} before, {_shown(restored.metrics)} after)"
         if jumped > _JUMP * learned:
-            return _bad(f"the metric jumps at a restore without any training {told}: not all of the state is saved or restored")
-        return _good(f"the metric is the same after a restore {told}")
+            return _bad(f"the metric changes at a restore without training {values}: some state is not saved or restored")
+        return _good(f"the metric is the same after a restore {values}")
 
     def _params_survive(self, params: Mapping[str, Any], first: _Outcome, second: _Outcome) -> Iterator[Finding]:
-        """Changes each parameter after a restore: if nothing else changes, the checkpoint put the old value back."""
+        """Changes each hyperparameter after a restore: if the result is the same, the checkpoint restored the old value."""
         if not self._run(params, parent=first).same_as(second):
-            yield _unknown("whether params survive a restore can't be seen: two runs with the same seed differ")
+            yield _unknown("can't tell whether hyperparameters take effect after a restore: two runs with the same seed differ")
             return
         for name, value in _others(self._study, params).items():
             changed = {**params, name: value}
@@ -173,12 +173,12 @@ class _Check:
             else:
                 yield _bad(
                     f"{name} has no effect after a restore: {params[name]!r} and {value!r} give the same bytes. Frameworks that "
-                    "keep hyperparameters in their checkpoints put the old ones back: set the new ones after loading"
+                    "keep hyperparameters in their checkpoints restore the old ones: set the new ones after loading"
                 )
 
 
 def _others(study: StudyConfig, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Another value for each parameter that may mutate and on which no condition depends."""
+    """Another value for each hyperparameter that may mutate and that no condition reads."""
     space, rng = study.space, Random(f"broodline check others {study.seed}")
     named = {on for param in space.params.values() for on in param.when or ()}
     found = {}
@@ -199,8 +199,8 @@ def _digest(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _forget_reading(directory: Path) -> None:
-    """Makes the files of a directory look unread: systems that save writes note a reading only once a day, or after a change."""
+def _mark_unread(directory: Path) -> None:
+    """Sets the access time of each file before its last change: with `relatime`, Linux records a read only then."""
     for path in _files_in(directory):
         changed = path.stat().st_mtime
         os.utime(path, (changed - 2 * _DAY, changed))
@@ -214,12 +214,12 @@ def _files_in(directory: Path) -> list[Path]:
     return [path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST]
 
 
-def _reading_shows(root: Path) -> bool:
-    """Whether this file system notes that a file was read."""
+def _records_reads(root: Path) -> bool:
+    """True if this file system records that a file was read."""
     probe = root / "probe"
     probe.mkdir()
     (probe / "file").write_bytes(b"x")
-    _forget_reading(probe)
+    _mark_unread(probe)
     (probe / "file").read_bytes()
     return _was_read(probe)
 
@@ -228,8 +228,13 @@ def _shown(metrics: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in metrics.items())
 
 
-def _finder(verdict: Verdict) -> Callable[[str], Finding]:
-    return lambda text: Finding(verdict=verdict, text=text)
+def _good(text: str) -> Finding:
+    return Finding(verdict=Verdict.GOOD, text=text)
 
 
-_good, _bad, _unknown = map(_finder, Verdict)
+def _bad(text: str) -> Finding:
+    return Finding(verdict=Verdict.BAD, text=text)
+
+
+def _unknown(text: str) -> Finding:
+    return Finding(verdict=Verdict.UNKNOWN, text=text)

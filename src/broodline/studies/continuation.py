@@ -1,7 +1,9 @@
-"""Going on alone: a study of one member that begins with a copy of another study's lineage, and its last checkpoint.
+"""A continuation: a single-member study that resumes the checkpoint of another study with fixed hyperparameters.
 
-The copied trials have the attempt 0, for they were never given out here. Once the new study has begun it needs nothing of the old
-one, and its lineage and its schedule reach back to the first step.
+Theory of operation. The new study starts with a copy of the lineage: its records, and the checkpoint of its last trial. So
+its lineage and its schedule reach back to step 0, and it needs nothing of its source afterwards. A copied trial has attempt 0,
+which no worker ever gets: that marks it as a copy. The checkpoint is committed before the records, in the same order as a
+worker does it. A crash in between leaves an orphaned checkpoint and a study without trials, and the next run copies again.
 """
 
 from __future__ import annotations
@@ -20,15 +22,15 @@ from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
 
 
-def continuation_of(study: StudyConfig, name: str, *, begun_at: int, steps: int, trial_steps: int | None = None) -> StudyConfig:
-    """The study that goes on alone.
+def continuation_of(study: StudyConfig, name: str, *, start: int, steps: int, trial_steps: int | None = None) -> StudyConfig:
+    """The definition of a continuation.
 
     Args:
-        study: The study that it comes from.
-        name: Its name.
-        begun_at: The steps that the weights have behind them when it begins.
+        study: The source.
+        name: The name of the continuation.
+        start: The step of the checkpoint that it resumes.
         steps: Steps to train from there, in whole trials.
-        trial_steps: Steps a trial; None: as in the study that it comes from.
+        trial_steps: Steps of a trial; None: as in the source.
     """
     return replace(
         study,
@@ -37,36 +39,40 @@ def continuation_of(study: StudyConfig, name: str, *, begun_at: int, steps: int,
         workers=1,
         trial_steps=trial_steps or study.trial_steps,
         evolution=Evolution(strategy="continue"),
-        stopping=None,  # there is nobody to be compared with
-        budget=Budget(total_steps=begun_at + steps),
+        stopping=None,  # early stopping compares members, and there is one
+        budget=Budget(total_steps=start + steps),
     )
 
 
-def begun_at(location: StudyLocation, name: str) -> int | None:
-    """The steps behind the weights with which a continuation began; None if it has not begun."""
+def start_step(location: StudyLocation, name: str) -> int | None:
+    """The step of the checkpoint that a continuation started from; None if it has no trial yet or does not exist.
+
+    Raises:
+        UsageError: The study of this name is no continuation.
+    """
     try:
         with closing(location.open(create=False)) as store, store.snapshot(name) as records:
-            copied = [trial for trial in records.trials() if trial.is_copy]
-            if records.progress().trials and not copied:
-                raise UsageError(f"study '{name}' exists, and is no continuation; name this one otherwise, with --name")
+            copies = [trial for trial in records.trials() if trial.is_copy]
+            if records.progress().trials and not copies:
+                raise UsageError(f"study '{name}' exists and is not a continuation\nhelp: choose another name with --name")
     except StudyNotFound:
         return None
-    return copied[-1].end if copied else None
+    return copies[-1].end if copies else None
 
 
 def copy_lineage(store: Store, files: StudyFiles, name: str, *, lineage: Sequence[Trial], source: StudyFiles) -> None:
-    """Gives a new study its first trials, in one transaction; does nothing if it has them.
+    """Copies a lineage into a new study, in one transaction; does nothing if the study has trials.
 
     Args:
         store: The store of both studies.
-        files: Of the new study.
-        name: Its name.
-        lineage: As `lineage_of` returns it: the trial whose checkpoint is copied first.
-        source: The files of the study that it comes from.
+        files: The files of the new study.
+        name: The name of the new study.
+        lineage: As `lineage_of` returns it: the last trial first. The checkpoint of that trial is copied.
+        source: The files of the source.
 
     Raises:
-        UsageError: The checkpoint was swept, or is damaged.
-        StoreError: It can't be written.
+        UsageError: The checkpoint was deleted or is corrupt.
+        StoreError: The copy can't be written.
     """
     with store.snapshot(name) as records:
         if records.progress().trials:
@@ -74,12 +80,12 @@ def copy_lineage(store: Store, files: StudyFiles, name: str, *, lineage: Sequenc
     copies = [_copy(trial, number) for number, trial in enumerate(reversed(lineage))]
     copies[-1] = copies[-1].evolve(child=None, checkpoint=_copy_checkpoint(lineage[0], copies[-1], source, files))
     with store.transaction(name) as records:
-        if records.progress().trials:  # by another process meanwhile
+        if records.progress().trials:  # another process was faster
             return
         for copy in copies:
             records.insert(copy)
-        spent = sum(copy.steps for copy in copies)
-        records.save_progress(Progress(trials=len(copies), finished=len(copies), completed=len(copies), steps=spent))
+        steps = sum(copy.steps for copy in copies)
+        records.save_progress(Progress(trials=len(copies), finished=len(copies), completed=len(copies), steps=steps))
 
 
 def _copy(trial: Trial, number: int) -> Trial:
@@ -102,16 +108,17 @@ def _copy(trial: Trial, number: int) -> Trial:
 
 
 def check_has_checkpoint(trial: Trial) -> str:
-    """The checkpoint of a trial that is to be gone on from.
+    """The checkpoint of a trial, relative to the files of its study.
 
     Raises:
-        UsageError: It has none.
+        UsageError: The trial has none.
     """
     if trial.state is not TrialState.COMPLETED:
-        raise UsageError(f"trial {trial.number} is {trial.state}, so it left no checkpoint; go on from one that is completed")
+        raise UsageError(f"trial {trial.number} is {trial.state} and has no checkpoint\nhelp: choose a completed trial")
     if trial.checkpoint is None:
         raise UsageError(
-            f"the checkpoint of trial {trial.number} has been swept; go on from another, or keep more: [checkpoints] keep_best"
+            f"the checkpoint of trial {trial.number} was deleted\n"
+            "help: choose another trial, or keep more checkpoints: [checkpoints] keep_best"
         )
     return trial.checkpoint
 
@@ -119,11 +126,11 @@ def check_has_checkpoint(trial: Trial) -> str:
 def _copy_checkpoint(trial: Trial, copy: Trial, source: StudyFiles, files: StudyFiles) -> str:
     checkpoint = check_has_checkpoint(trial)
     try:
-        whole = source.checkpoints.open(checkpoint)
-        shutil.copytree(whole, files.checkpoints.begin(copy), symlinks=True, dirs_exist_ok=True)
-        source.checkpoints.open(checkpoint)  # a study that still runs may have swept it meanwhile
+        complete = source.checkpoints.open(checkpoint)
+        shutil.copytree(complete, files.checkpoints.begin(copy), symlinks=True, dirs_exist_ok=True)
+        source.checkpoints.open(checkpoint)  # a source that still runs may have deleted it during the copy
         return files.checkpoints.commit(copy)
     except CheckpointError as error:
-        raise UsageError(f"trial {trial.number} can't be gone on from: {error}") from error
+        raise UsageError(f"the checkpoint of trial {trial.number} can't be resumed: {error}") from error
     except (CheckpointUnavailable, OSError) as error:
         raise StoreError(f"{files.root}: the checkpoint can't be copied: {error}") from error

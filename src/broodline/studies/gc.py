@@ -1,4 +1,9 @@
-"""Clearing the disk when somebody asks for room: what a study has there, what for, and what goes."""
+"""Frees disk space: finds the files of a study, and deletes those that are no longer needed, also while it runs.
+
+Theory of operation. The disk is listed before the records are read: an attempt that starts in between is in the records and
+not in the list, so it can't be mistaken for an orphan. Records change before files are deleted: a crash in between leaves an
+orphan, which the next run deletes. The other order would leave a record of a checkpoint that is gone.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +28,14 @@ from broodline.storage.study_files import StudyFiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcOptions:
-    """What somebody who asks for room wants.
+    """The options of one clean-up.
 
     Args:
-        retention: Which checkpoints outlive their use, from now on; None: as the store says.
-        only_best: The study will not go on: keep the checkpoints of so many of the fittest trials, and those kept for good.
-        logs: Remove the logs of the trials that completed or were stopped.
-        dry: Remove nothing, only look.
+        retention: New rules for the checkpoints to keep; they replace those in the store. None: the rules do not change.
+        only_best: Keep only the checkpoints of this many best trials, and those that `retention` keeps for good. The study must
+            have ended. None: keep all that the study needs to resume.
+        logs: Delete the logs of trials that completed or stopped early.
+        dry: Delete nothing, only compute the usage.
     """
 
     retention: Retention | None = None
@@ -45,8 +51,8 @@ class CheckpointUsage:
     Args:
         trial: The number of its trial.
         checkpoint: Its path, relative to the study's files.
-        bytes: How large it is; None where it is missing on the disk.
-        needs: What it is needed for; nothing: it goes.
+        bytes: Its size; None if it is missing on the disk.
+        needs: The reasons to keep it; without one it is deleted.
     """
 
     trial: int
@@ -57,12 +63,12 @@ class CheckpointUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileGroup:
-    """Other files of one kind.
+    """Files of one kind that are not checkpoints in the records.
 
     Args:
-        kind: What they are.
-        count, bytes: How many, and how large in all.
-        goes: Whether they are removed.
+        kind: A description.
+        count, bytes: Their number and total size.
+        goes: True if they are deleted.
     """
 
     kind: str
@@ -73,12 +79,12 @@ class FileGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskUsage:
-    """What a study had on the disk before it was cleared, and what of it goes.
+    """The disk usage of a study before a clean-up, and the part that is deleted.
 
     Args:
-        retention: The rules that it was judged by.
-        held: The checkpoints, by number.
-        piles: Everything else.
+        retention: The rules that decided.
+        held: The checkpoints, by trial.
+        groups: All other files.
     """
 
     retention: Retention
@@ -87,45 +93,49 @@ class DiskUsage:
 
     @property
     def freed(self) -> int:
-        """The bytes of what goes."""
+        """The bytes of the deleted files."""
         return sum(each.bytes or 0 for each in self.held if not each.needs) + sum(each.bytes for each in self.groups if each.goes)
 
 
 def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> DiskUsage:
-    """Removes what nothing needs; workers may be at work meanwhile.
+    """Deletes the files that are no longer needed, and returns the usage before; safe while workers run.
+
+    Args:
+        store: The store of the study.
+        study: Its name.
+        files: Its files.
+        options: The options.
 
     Raises:
-        UsageError: Only the best are to stay, and the study may go on.
+        UsageError: `only_best` is given, and the study has not ended.
     """
-    attempts = (
-        files.checkpoints.attempts()
-    )  # before the records are read: the directories of what is begun meanwhile are no orphans
+    attempts = files.checkpoints.attempts()
     logs = list(files.logs_of_attempts())
-    with store.snapshot(study) as records:  # the one look at all trials is not taken in the way of the workers
-        held, done = _looked_through(records)
+    with store.snapshot(study) as records:  # a scan of all trials in a transaction would block workers
+        held, done = _scan(records)
     opened: AbstractContextManager[Transaction] = store.snapshot(study) if options.dry else store.transaction(study)
     with opened as records:
         defined = study_from(records.definition())
         if options.only_best is not None:
-            _check_over(records, defined)
+            _check_ended(records, defined)
         retention = options.retention or defined.checkpoints
-        judged = _judged(records, held, retention, options.only_best)
-        orphans = _orphans(records, attempts)  # before anything is taken out of the records
+        decided = _decided(records, held, retention, options.only_best)
+        orphans = _orphans(records, attempts)  # before `_record` removes checkpoints from the records
         if not options.dry:
-            _record(records, replace(defined, checkpoints=retention), judged)
+            _record(records, replace(defined, checkpoints=retention), decided)
     finished_logs = [path for number, path in logs if options.logs and number in done]
     usage = DiskUsage(
         retention=retention,
-        held=tuple(_held(files, trial, why) for trial, why in judged),
-        groups=_groups(files, attempts, orphans, {trial.checkpoint for trial, _ in judged}, logs, finished_logs),
+        held=tuple(_held(files, trial, why) for trial, why in decided),
+        groups=_groups(files, attempts, orphans, {trial.checkpoint for trial, _ in decided}, logs, finished_logs),
     )
     if not options.dry:
         _remove(files, usage, orphans, finished_logs)
     return usage
 
 
-def _looked_through(records: Transaction) -> tuple[set[int], set[int]]:
-    """The trials that have a checkpoint, and those whose logs nobody will ask for."""
+def _scan(records: Transaction) -> tuple[set[int], set[int]]:
+    """The trials that have a checkpoint, and the trials that completed or stopped early."""
     held, done = set(), set()
     for trial in records.trials():
         if trial.checkpoint is not None:
@@ -135,19 +145,19 @@ def _looked_through(records: Transaction) -> tuple[set[int], set[int]]:
     return held, done
 
 
-def _check_over(records: Transaction, study: StudyConfig) -> None:
+def _check_ended(records: Transaction, study: StudyConfig) -> None:
     status = read(records).status
     if status not in (StudyStatus.DONE, StudyStatus.STOPPED, StudyStatus.FAILED) or records.any_running():
         raise UsageError(
-            f"study '{study.name}' is {status}, and what it would go on from must stay: `broodline stop` ends it, "
-            "or let it spend its budget; without --keep-best only what nothing needs is removed"
+            f"study '{study.name}' is {status}: --keep-best would delete checkpoints that it resumes\n"
+            "help: end it with `broodline stop`, or run gc without --keep-best"
         )
 
 
-def _judged(
+def _decided(
     records: Transaction, numbers: Collection[int], retention: Retention, only_best: int | None
 ) -> list[tuple[Trial, tuple[Need, ...]]]:
-    """The trials that have a checkpoint now, by number, and what each is needed for."""
+    """The trials that have a checkpoint now, by number, and the reasons to keep each."""
     recent = {checkpoint.trial for checkpoint in records.checkpoints()}
     found = [trial for number in sorted({*numbers, *recent}) if (trial := records.trial(number)) and trial.checkpoint]
     parents = {trial.parent for trial in records.unfinished()}
@@ -165,11 +175,11 @@ def _checkpoint(trial: Trial, *, in_use: bool) -> Checkpoint:
     return Checkpoint(trial=trial.number, member=trial.member, generation=trial.generation, path=trial.checkpoint, in_use=in_use)
 
 
-def _record(records: Transaction, study: StudyConfig, judged: Iterable[tuple[Trial, tuple[Need, ...]]]) -> None:
-    """Takes what goes out of the store; it goes off the disk later: one removed too late costs space, too early a lineage."""
+def _record(records: Transaction, study: StudyConfig, decided: Iterable[tuple[Trial, tuple[Need, ...]]]) -> None:
+    """Removes the checkpoints to delete from the records. Their files are deleted after the commit."""
     if (text := json.dumps(definition.dump(study))) != records.definition():
         records.redefine(text)
-    for trial, why in judged:
+    for trial, why in decided:
         if not why:
             records.update(trial.evolve(checkpoint=None, kept=False))
         elif trial.kept is not (Need.KEPT in why):
@@ -198,11 +208,11 @@ def _groups(
     making = [left.path for left in attempts if left not in orphans and left.checkpoint not in recorded]
     kept = [path for _, path in logs if path not in set(finished_logs)]
     return (
-        _group("left by crashes and by attempts that were superseded", [left.path for left in orphans], goes=True),
-        _group("of attempts that may yet complete", making),
+        _group("left by crashes and superseded attempts", [left.path for left in orphans], goes=True),
+        _group("of attempts that may still complete", making),
         _group("not from broodline", files.checkpoints.unknown()),
         _group("logs", kept),
-        _group("logs of trials that completed or were stopped", finished_logs, goes=True),
+        _group("logs of trials that completed or stopped early", finished_logs, goes=True),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is put in order before a study goes on: trials of workers that died, and what crashes left on the disk."""
+"""Recovers a study after a crash: the trials of dead workers, and the files of attempts that were lost."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from broodline.workers.liveness import collect_dead_sessions
 from broodline.workers.trainers.scratch import clear_after
 
 
-def put_in_order(store: Store, study: str, files: StudyFiles) -> None:
-    """Takes back the trials of dead workers of this machine without waiting for their leases, and sweeps orphans."""
+def recover(store: Store, study: str, files: StudyFiles) -> None:
+    """Releases the trials of dead workers of this machine without waiting for their leases, and deletes orphaned files."""
     dead = collect_dead_sessions(files.workers)
     for session in dead:
         clear_after(session)  # a program outlives a worker that was killed
     if dead:
         Controller(store).release(study, dead, lost=True)
-    sweep_orphans(store, study, files)
+    delete_orphans(store, study, files)
 
 
-def sweep_orphans(store: Store, study: str, files: StudyFiles) -> int:
-    """Removes staged directories and checkpoints that no attempt and no record will ever name; returns how many.
+def delete_orphans(store: Store, study: str, files: StudyFiles) -> int:
+    """Deletes the directories of attempts that no record names or ever will, and returns their number.
 
-    A checkpoint that is recorded and lies under its staged name, because power failed, gets its place.
+    A power failure may leave a recorded checkpoint under its staged name. That one is renamed.
     """
-    orphans = (
-        files.checkpoints.attempts()
-    )  # before the records are read: the directories of what is begun meanwhile are no orphans
+    # The disk is read before the records: an attempt that starts in between is no orphan, and its directory is not listed.
+    attempts = files.checkpoints.attempts()
     with store.snapshot(study) as records:
-        trials = [records.trial(left.number) for left in orphans]
-    swept = 0
-    for left, trial in zip(orphans, trials, strict=True):
-        if is_orphan(trial, left.attempt, left.checkpoint):
-            files.checkpoints.remove_attempt(left)
-            swept += 1
-        elif trial is not None and trial.checkpoint == left.checkpoint:
-            files.checkpoints.finish_commit(left)
-    return swept
+        trials = [records.trial(attempt.number) for attempt in attempts]
+    deleted = 0
+    for attempt, trial in zip(attempts, trials, strict=True):
+        if is_orphan(trial, attempt.attempt, attempt.checkpoint):
+            files.checkpoints.remove_attempt(attempt)
+            deleted += 1
+        elif trial is not None and trial.checkpoint == attempt.checkpoint:
+            files.checkpoints.finish_commit(attempt)
+    return deleted

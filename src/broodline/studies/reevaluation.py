@@ -1,4 +1,4 @@
-"""Judging the best trials again: the best of many noisy scores is flattered by the noise that made it the best."""
+"""Re-evaluates the best trials: the best of many noisy scores is too high, because its noise helped it to be the best."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """A trial whose checkpoint was evaluated again.
+    """The re-evaluation of one trial.
 
     Args:
         trial: The trial.
-        fitnesses: One each time.
+        fitnesses: The fitness of each evaluation.
     """
 
     trial: Trial
@@ -33,32 +33,32 @@ class Again:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """The mean fitness, one value a goal."""
+        """The mean fitness, one value per goal."""
         return tuple(fmean(values) for values in zip(*self.fitnesses, strict=True))
 
     @property
     def spread(self) -> tuple[float, ...]:
-        """The standard deviation of the fitness, one value a goal; 0 if there was only one time."""
+        """The standard deviation of the fitness, one value per goal; 0 after a single evaluation."""
         return tuple(stdev(values) if len(values) > 1 else 0.0 for values in zip(*self.fitnesses, strict=True))
 
     def document(self) -> dict[str, Any]:
-        """As a JSON value, beside the fields of the trial."""
+        """As a JSON value, to add to the fields of the trial."""
         mean, spread = (values[0] if len(values) == 1 else list(values) for values in (self.mean, self.spread))
         return {"times": len(self.fitnesses), "mean": mean, "spread": spread}
 
 
 def programs_of(file: StudyFile | None) -> tuple[Train, Evaluate]:
-    """The programs of a study file that can evaluate again.
+    """The training and the evaluation program of a study file.
 
     Raises:
-        UsageError: There is no [evaluate].
+        UsageError: There is no study file, or it has no [evaluate].
     """
     if file is None:
-        raise UsageError("--reevaluate runs a program: name the study file that has it, not only the study")
+        raise UsageError("--reevaluate needs a study file, for its [evaluate]\nhelp: give STUDY.toml in place of a name")
     if file.train is None or file.evaluate is None:
         raise UsageError(
-            f"{file.path}: has no [evaluate], so the best can't be evaluated again; "
-            'add [evaluate] command = ["python", "evaluate.py"], which reads the checkpoint in BROODLINE_RESTORE'
+            f"{file.path}: [evaluate]: is missing, and --reevaluate runs it\n"
+            'help: add [evaluate] command = ["python", "evaluate.py"]; it reads the checkpoint in BROODLINE_RESTORE'
         )
     return file.train, file.evaluate
 
@@ -66,23 +66,24 @@ def programs_of(file: StudyFile | None) -> tuple[Train, Evaluate]:
 def reevaluated(
     study: StudyConfig, trials: Sequence[Trial], *, files: StudyFiles, programs: tuple[Train, Evaluate], cwd: Path, times: int
 ) -> Iterator[Again]:
-    """Evaluates the checkpoints of trials again, each with other seeds.
+    """Evaluates the checkpoints of trials again, with fresh seeds, and yields each result at once.
 
     Args:
         study: The study.
-        trials: Completed ones.
-        files: Of the study.
-        programs: Those that train and evaluate.
-        cwd: The folder that they run in.
-        times: How often each is evaluated.
+        trials: Completed trials.
+        files: The files of the study.
+        programs: The training and the evaluation program.
+        cwd: Their working directory.
+        times: The number of evaluations of each trial.
 
     Raises:
-        UsageError: A checkpoint was swept, or the program failed.
+        UsageError: A checkpoint was deleted, or the program failed.
     """
     for trial in trials:
         if trial.checkpoint is None:
             raise UsageError(
-                f"the checkpoint of trial {trial.number} has been swept; evaluate fewer, or keep more: [checkpoints] keep_best"
+                f"the checkpoint of trial {trial.number} was deleted\n"
+                "help: evaluate fewer trials, or keep more checkpoints: [checkpoints] keep_best"
             )
         seeds = Random(f"broodline reevaluation {study.seed} {trial.number}")
         try:
@@ -90,7 +91,7 @@ def reevaluated(
             metrics = [_metrics(trial.evolve(seed=seeds.getrandbits(31)), checkpoint, programs, cwd) for _ in range(times)]
         except (TrialFailed, CheckpointError, CheckpointUnavailable, OSError) as error:
             output = f"\n{error.output}" if isinstance(error, TrialFailed) else ""
-            raise UsageError(f"trial {trial.number} can't be evaluated again: {error}{output}") from error
+            raise UsageError(f"trial {trial.number} can't be evaluated: {error}{output}") from error
         yield Again(trial=trial, fitnesses=tuple(_fitness(study, trial, each) for each in metrics))
 
 
@@ -113,8 +114,8 @@ def _metrics(trial: Trial, checkpoint: Path, programs: tuple[Train, Evaluate], c
             devices=(),
             report=lambda _measurement: None,
         )
-        told = facts(assignment, port=free_port())
-        return evaluated(evaluation(evaluate, train, cwd), assignment, told, log, step=trial.end)
+        environment = facts(assignment, port=free_port())
+        return evaluated(evaluation(evaluate, train, cwd), assignment, environment, log, step=trial.end)
 
 
 def _fitness(study: StudyConfig, trial: Trial, metrics: Mapping[str, Any]) -> tuple[float, ...]:

@@ -1,9 +1,13 @@
-"""Defines the study that trains a lineage again."""
+"""A replay: a study that retrains a lineage from scratch along its schedule.
+
+`replay_of` defines a replay from a lineage, as a pure function. `replay_in` looks into a store: it returns the replay that
+exists under the name, or defines a new one. The definition of a replay holds its whole lineage, so it needs its source no more.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from random import Random
@@ -18,7 +22,7 @@ from broodline.core.space import Space
 from broodline.core.study import Budget, Evolution, StudyConfig
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import SpaceError, StudyChanged, StudyNotFound, UsageError
-from broodline.storage.base import Store
+from broodline.storage.base import Store, Transaction
 from broodline.storage.location import StudyLocation
 
 SEEDS = ("recorded", "fresh")
@@ -35,29 +39,29 @@ def replay_of(
     seeds: str = SEEDS[0],
     seed: int | None = None,
 ) -> StudyConfig:
-    """The study that trains a lineage again.
+    """The definition of a replay.
 
     Args:
-        source: The study that has it.
-        lineage: As `lineage_of` returns it: the trial first, the one that started from nothing last.
-        name: Of the new study.
-        copies: How often, each for itself.
-        only: The parameters that follow the lineage; the others stay as they were at its beginning. None: all follow it.
-        fixed: Parameters that have these values instead, in range or not.
-        seeds: "recorded": the first copy has the seeds of the lineage, the others have fresh ones; "fresh": all have fresh ones.
-        seed: Fresh seeds follow from it; None: from the source's seed and the name.
+        source: The study of the lineage.
+        lineage: As `lineage_of` returns it: the replayed trial first, the trial without a parent last.
+        name: The name of the replay.
+        copies: The number of members, each of which retrains the lineage.
+        only: The parameters that follow the lineage. The others keep their first value. None: all follow it.
+        fixed: Values for parameters that hold for the whole lineage, inside or outside of their range.
+        seeds: "recorded": the first copy has the seeds of the lineage, the others have fresh ones. "fresh": all have fresh ones.
+        seed: The seed of the replay, from which fresh seeds are drawn; None: derived from the source's seed and the name.
 
     Raises:
-        UsageError: The trial has not completed, or a parameter has no value, or there is no such one.
+        UsageError: The trial has not completed, or a parameter is unknown or has no value.
     """
     if lineage[0].state is not TrialState.COMPLETED:
         raise UsageError(f"trial {lineage[0].number} is {lineage[0].state}: only a completed trial can be replayed")
     if seeds not in SEEDS:
-        raise UsageError(f"seeds must be {' or '.join(SEEDS)}, not {seeds!r}")
+        raise UsageError(f"seeds must be {' or '.join(SEEDS)}, got {seeds!r}")
     if copies < 1:
-        raise UsageError(f"copies must be at least 1, not {copies}")
+        raise UsageError(f"copies must be at least 1, got {copies}")
     if not re.fullmatch(NAME, name):
-        raise UsageError(f"'{name}' is no name for a study: 1 to 100 letters, digits, '.', '_' and '-'; choose another one")
+        raise UsageError(f"name: must be 1 to 100 letters, digits, '.', '_' and '-', got '{name}'")
     for param in (*(only or ()), *(fixed or {})):
         if param not in source.space.params:
             known = tuple(source.space.params)
@@ -100,9 +104,10 @@ def _space(source: StudyConfig, fixed: Mapping[str, Any]) -> Space:
 
 
 def _params(space: Space, lineage: Sequence[Mapping[str, Any]], index: int, only: Collection[str] | None) -> dict[str, Any]:
-    """The params of one leg.
+    """The parameters of one segment.
 
-    A parameter whose condition did not hold at the beginning stays as it was when it came to exist.
+    A parameter that follows the lineage has its value in this segment. If its condition does not hold there, and holds in the
+    replay, it takes the nearest earlier value, or else the next later one. A parameter that does not follow has its first value.
     """
 
     def value(name: str, _param: Any) -> Any:
@@ -111,19 +116,19 @@ def _params(space: Space, lineage: Sequence[Mapping[str, Any]], index: int, only
         for params in order:
             if name in params:
                 return params[name]
-        raise UsageError(f"parameter '{name}' has no value in this lineage, and with these changes it needs one: set it too")
+        raise UsageError(f"parameter '{name}' has no value in this lineage\nhelp: set it too: --set {name}=VALUE")
 
     return space.suggested(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOptions:
-    """What is asked of a replay; None: as it was begun, or the default.
+    """The options of a replay. None: the value of the replay that exists, or the default of a new one.
 
     Args:
-        trial: Whose lineage; the default is the best trial.
-        name: Of the replay; the default is SOURCE-replay-TRIAL.
-        copies, only, fixed, seeds, seed: As of `replay_of`.
+        trial: The number of the trial whose lineage is retrained; the default is the best trial.
+        name: The name of the replay; the default is SOURCE-replay-TRIAL.
+        copies, only, fixed, seeds, seed: As in `replay_of`.
     """
 
     trial: int | None = None
@@ -136,29 +141,29 @@ class ReplayOptions:
 
 
 def replay_in(location: StudyLocation, source: str, options: ReplayOptions) -> StudyConfig:
-    """The replay that is wished for: the one that was begun under its name, or a new one, which is not created yet.
+    """The definition of a replay: of the one that exists under its name, or of a new one.
 
-    One that was begun needs its source no more.
+    A replay that exists is found without its source, if the options name it. This function creates nothing.
+
+    Args:
+        location: The store of the source and of the replay.
+        source: The name of the source.
+        options: The options of the caller.
 
     Raises:
-        UsageError: It can't be made.
-        StudyChanged: There is another study of its name, or it was begun otherwise.
-        StudyNotFound: There is no source.
+        UsageError: The options are wrong, or no trial has completed.
+        StudyChanged: Another study has the name, or the replay exists with other options.
+        StudyNotFound: The source does not exist.
     """
     with closing(location.open(create=False)) as store:
         if options.name is not None and options.name in store.studies():
-            return _begun(store, source, options.name, options)
+            return _existing(store, source, options.name, options)
         with store.snapshot(source) as records:
             study = study_from(records.definition())
-            best = next(iter(records.best(1)), None)
-            if options.trial is None and best is None:
-                raise UsageError(f"study '{source}': no trial has completed yet, so there is nothing to replay")
-            number = best.number if options.trial is None and best is not None else options.trial
-            assert number is not None
-            lineage = lineage_of(number, records.trial)
-        name = options.name or f"{source}-replay-{number}"
+            lineage = lineage_of(_best(records, source) if options.trial is None else options.trial, records.trial)
+        name = options.name or f"{source}-replay-{lineage[0].number}"
         if name in store.studies():
-            return _begun(store, source, name, options)
+            return _existing(store, source, name, options)
     return replay_of(
         study,
         lineage,
@@ -172,44 +177,52 @@ def replay_in(location: StudyLocation, source: str, options: ReplayOptions) -> S
 
 
 def replay_named(store: Store, source: str, name: str) -> StudyConfig:
-    """The replay of that name.
+    """The definition of an existing replay.
 
     Raises:
-        StudyNotFound: There is no study of that name.
-        StudyChanged: It is not a replay of that source.
+        StudyNotFound: The store has no study of that name.
+        StudyChanged: The study is not a replay of that source.
     """
     if name not in store.studies():
         raise StudyNotFound(f"the store has no study '{name}'")
     with store.snapshot(name) as records:
         study = study_from(records.definition())
     if study.replay is None or study.replay.study != source:
-        raise StudyChanged(f"study '{name}' exists, and is no replay of '{source}'; take another --name")
-    return study
-
-
-def _begun(store: Store, source: str, name: str, options: ReplayOptions) -> StudyConfig:
-    study = replay_named(store, source, name)
-    was = study.replay
-    assert was is not None
-    differences = [
-        f"{what}: {before} -> {wished}"
-        for what, before, wished in (
-            ("trial", was.trial, options.trial),
-            ("copies", study.population, options.copies),
-            ("only", was.only, None if options.only is None else tuple(sorted(set(options.only)))),
-            ("set", dict(was.fixed), None if options.fixed is None else dict(options.fixed)),
-            ("seeds", was.seeds, options.seeds),
-            ("seed", study.seed, options.seed),
-        )
-        if wished is not None and before != wished
-    ]
-    if differences:
-        raise StudyChanged(
-            f"replay '{name}' was begun otherwise:\n  " + "\n  ".join(differences) + "\nTake another --name for another replay."
-        )
+        raise StudyChanged(f"study '{name}' exists and is not a replay of '{source}'\nhelp: choose another name with --name")
     return study
 
 
 def with_programs_of(study: StudyConfig, other: StudyConfig) -> StudyConfig:
-    """A replay that keeps checkpoints, and gives up, as another study says."""
+    """A replay with the checkpoint rules and the failure limits of another study, which come with its programs."""
     return replace(study, checkpoints=other.checkpoints, limits=other.limits)
+
+
+def _best(records: Transaction, study: str) -> int:
+    best = next(iter(records.best(1)), None)
+    if best is None:
+        raise UsageError(f"study '{study}': no trial has completed yet, so there is nothing to replay")
+    return best.number
+
+
+def _existing(store: Store, source: str, name: str, options: ReplayOptions) -> StudyConfig:
+    study = replay_named(store, source, name)
+    differences = [
+        f"{option}: {stored} -> {given}"
+        for option, stored, given in _stored_and_given(study, options)
+        if given is not None and given != stored
+    ]
+    if differences:
+        changes = "\n  ".join(differences)
+        raise StudyChanged(f"replay '{name}' exists with other options:\n  {changes}\nhelp: choose another name with --name")
+    return study
+
+
+def _stored_and_given(study: StudyConfig, options: ReplayOptions) -> Iterator[tuple[str, Any, Any]]:
+    replay = study.replay
+    assert replay is not None
+    yield "trial", replay.trial, options.trial
+    yield "copies", study.population, options.copies
+    yield "only", replay.only, None if options.only is None else tuple(sorted(set(options.only)))
+    yield "set", dict(replay.fixed), None if options.fixed is None else dict(options.fixed)
+    yield "seeds", replay.seeds, options.seeds
+    yield "seed", study.seed, options.seed

@@ -1,205 +1,160 @@
-"""Runs a study on this machine: wires store, controller and engine, for the command line and for Python alike."""
+"""Runs a study on this machine, for the command line and for Python alike: store, controller, engine and live view.
+
+`run` creates the study or resumes it, and holds it for this process. `join` adds one worker to a study that another process
+may be running.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pickle
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from types import FrameType
-from typing import Protocol, TextIO
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
 
-from broodline.config.programs import EngineOptions
-from broodline.controller.controller import Controller
+from broodline.controller.controller import Controller, check_same
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
-from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
+from broodline.errors import StudyFailed, WorkerError
 from broodline.storage.base import Store
 from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
-from broodline.studies.recovery import put_in_order, sweep_orphans
+from broodline.studies.interruption import interruptible
+from broodline.studies.job import job_for
+from broodline.studies.recovery import delete_orphans, recover
+from broodline.studies.sole_run import sole_run
+from broodline.studies.supervision import supervise
+from broodline.studies.trainer import TrainerSetup
 from broodline.workers.engines.local import LocalEngine
-from broodline.workers.engines.worker_process import Job
-from broodline.workers.trainers.base import Trainer
 
-ATTEND_SECONDS = 0.1
-LOOK_SECONDS = 0.5
-GRACE_SECONDS = 10.0
+if TYPE_CHECKING:
+    from broodline.reports.terminal.live import Watching
 
-
-class Watch(Protocol):
-    """Shows people how a run goes."""
-
-    def say(self, line: str) -> None:
-        """Shows one line, such as what a worker has to say."""
-
-    def refresh(self) -> None:
-        """Shows how the study stands now, if it is time to; called several times a second."""
+T = TypeVar("T")
 
 
 def run(
     study: StudyConfig,
     *,
     location: StudyLocation,
-    make_trainer: Callable[[], Trainer],
+    setup: TrainerSetup,
     workers: int,
-    options: EngineOptions,
-    watch_of: Callable[[Store], AbstractContextManager[Watch]],
-    grace: float = GRACE_SECONDS,
-    begin: Callable[[Store, StudyFiles], None] | None = None,
+    show: bool = True,
+    initialise: Callable[[Store, StudyFiles], None] | None = None,
 ) -> None:
-    """Creates a study or goes on with it, and returns when it is done.
+    """Creates a study or resumes it, and returns when it is done.
 
     Args:
         study: The study.
-        place: Where it lives.
-        make_trainer: Makes, in each worker, what trains.
-        workers: W, how many there are.
-        options: How they run.
-        watch_of: Makes what shows people how it goes.
-        grace: Seconds that workers are given to end.
-        begin: What the study is to begin with, if it is new: called when it exists, before anything is trained.
+        location: The store and the files of the study.
+        setup: The trainer of each worker, and the resources of this machine that it uses.
+        workers: W, the number of worker processes.
+        show: Show a live view, or plain lines without a terminal. False: only the messages of workers, on standard error.
+        initialise: Called with a new study before its first trial is trained. `continue` copies a lineage into it.
 
     Raises:
-        StoreError: Its place can't be used.
-        StudyBusy: It is being run already.
-        StudyChanged: It exists, and was defined otherwise.
-        StudyFailed: Its program does not work.
-        UsageError: The function can't be sent to workers.
-        WorkerError: Workers can't start.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; running trials are pending again.
+        StoreError: The store or the directory of the study cannot be used.
+        StudyBusy: Another process is running the study.
+        StudyChanged: The store has a study of this name with another definition.
+        StudyFailed: The program of the study does not work.
+        UsageError: The training function cannot be sent to worker processes.
+        WorkerError: Workers cannot start.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. Running trials are pending again.
     """
-    job = job_for(study, location, make_trainer)
+    job = job_for(study, location, setup.make_trainer)
     opened = location.open_study(study.name, create=True, checksums=study.checkpoints.checksums)
-    with opened as here, _sole_run(here.files, study.name), interruptible():
+    with opened as here, sole_run(here.files, study.name), interruptible():
         store, files = here.store, here.files
         controller = Controller(store)
         controller.open(study)
         files.prepare()
-        if begin is not None:
-            begin(store, files)
-        put_in_order(store, study.name, files)
-        with watch_of(store) as watch:
+        if initialise is not None:
+            initialise(store, files)
+        recover(store, study.name, files)
+        with _watching(study.name, workers=workers, show=show)(store) as watch:
             engine = LocalEngine(
                 job=job,
                 client=controller,
-                devices=options.devices,
-                threads=options.threads,
+                devices=setup.engine.devices,
+                threads=setup.engine.threads,
                 lease=study.limits.lease,
                 say=watch.say,
             )
-            attend(engine, workers, watch=watch, grace=grace, called_back=calls_back(store, study.name))
-        sweep_orphans(store, study.name, files)  # of attempts that were lost meanwhile
-        raise_if_failed(store, study.name)
+            supervise(engine, store, study.name, workers=workers, watch=watch, grace=setup.grace)
+        delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
+        _raise_if_failed(store, study.name)
 
 
-def attend(engine: LocalEngine, workers: int, *, watch: Watch, grace: float, called_back: Callable[[], bool]) -> None:
-    """Runs workers until all have ended, or are called back."""
-    try:
-        engine.start(workers)
-        while engine.alive() and not called_back():
-            engine.attend(ATTEND_SECONDS)
-            watch.refresh()
-    finally:
-        engine.stop(grace)
+def run_and_report(
+    study: StudyConfig,
+    *,
+    location: StudyLocation,
+    setup: TrainerSetup,
+    workers: int,
+    show: bool = True,
+    initialise: Callable[[Store, StudyFiles], None] | None = None,
+    report: Callable[[], T],
+) -> T:
+    """Runs a study as `run` does, and reports how it ended, also after an interruption or a failure.
 
+    Args:
+        study, location, setup, workers, show, initialise: As in `run`.
+        report: Prints the end of the run.
 
-def calls_back(store: Store, study: str) -> Callable[[], bool]:
-    """Returns what tells whether a study calls its running trials back; it looks once in `LOOK_SECONDS`.
+    Returns:
+        The value of `report`.
 
-    A program that reports nothing while it trains would not hear of it otherwise.
+    Raises:
+        BroodlineError: As `run` raises it.
     """
-    looked = time.monotonic()
-
-    def called_back() -> bool:
-        nonlocal looked
-        if time.monotonic() < looked + LOOK_SECONDS:
-            return False
-        looked = time.monotonic()
-        try:
-            with store.snapshot(study) as records:
-                return records.progress().state in (StudyState.STOPPED, StudyState.FAILED)
-        except StoreUnavailable:
-            return False
-
-    return called_back
-
-
-def job_for(study: StudyConfig, location: StudyLocation, make_trainer: Callable[[], Trainer]) -> Job:
-    """What worker processes of this study need to know."""
-    return Job(
-        store=location.url,
-        study=study.name,
-        files=location.files(study.name).root,
-        trainer=_pickled(make_trainer),
-        checksums=study.checkpoints.checksums,
-    )
-
-
-def _pickled(make_trainer: Callable[[], Trainer]) -> bytes:
-    import cloudpickle
-
     try:
-        pickled: bytes = cloudpickle.dumps(make_trainer, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        raise UsageError(
-            f"the function can't be sent to worker processes: {error}; "
-            "what can't be copied (a lock, an open file, a connection) is to be made inside of it"
-        ) from error
-    return pickled
+        run(study, location=location, setup=setup, workers=workers, show=show, initialise=initialise)
+    except (KeyboardInterrupt, StudyFailed, WorkerError):
+        report()
+        raise
+    return report()
 
 
-def raise_if_failed(store: Store, study: str) -> None:
-    """Raises StudyFailed if the study has."""
-    with store.snapshot(study) as transaction:
-        progress = transaction.progress()
+def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, worker: str, show: bool = True) -> None:
+    """Adds one worker to a study that exists, and returns when the study is done.
+
+    Args:
+        study: The study, as the caller's study file defines it.
+        location, setup, show: As in `run`.
+        worker: The name of the worker, unique among the workers of the study.
+
+    Raises:
+        StoreError: The store does not exist or cannot be written.
+        StudyChanged: The study in the store has another definition.
+        StudyFailed: The program of the study does not work.
+        StudyNotFound: The store has no such study.
+        WorkerError: The worker cannot start.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. The running trial is pending again.
+    """
+    with closing(location.open(create=False)) as store, interruptible():
+        # A transaction, not a snapshot: a store that cannot be written fails here, before a process starts.
+        with store.transaction(study.name) as records:
+            check_same(records, study)
+        with _watching(study.name, workers=0, show=show)(store) as watch:
+            engine = LocalEngine(
+                job=job_for(study, location, setup.make_trainer),
+                client=Controller(store),
+                name=lambda _position: worker,
+                devices=setup.engine.devices,
+                threads=setup.engine.threads,
+                lease=study.limits.lease,
+                say=watch.say,
+            )
+            supervise(engine, store, study.name, workers=1, watch=watch, grace=setup.grace)
+        _raise_if_failed(store, study.name)
+
+
+def _watching(study: str, *, workers: int, show: bool) -> Watching:
+    from broodline.reports.terminal.live import quiet, watching  # the terminal library takes time to load
+
+    return watching(study, workers=workers) if show else quiet
+
+
+def _raise_if_failed(store: Store, study: str) -> None:
+    with store.snapshot(study) as records:
+        progress = records.progress()
     if progress.state is StudyState.FAILED:
         raise StudyFailed(f"study '{study}' failed: {progress.reason}")
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Makes SIGTERM end a run as Ctrl-C does; only the main thread of a process can."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _sole_run(files: StudyFiles, name: str) -> Iterator[None]:
-    """Holds the study for this process; a lock on an open file goes with its process, however that ends."""
-    with _lock_file(files) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise StudyBusy(
-                f"study '{name}' is being run already (by process {file.read().strip() or 'unknown'}); "
-                "`broodline worker` adds workers to it, `broodline stop` ends it"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _lock_file(files: StudyFiles) -> TextIO:
-    try:
-        files.root.mkdir(parents=True, exist_ok=True)
-        return files.run_lock.open("a+")
-    except OSError as error:
-        problem = f"can't be written: {error.strerror}; name a store elsewhere with --store sqlite:///PATH"
-        raise StoreError(f"{files.root}: {problem}") from error

@@ -1,26 +1,79 @@
-"""Makes the trainer that a study file asks for."""
+"""Makes the trainer of a study file or of a Python function, with the resources that it uses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from broodline.config.programs import EngineOptions
 from broodline.errors import UsageError
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
+    from broodline.workers.running_trial import RunningTrial
     from broodline.workers.trainers.base import Trainer
+
+GRACE_SECONDS = 10.0
+
+Function = Callable[["RunningTrial"], Mapping[str, Any] | None]
+"""Trains one trial, and returns its final metrics, or None if it reported them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerSetup:
+    """How the workers of this machine train.
+
+    Args:
+        make_trainer: Makes the trainer, in each worker process.
+        engine: The devices and threads of the workers.
+        grace: Seconds that a worker has to end when a run ends.
+    """
+
+    make_trainer: Callable[[], Trainer]
+    engine: EngineOptions
+    grace: float = GRACE_SECONDS
+
+
+def setup_of(file: StudyFile) -> TrainerSetup:
+    """The setup that trains with the programs of a study file.
+
+    Raises:
+        UsageError: The file has no [train].
+    """
+    # A worker ends its program first, and then releases its trial: the program's grace comes on top.
+    grace = GRACE_SECONDS + (0.0 if file.train is None else file.train.grace)
+    return TrainerSetup(make_trainer=trainer_of(file), engine=file.engine, grace=grace)
+
+
+def setup_for(function: Function, *, devices: Sequence[str | int] = (), threads: int = 1) -> TrainerSetup:
+    """The setup that trains with a Python function.
+
+    Args:
+        function: Trains one trial.
+        devices: Distributed among the workers.
+        threads: Threads of numeric libraries in each worker.
+
+    Raises:
+        UsageError: The function is not callable.
+    """
+    from broodline.workers.trainers.function import FunctionTrainer
+
+    if not callable(function):
+        raise UsageError(f"train must be a function, got {function!r}")
+    options = EngineOptions(devices=tuple(map(str, devices)), threads=threads)
+    return TrainerSetup(make_trainer=partial(FunctionTrainer, function, capture=True), engine=options)
 
 
 def trainer_of(file: StudyFile) -> Callable[[], Trainer]:
-    """Makes, in each worker, what trains by the program of a study file.
+    """Returns a function that makes the trainer of a study file, for each worker its own.
 
     Raises:
-        UsageError: The file names no program.
+        UsageError: The file has no [train].
     """
     if file.train is None:
-        raise UsageError(f'{file.path}: has no [train], so there is nothing to run; add [train] command = ["python", "train.py"]')
+        raise UsageError(f'{file.path}: [train]: is missing\nhelp: add [train] command = ["python", "train.py"]')
     if file.train.resident:
         from broodline.workers.trainers.resident import ResidentTrainer
 
@@ -28,10 +81,3 @@ def trainer_of(file: StudyFile) -> Callable[[], Trainer]:
     from broodline.workers.trainers.command import CommandTrainer
 
     return partial(CommandTrainer, file.train, file.evaluate, cwd=file.folder)
-
-
-def grace_of(file: StudyFile) -> float:
-    """Seconds that workers are given to end: the program's, and some to give its trial back."""
-    from broodline.studies.run import GRACE_SECONDS
-
-    return GRACE_SECONDS + (0.0 if file.train is None else file.train.grace)

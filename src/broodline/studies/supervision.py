@@ -1,0 +1,60 @@
+"""Supervises the workers of one run until they end or the study ends them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from broodline.core.population import StudyState
+from broodline.errors import StoreUnavailable
+from broodline.storage.base import Store
+from broodline.workers.engines.local import LocalEngine
+
+if TYPE_CHECKING:
+    from broodline.reports.terminal.live import Watch
+
+ATTEND_SECONDS = 0.1
+LOOK_SECONDS = 0.5
+
+
+def supervise(engine: LocalEngine, store: Store, study: str, *, workers: int, watch: Watch, grace: float) -> None:
+    """Starts workers, and returns when all have ended or the study was stopped.
+
+    Args:
+        engine: Starts and restarts the workers.
+        store: The store of the study.
+        study: Its name.
+        workers: The number of workers.
+        watch: Refreshed several times a second.
+        grace: Seconds between the request that workers end and the end of those that still run.
+    """
+    is_stopped = stop_check(store, study)
+    try:
+        engine.start(workers)
+        while engine.alive() and not is_stopped():
+            engine.attend(ATTEND_SECONDS)
+            watch.refresh()
+    finally:
+        engine.stop(grace)
+
+
+def stop_check(store: Store, study: str) -> Callable[[], bool]:
+    """Returns a function that is true once the study stopped or failed; it reads the store every `LOOK_SECONDS`.
+
+    Workers learn of a stop when their program reports. A program that reports nothing while it trains would run to its end.
+    """
+    looked = time.monotonic()
+
+    def is_stopped() -> bool:
+        nonlocal looked
+        if time.monotonic() < looked + LOOK_SECONDS:
+            return False
+        looked = time.monotonic()
+        try:
+            with store.snapshot(study) as records:
+                return records.progress().state in (StudyState.STOPPED, StudyState.FAILED)
+        except StoreUnavailable:  # workers retry their calls, so a short outage ends no run
+            return False
+
+    return is_stopped
