@@ -7,23 +7,24 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from broodline.cli.argument_types import at_least_one
+from broodline.cli.argument_types import positive_integer
 from broodline.cli.study_argument import Target, add_target, file_of, target_of
-from broodline.cli.summary import finished_before, tell_end
+from broodline.cli.summary import finished_before, print_end
 from broodline.errors import StudyFailed, WorkerError
 from broodline.studies.trainer import grace_of, trainer_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
 
-PURPOSE = "Run a study, or go on with it: starts workers, and ends when the budget is spent."
+PURPOSE = "Run or resume a study: start workers, and train until the budget is used up."
 EXAMPLE = "broodline run study.toml --workers 4"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_target(parser, by_name=False)
-    parser.add_argument("--workers", metavar="W", type=at_least_one, help="worker processes (default: as the study file says)")
+    default = "default: workers of the study file"
+    parser.add_argument("--workers", metavar="W", type=positive_integer, help=f"start W worker processes ({default})")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -37,13 +38,13 @@ def main(arguments: argparse.Namespace) -> None:
     try:
         _run(target, file, workers=workers, json=arguments.json)
     except (KeyboardInterrupt, StudyFailed, WorkerError):
-        tell_end(target, json=arguments.json)
+        print_end(target, json=arguments.json)
         raise
-    tell_end(target, json=arguments.json, before=before)
+    print_end(target, json=arguments.json, before=before)
 
 
 def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
-    from broodline.reports.terminal.live import quiet, watching
+    from broodline.reports.terminal.live import quiet_view, terminal_view
     from broodline.studies.run import run
 
     run(
@@ -52,7 +53,7 @@ def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
         make_trainer=trainer_of(file),
         workers=workers,
         options=file.engine,
-        watch_of=quiet if json else watching(target.name, workers=workers),
+        view_of=quiet_view if json else terminal_view(target.name, workers=workers),
         grace=grace_of(file),
     )
 
@@ -60,6 +61,6 @@ def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
 def _warnings(file: StudyFile, workers: int) -> Iterator[str]:
     spares = workers - file.study.population
     if spares > 0:
-        yield f"{workers} workers, but a population of {file.study.population}: {spares} can only wait (spares)"
+        yield f"{workers} workers for a population of {file.study.population}: {spares} will be idle; raise the population"
     if file.study.stopping is not None and file.train is not None and file.train.metrics == "stdout":
-        yield '[stopping] stops nothing here: metrics = "stdout" is read when a program ends; let it write to BROODLINE_METRICS'
+        yield '[stopping] has no effect: metrics = "stdout" is read when the program ends; write metrics to BROODLINE_METRICS'

@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullFormatter
 
 from broodline.core.parameters import Fixed, Float, Int, Ordered, Param
-from broodline.reports import format as wording
 from broodline.reports.comparison import Contender, Curve, band, grouped, metric_of
+from broodline.reports.format import format_value
 
 FORMATS = (".svg", ".png", ".pdf")
 
@@ -154,7 +154,7 @@ def _schedules(axes: Axes, name: str, param: Param, groups: Sequence[Sequence[Co
                 axes.hlines([value + apart for value in values], starts[:-1], starts[1:], linewidth=2.5, **look)
     if kinds is not None:
         axes.yaxis.set_major_locator(FixedLocator(range(len(kinds))))
-        axes.set_yticklabels([wording.value(kind) for kind in kinds])
+        axes.set_yticklabels([format_value(kind) for kind in kinds])
         axes.grid(visible=False, axis="y")
         axes.set_ylim(-0.4, len(kinds) - 0.6)
     else:

@@ -135,7 +135,7 @@ class Study:
             StudyFailed: The function does not work.
             StudyNotFound: The study has not been run.
         """
-        from broodline.reports.terminal.live import quiet, watching
+        from broodline.reports.terminal.live import quiet_view, terminal_view
         from broodline.studies.replay import ReplayOptions, replay_in
 
         if not callable(train):
@@ -148,7 +148,7 @@ class Study:
             make_trainer=partial(FunctionTrainer, train, capture=True),
             workers=workers,
             options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
-            watch_of=watching(study.name, workers=workers) if show else quiet,
+            view_of=terminal_view(study.name, workers=workers) if show else quiet_view,
         )
         return self._result_of(study.name)
 
@@ -178,7 +178,7 @@ class Study:
             StudyBusy: It is being run already.
             KeyboardInterrupt: It was interrupted; the same call goes on where it stopped.
         """
-        from broodline.reports.terminal.live import quiet, watching
+        from broodline.reports.terminal.live import quiet_view, terminal_view
 
         if not callable(train):
             raise UsageError(f"Study.run: {train!r} is not a function")
@@ -189,6 +189,6 @@ class Study:
             make_trainer=partial(FunctionTrainer, train, capture=True),
             workers=workers,
             options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
-            watch_of=watching(study.name, workers=workers) if show else quiet,
+            view_of=terminal_view(study.name, workers=workers) if show else quiet_view,
         )
         return self.result

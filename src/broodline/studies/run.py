@@ -8,16 +8,17 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from types import FrameType
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from broodline.config.programs import EngineOptions
 from broodline.controller.controller import Controller
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
+from broodline.reports.observer import Observation, Observer, ViewOf, observing
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.location import StudyLocation
@@ -31,16 +32,6 @@ LOOK_SECONDS = 0.5
 GRACE_SECONDS = 10.0
 
 
-class Watch(Protocol):
-    """Shows people how a run goes."""
-
-    def say(self, line: str) -> None:
-        """Shows one line, such as what a worker has to say."""
-
-    def refresh(self) -> None:
-        """Shows how the study stands now, if it is time to; called several times a second."""
-
-
 def run(
     study: StudyConfig,
     *,
@@ -48,7 +39,8 @@ def run(
     make_trainer: Callable[[], Trainer],
     workers: int,
     options: EngineOptions,
-    watch_of: Callable[[Store], AbstractContextManager[Watch]],
+    view_of: ViewOf,
+    observers: Sequence[Observer] = (),
     grace: float = GRACE_SECONDS,
     begin: Callable[[Store, StudyFiles], None] | None = None,
 ) -> None:
@@ -60,7 +52,8 @@ def run(
         make_trainer: Makes, in each worker, what trains.
         workers: W, how many there are.
         options: How they run.
-        watch_of: Makes what shows people how it goes.
+        view_of: Makes the view that shows the run to people.
+        observers: Follow the run too; all of them see each trial that finishes during the run.
         grace: Seconds that workers are given to end.
         begin: What the study is to begin with, if it is new: called when it exists, before anything is trained.
 
@@ -82,27 +75,28 @@ def run(
         if begin is not None:
             begin(store, files)
         put_in_order(store, study.name, files)
-        with watch_of(store) as watch:
+        view = view_of(store)
+        with observing(store, study.name, [view, *observers]) as observation:
             engine = LocalEngine(
                 job=job,
                 client=controller,
                 devices=options.devices,
                 threads=options.threads,
                 lease=study.limits.lease,
-                say=watch.say,
+                say=view.say,
             )
-            attend(engine, workers, watch=watch, grace=grace, called_back=calls_back(store, study.name))
+            attend(engine, workers, observation=observation, grace=grace, called_back=calls_back(store, study.name))
         sweep_orphans(store, study.name, files)  # of attempts that were lost meanwhile
         raise_if_failed(store, study.name)
 
 
-def attend(engine: LocalEngine, workers: int, *, watch: Watch, grace: float, called_back: Callable[[], bool]) -> None:
+def attend(engine: LocalEngine, workers: int, *, observation: Observation, grace: float, called_back: Callable[[], bool]) -> None:
     """Runs workers until all have ended, or are called back."""
     try:
         engine.start(workers)
         while engine.alive() and not called_back():
             engine.attend(ATTEND_SECONDS)
-            watch.refresh()
+            observation.refresh()
     finally:
         engine.stop(grace)
 
