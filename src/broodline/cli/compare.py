@@ -17,7 +17,7 @@ from broodline.errors import UsageError
 if TYPE_CHECKING:
     from broodline.reports.comparison import Contender
 
-PURPOSE = "Compare studies at equal cost: the best metric by resource and by step. Print a table, draw a figure."
+PURPOSE = "Compare the best metric of studies at equal cost, as a table and as a figure."
 EXAMPLE = "broodline compare study.toml random.toml -o compare.svg"
 
 _LABELLED = re.compile(r"([^=/:#]+)=(.+)", re.DOTALL)

@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(_document(target, usage, dry=arguments.dry_run))
         return
-    print_blocks(_table(usage))
+    print_blocks(_table(usage, dry=arguments.dry_run))
     print_line(_summary(usage, dry=arguments.dry_run, over=arguments.keep_best is not None))
 
 
@@ -66,7 +66,7 @@ def _rules_of(target: Target, store: Store) -> Retention | None:
     return target.file.study.checkpoints
 
 
-def _table(usage: DiskUsage) -> Table:
+def _table(usage: DiskUsage, *, dry: bool) -> Table:
     """A row a reason; a checkpoint with several reasons counts for the first one."""
     from rich.text import Text
 
@@ -76,21 +76,23 @@ def _table(usage: DiskUsage) -> Table:
 
     reasons = {
         None: "no longer needed",
-        Need.IN_USE: "in use: a pending or running trial starts from it",
-        Need.RECENT: "recent: the last two of each member",
-        Need.BEST: "best: of the best trials",
-        Need.KEPT: "kept: by the rules under [checkpoints]",
+        Need.IN_USE: "in use (a pending or running trial starts from it)",
+        Need.RECENT: "recent (the last two of each member)",
+        Need.BEST: "of the best trials",
+        Need.KEPT: "kept by [checkpoints]",
     }
-    made = new_table("what", "count", "size", "", right=("count", "size"))
+    made = new_table("files", "count", "size", "", right=("count", "size"))
+
+    mark = "would be deleted" if dry else "deleted"
 
     def add(what: str, count: int, size: int, *, deleted: bool = False) -> None:
         if count:
-            made.add_row(what, f"{count:,}", format_size(size), Text("deleted", "bold") if deleted else "")
+            made.add_row(what, f"{count:,}", format_size(size), Text(mark, "bold") if deleted else "")
 
     for need, reason in reasons.items():
         held = [each.bytes for each in usage.held if next(iter(each.needs), None) is need]
-        add(f"checkpoints {reason}", len(held), sum(filter(None, held)), deleted=need is None)
-    add("checkpoints missing on the disk", sum(each.bytes is None for each in usage.held), 0)
+        add(f"checkpoints, {reason}", len(held), sum(filter(None, held)), deleted=need is None)
+    add("checkpoints, missing on the disk", sum(each.bytes is None for each in usage.held), 0)
     for group in usage.groups:
         add(group.kind, group.count, group.bytes, deleted=group.goes)
     return made
@@ -101,7 +103,7 @@ def _summary(usage: DiskUsage, *, dry: bool, over: bool) -> str:
 
     size = format_size(usage.freed)
     if dry:
-        return f"{size} would be freed (--dry-run: nothing was deleted)"
+        return f"{size} would be freed; nothing was deleted (--dry-run)"
     if not over:
         return f"{size} freed"
     return f"{size} freed; if the study is resumed, a member without a checkpoint starts from another checkpoint or from scratch"

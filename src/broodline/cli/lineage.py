@@ -8,7 +8,7 @@ from broodline.cli.output import print_json
 from broodline.cli.study_argument import target_of
 from broodline.cli.trial_argument import add_choice, chosen_lineage
 
-PURPOSE = "Show the lineage of a trial: its ancestors, back to generation 0, and how their hyperparameters changed."
+PURPOSE = "Show the ancestors of a trial, back to generation 0, and how its hyperparameters changed."
 EXAMPLE = "broodline lineage study.toml --trial 42"
 
 add_arguments = add_choice

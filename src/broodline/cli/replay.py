@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", metavar="S", type=natural_number, help="derive new seeds from S")
     add("--name", metavar="NAME", help="name of the replay (default: STUDY-replay-N); the same name resumes it")
-    add("--workers", metavar="W", type=positive_integer, help="start W worker processes (default: workers of the study file)")
+    add("--workers", metavar="W", type=positive_integer, help="start W worker processes (default: as the study file, at most K)")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from broodline.cli.output import print_json
 from broodline.cli.study_argument import target_of
 from broodline.cli.trial_argument import add_choice, chosen_lineage
 
-PURPOSE = "Show the learned schedule of a lineage, hyperparameters by training step, or write it to a file."
+PURPOSE = "Show a learned hyperparameter schedule, or write it to a file."
 EXAMPLE = "broodline schedule study.toml -o schedule.json"
 
 _NOTATIONS = ("json", "toml", "csv")

@@ -65,7 +65,7 @@ def add_target(parser: argparse.ArgumentParser, *, by_name: bool = True, stored:
         by_name: Accept the name of a study instead of a study file.
         stored: Add `--store`.
     """
-    forms = "the study file, or the name of a study in the store of --store" if by_name else "the study file"
+    forms = "the study file, or the name of a study together with --store" if by_name else "the study file"
     parser.add_argument("study", metavar="STUDY.toml", help=forms)
     if stored:
         default = "broodline.db next to the study file"

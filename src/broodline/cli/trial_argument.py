@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that name a study and one of its trials."""
     add_target(parser)
-    parser.add_argument("--trial", metavar="N", type=natural_number, help="take the lineage of trial N (default: the best trial)")
+    parser.add_argument("--trial", metavar="N", type=natural_number, help="use trial N (default: the best trial)")
 
 
 def chosen_lineage(records: Transaction, target: Target, number: int | None) -> tuple[Trial, ...]:

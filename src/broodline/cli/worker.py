@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
     from broodline.core.study import StudyConfig
 
-PURPOSE = "Add one worker to an existing study, from another terminal or job. It runs the programs of its study file."
+PURPOSE = "Add one worker to an existing study, from another terminal or job."
 EXAMPLE = "broodline worker study.toml --store sqlite:////data/broodline.db"
 
 
