@@ -159,7 +159,7 @@ main(sys.argv[1:])
 def test_whoever_stops_it_is_told_how_it_goes_on(folder: Path) -> None:
     output("continue", "study.toml", "--steps", "10", cwd=folder)
     shown = output("stop", "digits-continued", "--store", StudyLocation(url=f"sqlite:///{folder / 'broodline.db'}").url)
-    assert "to resume it: broodline continue STUDY.toml" in shown
+    assert "to resume:  repeat the `broodline continue` command that made it" in shown
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_stopping_a_study_that_is_done_changes_nothing(tmp_path: Path) -> None:
     for options in ((), ("--now",)):
         shown = output("stop", "study.toml", *options, cwd=tmp_path)
         assert "study 'digits' is done: 2 trials are done\n" in shown
-        assert "to resume it, after raising its [budget]: broodline run" in shown
+        assert "to resume, after raising its [budget]:  broodline run" in shown
 
 
 def test_stopping_a_study_that_failed_does_not_hide_why(tmp_path: Path) -> None:

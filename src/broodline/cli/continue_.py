@@ -56,14 +56,21 @@ def main(arguments: argparse.Namespace) -> None:
     )
     parse(dump(study), "broodline continue")  # checks --name
     before = finished_before(target)
-    again = shlex.join(["broodline", "continue", arguments.study, "--steps", str(arguments.steps)])
-    report_end = partial(print_end, target, json=arguments.json, again=f"{again} ...")
+    report_end = partial(print_end, target, json=arguments.json, again=_command_line(arguments))
     try:
         _run(source, file, study, lineage, json=arguments.json)
     except (KeyboardInterrupt, StudyFailed, WorkerError):
         report_end()
         raise
     report_end(before=before)
+
+
+def _command_line(arguments: argparse.Namespace) -> str:
+    """The command as it was typed: repeated, it resumes the continuation."""
+    options = ("store", "trial", "steps", "trial_steps", "name")
+    given = [(name, str(value)) for name in options if (value := getattr(arguments, name)) is not None]
+    words = [word for name, value in given for word in (f"--{name.replace('_', '-')}", value)]
+    return shlex.join(["broodline", "continue", arguments.study, *words])
 
 
 def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial, ...]:

@@ -82,12 +82,11 @@ def _table(usage: DiskUsage, *, dry: bool) -> Table:
         Need.KEPT: "kept by [checkpoints]",
     }
     made = new_table("files", "count", "size", "", right=("count", "size"))
-
     mark = "would be deleted" if dry else "deleted"
 
-    def add(what: str, count: int, size: int, *, deleted: bool = False) -> None:
+    def add(files: str, count: int, size: int, *, deleted: bool = False) -> None:
         if count:
-            made.add_row(what, f"{count:,}", format_size(size), Text(mark, "bold") if deleted else "")
+            made.add_row(files, f"{count:,}", format_size(size), Text(mark, "bold") if deleted else "")
 
     for need, reason in reasons.items():
         held = [each.bytes for each in usage.held if next(iter(each.needs), None) is need]

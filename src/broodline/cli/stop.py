@@ -7,16 +7,17 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from broodline.cli.output import print_json
-from broodline.cli.study_argument import add_target, target_of
+from broodline.cli.study_argument import Target, add_target, target_of
 from broodline.core.population import StudyState
 
 if TYPE_CHECKING:
+    from broodline.core.study import StudyConfig
     from broodline.reports.status import StudyOverview
 
 PURPOSE = "Stop a running study, from any terminal: no new trial starts. `broodline run` resumes it."
 EXAMPLE = "broodline stop study.toml --now"
-# Studies that are made from others resume by the command that made them; "alone" is the old name of "continue".
-_RESUMING = {"replay": "replay", "continue": "continue", "alone": "continue"}
+# The commands that make studies, by strategy; "alone" is the old name of "continue".
+_MADE_BY = {"replay": "broodline replay", "continue": "broodline continue", "alone": "broodline continue"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,12 +45,17 @@ def main(arguments: argparse.Namespace) -> None:
         return
     print(f"study '{target.name}' is {overview.status}: {overview.reason}")
     if overview.running:
-        action = "interrupting" if arguments.now else "waiting for"
-        print(f"{action} {format_count(len(overview.running), 'running trial')}")
-    way = _RESUMING.get(overview.study.evolution.strategy, "run")
-    command = target.command(way) if target.file else f"broodline {way} STUDY.toml"
+        end = "will be interrupted" if arguments.now else "will finish first"
+        print(f"{format_count(len(overview.running), 'running trial')} {end}")
     condition = ", after raising its [budget]" if overview.status is StudyStatus.DONE else ""
-    print(f"to resume it{condition}: {command}")
+    print(f"to resume{condition}:  {_resuming_command(target, overview.study)}")
+
+
+def _resuming_command(target: Target, study: StudyConfig) -> str:
+    """The command that resumes a study; a study that is made from another one resumes by the command that made it."""
+    if command := _MADE_BY.get(study.evolution.strategy):
+        return f"repeat the `{command}` command that made it"
+    return target.command("run") if target.file else "broodline run STUDY.toml"
 
 
 def _can_be_stopped(overview: StudyOverview, *, now: bool) -> bool:
