@@ -156,7 +156,7 @@ main(sys.argv[1:])
     assert [trial["start"] for trial in trials_of(folder)] == [0, 10, 20, 30]
 
 
-def test_whoever_stops_it_is_told_how_it_goes_on(folder: Path) -> None:
+def test_stop_shows_how_to_resume_it(folder: Path) -> None:
     output("continue", "study.toml", "--steps", "10", cwd=folder)
     shown = output("stop", "digits-continued", "--store", StudyLocation(url=f"sqlite:///{folder / 'broodline.db'}").url)
     assert "to resume:  repeat the `broodline continue` command that made it" in shown

@@ -11,7 +11,6 @@ from broodline.cli.study_argument import Target, add_target, target_of
 from broodline.core.population import StudyState
 
 if TYPE_CHECKING:
-    from broodline.core.study import StudyConfig
     from broodline.reports.status import StudyOverview
 
 PURPOSE = "Stop a running study, from any terminal: no new trial starts. `broodline run` resumes it."
@@ -30,7 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Stops a study."""
     from broodline.controller.controller import Controller
     from broodline.reports.format import format_count
-    from broodline.reports.status import StudyStatus, read_overview
+    from broodline.reports.status import read_overview
 
     target = target_of(arguments)
     with closing(target.location.open(create=False)) as store:
@@ -47,15 +46,17 @@ def main(arguments: argparse.Namespace) -> None:
     if overview.running:
         end = "will be interrupted" if arguments.now else "will finish first"
         print(f"{format_count(len(overview.running), 'running trial')} {end}")
+    print(_how_to_resume(target, overview))
+
+
+def _how_to_resume(target: Target, overview: StudyOverview) -> str:
+    """A study that is made from another one resumes by the command that made it, any other by `run`."""
+    from broodline.reports.status import StudyStatus
+
+    if command := _MADE_BY.get(overview.study.evolution.strategy):
+        return f"to resume:  repeat the `{command}` command that made it"
     condition = ", after raising its [budget]" if overview.status is StudyStatus.DONE else ""
-    print(f"to resume{condition}:  {_resuming_command(target, overview.study)}")
-
-
-def _resuming_command(target: Target, study: StudyConfig) -> str:
-    """The command that resumes a study; a study that is made from another one resumes by the command that made it."""
-    if command := _MADE_BY.get(study.evolution.strategy):
-        return f"repeat the `{command}` command that made it"
-    return target.command("run") if target.file else "broodline run STUDY.toml"
+    return f"to resume{condition}:  {target.command('run') if target.file else 'broodline run STUDY.toml'}"
 
 
 def _can_be_stopped(overview: StudyOverview, *, now: bool) -> bool:
