@@ -111,7 +111,7 @@ def test_a_dry_run_changes_nothing(study: Path) -> None:
     rules(study, "")
     before = output("export", "study.toml", cwd=study), on_disk(study)
     shown = output("gc", "study.toml", "--dry-run", cwd=study)
-    assert "would be freed; nothing was removed" in shown
+    assert "would be freed; nothing was deleted" in shown
     assert (output("export", "study.toml", cwd=study), on_disk(study)) == before
 
 
