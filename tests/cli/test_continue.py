@@ -95,7 +95,8 @@ def test_the_same_command_goes_on_and_more_steps_train_more(folder: Path) -> Non
     output("continue", "study.toml", "--steps", 20, cwd=folder)
     shown = output("continue", "study.toml", "--steps", 20, cwd=folder)
     assert len(trials_of(folder)) == 5
-    assert "There was nothing left to do. To go on, give the same command more --steps." in shown
+    assert "this run trained nothing" in shown
+    assert "to train longer:  repeat the command with more --steps" in shown
     output("continue", "study.toml", "--steps", 30, cwd=folder)
     assert [trial["start"] for trial in trials_of(folder)] == [0, 10, 20, 30, 40, 50]
 
@@ -122,7 +123,7 @@ def test_what_went_on_from_one_trial_is_not_taken_for_another_ones(folder: Path)
     before = trials_of(folder, "further")
     done = call("continue", "study.toml", "--trial", others[0], "--name", "further", "--steps", 30, cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"study 'further' went on from another trial than {others[0]}; take another --name" in done.stderr
+    assert f"study 'further' continues another trial than {others[0]}; give another --name" in done.stderr
     assert trials_of(folder, "further") == before
 
 
@@ -163,10 +164,10 @@ main(sys.argv[1:])
     assert [trial["start"] for trial in trials_of(folder)] == [0, 10, 20, 30]
 
 
-def test_whoever_stops_it_is_told_how_it_goes_on(folder: Path) -> None:
+def test_stop_shows_how_to_resume_it(folder: Path) -> None:
     output("continue", "study.toml", "--steps", "10", cwd=folder)
     shown = output("stop", "digits-continued", "--store", StudyLocation(url=f"sqlite:///{folder / 'broodline.db'}").url)
-    assert "`broodline continue` with its study file goes on with it" in shown
+    assert "to resume:  repeat the `broodline continue` command that made it" in shown
 
 
 @pytest.mark.parametrize(

@@ -52,19 +52,21 @@ def test_a_run_trains_until_the_budget_is_spent_and_tells_what_came_out(tmp_path
     assert "\x1b" not in shown
 
 
-def test_for_a_machine_a_run_prints_one_line_of_json(tmp_path: Path) -> None:
+def test_with_json_a_run_prints_one_line_of_json(tmp_path: Path) -> None:
     write_study(tmp_path, trials=3)
     (end,) = lines_of_json("run", "study.toml", cwd=tmp_path)
     assert (end["state"], end["trials"], end["completed"]) == ("done", 3, 3)
     assert Path(end["best"]["checkpoint"]).is_dir()
 
 
-def test_a_study_that_is_spent_says_so_and_is_extended_by_a_larger_budget(tmp_path: Path) -> None:
+def test_a_study_whose_budget_is_used_up_says_so_and_is_extended_by_a_larger_budget(tmp_path: Path) -> None:
     write_study(tmp_path, trials=2)
     output("run", "study.toml", cwd=tmp_path)
-    assert "There was nothing left to do. To go on, raise the [budget]" in output("run", "study.toml", cwd=tmp_path)
+    again = output("run", "study.toml", cwd=tmp_path)
+    assert "this run trained nothing" in again
+    assert "to train longer:  raise the [budget]" in again
     write_study(tmp_path, trials=4)
-    assert "There was nothing left to do" not in output("run", "study.toml", cwd=tmp_path)
+    assert "this run trained nothing" not in output("run", "study.toml", cwd=tmp_path)
     assert states(tmp_path) == ["completed"] * 4
 
 
@@ -83,7 +85,7 @@ def test_workers_beyond_the_population_are_warned_of(tmp_path: Path) -> None:
     write_study(tmp_path, trials=2)
     done = call("run", "study.toml", "--workers", "3", cwd=tmp_path)
     assert done.returncode == 0
-    assert "broodline: warning: 3 workers, but a population of 2: 1 can only wait (spares)" in done.stderr
+    assert "broodline: warning: 3 workers for a population of 2: 1 will be idle" in done.stderr
 
 
 def test_stopping_that_can_stop_nothing_is_warned_of(tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_stopping_that_can_stop_nothing_is_warned_of(tmp_path: Path) -> None:
     )
     done = call("run", "study.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "broodline: warning: [stopping] stops nothing here" in done.stderr
+    assert "broodline: warning: [stopping] has no effect" in done.stderr
     (tmp_path / "file").mkdir()
     write_study(tmp_path / "file", trials=2, more=stopping)
     assert "warning" not in call("run", "study.toml", cwd=tmp_path / "file").stderr
@@ -215,7 +217,7 @@ def test_stopping_a_study_that_is_done_changes_nothing(tmp_path: Path) -> None:
     for options in ((), ("--now",)):
         shown = output("stop", "study.toml", *options, cwd=tmp_path)
         assert "study 'digits' is done: 2 trials are done\n" in shown
-        assert "goes on with it, with a larger [budget]" in shown
+        assert "to resume, after raising its [budget]:  broodline run" in shown
 
 
 def test_stopping_a_study_that_failed_does_not_hide_why(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_file_that_is_no_database(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["run", "worker"])
 def test_what_runs_comes_from_a_study_file_only(name: str, tmp_path: Path) -> None:
-    assert_refused(name, "digits", "--store", "sqlite:///x.db", cwd=tmp_path, saying="is no study file")
+    assert_refused(name, "digits", "--store", "sqlite:///x.db", cwd=tmp_path, saying="is not a study file")
 
 
 @pytest.mark.parametrize("name", TRAINING)

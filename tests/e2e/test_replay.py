@@ -111,10 +111,10 @@ def test_with_recorded_seeds_a_deterministic_trainer_gives_the_same_bytes(folder
 def test_people_are_shown_what_is_replayed_and_how_it_compares(folder: Path) -> None:
     best = source_of(folder)
     said = output("replay", "study.toml", cwd=folder)
-    assert f"replays trial {best['number']} of study 'toy'" in said
+    assert f"replay of trial {best['number']} of study 'toy'" in said
     assert "source: score" in said
     status = output("status", f"toy-replay-{best['number']}", "--store", "sqlite:///broodline.db", cwd=folder)
-    assert f"replays trial {best['number']} of study 'toy'" in status
+    assert f"replay of trial {best['number']} of study 'toy'" in status
 
 
 def test_any_completed_trial_can_be_replayed(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: one small file a command. Whatever takes time to import is imported inside of the commands."""
+"""The command line: one small file a command. Commands import slow modules inside their functions, so `--help` is fast."""
 
 from __future__ import annotations
 
@@ -30,8 +30,13 @@ COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedu
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
+_DESCRIPTION = """\
+Tune hyperparameters while the model trains: population based training, for any program that saves its weights, loads them
+and reports a metric.
+"""
 _EPILOG = """\
-exit status: 0 done; 1 the study failed; 2 wrong use; 130 interrupted (the same command goes on)
+exit status:
+  0 success, 1 the study failed, 2 wrong usage, 130 interrupted (repeat the command to resume)
 
 example:
   broodline run study.toml
@@ -39,7 +44,7 @@ example:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit status; errors of broodline are told without a traceback."""
+    """Runs one command and returns the exit status; errors of broodline are printed without a traceback."""
     arguments = parser().parse_args(argv)
     _never_fail_on_a_character()
     try:
@@ -61,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     whole = argparse.ArgumentParser(
         prog="broodline",
-        description="Population based training of any program that can save its weights, load them, and tell how good they are.",
+        description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -83,12 +88,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _never_fail_on_a_character() -> None:
-    """A terminal or a locale without some character shows another one in its place."""
+    """Prints a replacement for each character that the locale of the terminal lacks."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 
 
 def _drop_output() -> None:
-    """Whoever read our output has enough (`| head`); else Python would complain of it once more at its end."""
+    """Discards further output after the reader has closed the pipe (`| head`): else Python reports the pipe again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,25 +1,25 @@
-"""Values on the command line."""
+"""Types of command-line arguments."""
 
 from __future__ import annotations
 
 import argparse
 
 
-def at_least_one(text: str) -> int:
+def positive_integer(argument: str) -> int:
     """An integer from 1."""
-    return _integer(text, 1)
+    return _integer(argument, 1)
 
 
-def trial_number(text: str) -> int:
-    """The number of a trial."""
-    return _integer(text, 0)
+def natural_number(argument: str) -> int:
+    """An integer from 0, such as the number of a trial or a seed."""
+    return _integer(argument, 0)
 
 
-def _integer(text: str, least: int) -> int:
+def _integer(argument: str, least: int) -> int:
     try:
-        number = int(text)
+        number = int(argument)
     except ValueError:
         number = least - 1
     if number < least:
-        raise argparse.ArgumentTypeError(f"must be an integer from {least}, not '{text}'")
+        raise argparse.ArgumentTypeError(f"must be an integer >= {least}, got '{argument}'")
     return number

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from broodline.cli.output import print_blocks, print_json
 from broodline.cli.study_argument import add_target, file_of, target_of
 from broodline.errors import StudyFailed
 from broodline.studies.trainer import trainer_of
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
     from broodline.studies.check import Finding
 
-PURPOSE = "Try a study's program before hours are spent on it: train, save, restore, evaluate; no study is created."
+PURPOSE = "Smoke-test the training program: train, save, restore, evaluate. Creates no study."
 EXAMPLE = "broodline check study.toml"
 
 
@@ -25,8 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Tries a program, and tells what it finds as it finds it."""
-    from broodline.reports.records import to_json
+    """Tests the program, and prints each finding at once."""
     from broodline.studies.check import Verdict
 
     file = file_of(target_of(arguments))
@@ -34,11 +34,11 @@ def main(arguments: argparse.Namespace) -> None:
     for finding in _findings(file):
         bad += finding.verdict is Verdict.BAD
         if arguments.json:
-            print(to_json({"verdict": finding.verdict, "text": finding.text, "output": finding.output}), flush=True)
+            print_json({"verdict": finding.verdict, "text": finding.text, "output": finding.output})
         else:
             _show(finding)
     if bad:
-        raise StudyFailed(f"{file.path}: the program is not fit to be run yet: see what is bad above")
+        raise StudyFailed(f"{file.path}: the program is not ready to run; fix the findings marked 'bad' above")
 
 
 def _findings(file: StudyFile) -> Iterator[Finding]:
@@ -51,11 +51,9 @@ def _findings(file: StudyFile) -> Iterator[Finding]:
 def _show(finding: Finding) -> None:
     from rich.text import Text
 
-    from broodline.reports.terminal.tables import console
     from broodline.studies.check import Verdict
 
     styles = {Verdict.GOOD: "green", Verdict.BAD: "bold red", Verdict.UNKNOWN: "yellow"}
-    printer = console()
-    printer.print(Text.assemble((f"{finding.verdict:>7}", styles[finding.verdict]), f"  {finding.text}"))
+    print_blocks(Text.assemble((f"{finding.verdict:>7}", styles[finding.verdict]), f"  {finding.text}"))
     if finding.output:
-        printer.print(finding.output, style="dim")
+        print_blocks(Text(finding.output, "dim"))

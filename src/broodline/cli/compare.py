@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from broodline.cli.output import print_json
 from broodline.cli.study_argument import Target, target_named
 from broodline.cli.trial_argument import chosen_lineage
 from broodline.errors import UsageError
@@ -16,7 +17,7 @@ from broodline.errors import UsageError
 if TYPE_CHECKING:
     from broodline.reports.comparison import Contender
 
-PURPOSE = "Compare studies: the best metric by resource and by step, and the schedules, as a table and as a figure."
+PURPOSE = "Compare the best metric of studies at equal cost, as a table and as a figure."
 EXAMPLE = "broodline compare study.toml random.toml -o compare.svg"
 
 _LABELLED = re.compile(r"([^=/:#]+)=(.+)", re.DOTALL)
@@ -25,20 +26,20 @@ _REPEAT = re.compile(r"(.+)-[0-9]+")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
-    told = "study files, names of studies in the store of --store, or URL#NAME; LABEL=STUDY names one for the reader"
-    parser.add_argument("studies", metavar="STUDY", nargs="+", help=f"{told}, and studies of one label are repeats")
-    parser.add_argument("--store", metavar="URL", help="the store of the studies (default: that beside each study file)")
-    parser.add_argument("--group", action="store_true", help="studies named NAME-0, NAME-1, ... are repeats of NAME")
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="draw a figure: .svg, .png or .pdf (needs matplotlib)")
-    parser.add_argument("--json", action="store_true", help="print JSON, with the points of every curve")
+    add = parser.add_argument
+    forms = "a study file, the name of a study in the store of --store, or URL#NAME"
+    add("studies", metavar="STUDY", nargs="+", help=f"{forms}; LABEL=STUDY sets a label, and equal labels mean repeats")
+    add("--store", metavar="URL", help="the store of the studies (default: broodline.db next to each study file)")
+    add("--group", action="store_true", help="treat the studies NAME-0, NAME-1, ... as repeats of NAME")
+    add("-o", "--output", metavar="FILE", type=Path, help="draw a figure to FILE: .svg, .png or .pdf (needs matplotlib)")
+    add("--json", action="store_true", help="print JSON, with all points of every curve")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Compares studies."""
     from broodline.reports.comparison import check_comparable
-    from broodline.reports.records import to_json
     from broodline.reports.terminal.comparison import document, show
-    from broodline.reports.terminal.tables import console
+    from broodline.reports.terminal.tables import terminal_console
 
     path = arguments.output
     if path is not None:
@@ -48,11 +49,11 @@ def main(arguments: argparse.Namespace) -> None:
     if path is not None:
         _draw(contenders, path)
     if arguments.json:
-        print(to_json(document(contenders) | ({} if path is None else {"figure": str(path.absolute())})))
+        print_json(document(contenders) | ({} if path is None else {"figure": str(path.absolute())}))
         return
-    show(contenders, console())
+    show(contenders, terminal_console())
     if path is not None:
-        print(f"the figure is in {path.absolute()}")
+        print(f"wrote the figure to {path.absolute()}")
 
 
 def _contenders(studies: Sequence[str], store: str | None, *, repeats: bool) -> list[Contender]:
@@ -72,7 +73,7 @@ def _contenders(studies: Sequence[str], store: str | None, *, repeats: bool) -> 
 def _check_distinct(targets: Sequence[Target]) -> None:
     (name, _), times = Counter((target.name, target.location) for target in targets).most_common(1)[0]
     if times > 1:
-        raise UsageError(f"study '{name}' is named {times} times; name each study once")
+        raise UsageError(f"study '{name}' is given {times} times; give each study once")
 
 
 def _labelled(study: str) -> re.Match[str] | None:
@@ -98,7 +99,7 @@ def _check_drawable(path: Path) -> None:
     except ImportError:
         raise UsageError("drawing a figure needs matplotlib: pip install 'broodline[plot]', or leave out -o") from None
     if path.suffix not in FORMATS:
-        raise UsageError(f"{path}: a figure's name must end in {', '.join(FORMATS)}")
+        raise UsageError(f"{path}: the name of a figure must end in {', '.join(FORMATS)}")
 
 
 def _draw(contenders: Sequence[Contender], path: Path) -> None:

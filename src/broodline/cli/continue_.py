@@ -7,9 +7,9 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING
 
-from broodline.cli.argument_types import at_least_one
+from broodline.cli.argument_types import positive_integer
 from broodline.cli.study_argument import Target, file_of, target_of
-from broodline.cli.summary import finished_before, tell_end
+from broodline.cli.summary import finished_before, print_end
 from broodline.cli.trial_argument import add_choice, chosen_lineage
 from broodline.errors import StudyChanged
 from broodline.studies.trainer import setup_of
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
     from broodline.core.trial import Trial
 
-PURPOSE = "Go on alone: train on from the best trial's checkpoint with its params, by one worker, as a study of its own."
+PURPOSE = "Continue training the best checkpoint with fixed hyperparameters, as a new single-member study."
 EXAMPLE = "broodline continue study.toml --steps 40000"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_choice(parser)
-    parser.add_argument("--steps", metavar="S", type=at_least_one, required=True, help="train S steps more")
-    parser.add_argument("--trial-steps", metavar="K", type=at_least_one, help="in trials of K steps (default: as the study)")
-    parser.add_argument("--name", help="the name of the new study (default: that of the study, with -continued)")
+    add = parser.add_argument
+    add("--steps", metavar="S", type=positive_integer, required=True, help="train S more steps")
+    add("--trial-steps", metavar="K", type=positive_integer, help="train in trials of K steps (default: as the study)")
+    add("--name", metavar="NAME", help="name of the new study (default: STUDY-continued); the same name resumes it")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Goes on alone, or goes on with that."""
+    """Starts a continuation, or resumes one."""
     from broodline.config.study import dump, parse
     from broodline.studies.continuation import continuation_of, copy_lineage, start_step
     from broodline.studies.run import run_and_report
@@ -53,9 +54,8 @@ def main(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         trial_steps=arguments.trial_steps,
     )
-    parse(dump(study), "broodline continue")  # the name may be none
+    parse(dump(study), "broodline continue")  # checks --name
     before = finished_before(target)
-    again = shlex.join(["broodline", "continue", arguments.study, "--steps", str(arguments.steps)])
     run_and_report(
         study,
         location=source.location,
@@ -63,8 +63,16 @@ def main(arguments: argparse.Namespace) -> None:
         workers=1,
         show=not arguments.json,
         initialise=partial(copy_lineage, name=study.name, lineage=lineage, source=source.files) if lineage else None,
-        report=partial(tell_end, target, json=arguments.json, before=before, again=f"{again} ..."),
+        report=partial(print_end, target, json=arguments.json, before=before, again=_command_line(arguments)),
     )
+
+
+def _command_line(arguments: argparse.Namespace) -> str:
+    """The command as it was typed: repeated, it resumes the continuation."""
+    options = ("store", "trial", "steps", "trial_steps", "name")
+    given = [(name, str(value)) for name in options if (value := getattr(arguments, name)) is not None]
+    words = [word for name, value in given for word in (f"--{name.replace('_', '-')}", value)]
+    return shlex.join(["broodline", "continue", arguments.study, *words])
 
 
 def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial, ...]:
@@ -79,10 +87,10 @@ def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial
 
 
 def _check_begun_from(target: Target, source: Target, number: int) -> None:
-    """Refuses to go on with what began with another trial than the one that is asked for."""
+    """Refuses to resume a continuation that started from another trial than `number`."""
     with source.records() as records:
         asked = chosen_lineage(records, source, number)[0]
     with target.records() as records:
         copied = [trial for trial in records.trials() if trial.is_copy][-1]
     if (copied.seed, copied.params, copied.end) != (asked.seed, asked.params, asked.end):
-        raise StudyChanged(f"study '{target.name}' went on from another trial than {number}; take another --name")
+        raise StudyChanged(f"study '{target.name}' continues another trial than {number}; give another --name")

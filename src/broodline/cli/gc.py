@@ -6,7 +6,8 @@ import argparse
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from broodline.cli.argument_types import at_least_one
+from broodline.cli.argument_types import positive_integer
+from broodline.cli.output import print_blocks, print_json, print_line
 from broodline.cli.study_argument import Target, add_target, target_of
 
 if TYPE_CHECKING:
@@ -16,27 +17,25 @@ if TYPE_CHECKING:
     from broodline.storage.base import Store
     from broodline.studies.gc import DiskUsage
 
-PURPOSE = "Show what a study holds on the disk and why, and remove what nothing needs, also while it runs."
+PURPOSE = "Show disk usage and delete checkpoints that are no longer needed. Safe while the study runs."
 EXAMPLE = "broodline gc study.toml --dry-run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_target(parser)
-    parser.add_argument("--dry-run", action="store_true", help="remove nothing, only show what would go")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
     parser.add_argument(
         "--keep-best",
         metavar="K",
-        type=at_least_one,
-        help="the study is over: of all checkpoints keep those of the K best, and what [checkpoints] keeps for good",
+        type=positive_integer,
+        help="for a study that is over: delete all checkpoints but those of the K best and those that [checkpoints] keeps",
     )
-    parser.add_argument("--logs", action="store_true", help="remove the logs of trials that completed or were stopped, too")
+    parser.add_argument("--logs", action="store_true", help="also delete the logs of trials that completed or were stopped")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Clears away what nothing needs."""
-    from broodline.reports.records import to_json
-    from broodline.reports.terminal.tables import console
+    """Shows disk usage, and deletes."""
     from broodline.studies.gc import GcOptions, clear
 
     target = target_of(arguments)
@@ -46,18 +45,17 @@ def main(arguments: argparse.Namespace) -> None:
         )
         usage = clear(store, target.name, target.files, options)
     if arguments.json:
-        print(to_json(_document(target, usage, dry=arguments.dry_run)))
+        print_json(_document(target, usage, dry=arguments.dry_run))
         return
-    printer = console()
-    printer.print(_table(usage))
-    printer.print(_told(target, usage, dry=arguments.dry_run, over=arguments.keep_best is not None), soft_wrap=True)
+    print_blocks(_table(usage, dry=arguments.dry_run))
+    print_line(_summary(usage, dry=arguments.dry_run, over=arguments.keep_best is not None))
 
 
 def _rules_of(target: Target, store: Store) -> Retention | None:
-    """The [checkpoints] of the study file; None where the study was named without it.
+    """The [checkpoints] of the study file; None if the command line gives only the study's name.
 
     Raises:
-        StudyChanged: The study in the store is another one.
+        StudyChanged: The study in the store differs from the study file.
     """
     from broodline.controller.controller import check_same
 
@@ -68,46 +66,46 @@ def _rules_of(target: Target, store: Store) -> Retention | None:
     return target.file.study.checkpoints
 
 
-def _table(usage: DiskUsage) -> Table:
-    """A row a reason; a checkpoint that is needed for several things stands at the first."""
+def _table(usage: DiskUsage, *, dry: bool) -> Table:
+    """A row a reason; a checkpoint with several reasons counts for the first one."""
     from rich.text import Text
 
     from broodline.core.retention import Need
-    from broodline.reports import format as wording
-    from broodline.reports.terminal.tables import table
+    from broodline.reports.format import format_size
+    from broodline.reports.terminal.tables import new_table
 
-    why = {
-        None: "that nothing needs",
-        Need.IN_USE: "in use by a pending or running trial",
-        Need.RECENT: "recent: the last two of each member",
+    reasons = {
+        None: "no longer needed",
+        Need.IN_USE: "in use (a pending or running trial starts from it)",
+        Need.RECENT: "recent (the last two of each member)",
         Need.BEST: "of the best trials",
-        Need.KEPT: "kept for good, as [checkpoints] says",
+        Need.KEPT: "kept by [checkpoints]",
     }
-    made = table("what", "count", "size", "", right=("count", "size"))
+    made = new_table("files", "count", "size", "", right=("count", "size"))
+    mark = "would be deleted" if dry else "deleted"
 
-    def add(what: str, count: int, size: int, *, goes: bool = False) -> None:
+    def add(files: str, count: int, size: int, *, deleted: bool = False) -> None:
         if count:
-            made.add_row(what, f"{count:,}", wording.size(size), Text("goes", "bold") if goes else "")
+            made.add_row(files, f"{count:,}", format_size(size), Text(mark, "bold") if deleted else "")
 
-    for need, reason in why.items():
+    for need, reason in reasons.items():
         held = [each.bytes for each in usage.held if next(iter(each.needs), None) is need]
-        add(f"checkpoints {reason}", len(held), sum(filter(None, held)), goes=need is None)
-    add("of them missing on the disk", sum(each.bytes is None for each in usage.held), 0)
-    for pile in usage.groups:
-        add(pile.kind, pile.count, pile.bytes, goes=pile.goes)
+        add(f"checkpoints, {reason}", len(held), sum(filter(None, held)), deleted=need is None)
+    add("checkpoints, missing on the disk", sum(each.bytes is None for each in usage.held), 0)
+    for group in usage.groups:
+        add(group.kind, group.count, group.bytes, deleted=group.goes)
     return made
 
 
-def _told(target: Target, usage: DiskUsage, *, dry: bool, over: bool) -> str:
-    from broodline.reports import format as wording
+def _summary(usage: DiskUsage, *, dry: bool, over: bool) -> str:
+    from broodline.reports.format import format_size
 
-    size = wording.size(usage.freed)
+    size = format_size(usage.freed)
     if dry:
-        return f"{size} would be freed; nothing was removed (--dry-run)"
-    told = f"{size} freed"
-    if over:
-        told += f"; should study '{target.name}' go on after all, members without a checkpoint start from another's, or anew"
-    return told
+        return f"{size} would be freed; nothing was deleted (--dry-run)"
+    if not over:
+        return f"{size} freed"
+    return f"{size} freed; if the study is resumed, a member without a checkpoint starts from another checkpoint or from scratch"
 
 
 def _document(target: Target, usage: DiskUsage, *, dry: bool) -> dict[str, object]:
@@ -124,5 +122,7 @@ def _document(target: Target, usage: DiskUsage, *, dry: bool) -> dict[str, objec
             }
             for held in usage.held
         ],
-        "others": [{"kind": pile.kind, "count": pile.count, "bytes": pile.bytes, "removed": pile.goes} for pile in usage.groups],
+        "others": [
+            {"kind": group.kind, "count": group.count, "bytes": group.bytes, "removed": group.goes} for group in usage.groups
+        ],
     }

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from broodline.cli.argument_types import at_least_one, trial_number
+from broodline.cli.argument_types import natural_number, positive_integer
+from broodline.cli.output import print_blocks, print_json, print_line
 from broodline.cli.study_argument import Target, add_target, file_of, target_of
 from broodline.cli.summary import overview_of
 from broodline.errors import StudyFailed, UsageError
@@ -16,7 +17,7 @@ from broodline.studies.trainer import setup_of
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
 
-PURPOSE = "Train the best lineage, or any trial's, again along its schedule: a study of its own, which can be gone on with."
+PURPOSE = "Retrain the best (or any) lineage from scratch along its schedule, as a new study."
 EXAMPLE = "broodline replay study.toml --with final.toml --copies 3"
 
 
@@ -24,23 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_target(parser, by_name=False)
     add = parser.add_argument
-    add("--trial", metavar="N", type=trial_number, help="the lineage of trial N (default: of the best trial)")
-    add("--with", metavar="OTHER.toml", dest="other", type=Path, help="take [train], [evaluate], ... from another file")
+    add("--trial", metavar="N", type=natural_number, help="retrain the lineage of trial N (default: the best trial)")
+    add("--with", metavar="OTHER.toml", dest="other", type=Path, help="take [train], [evaluate], ... from OTHER.toml")
+    add("--only", metavar="NAMES", help="schedule only these params, such as lr,momentum; the others keep their first value")
+    add("--set", metavar="NAME=VALUE", action="append", help="fix a param at VALUE for the whole replay; may be repeated")
+    add("--copies", metavar="K", type=positive_integer, help="train K independent copies, such as an ensemble (default: 1)")
     add(
-        "--only",
-        metavar="NAMES",
-        help="the params that follow the schedule, such as lr,momentum; the others stay as at its start",
+        "--seeds",
+        choices=["recorded", "fresh"],
+        help="recorded (default): the first copy repeats the seeds of the source; fresh: all seeds are new",
     )
-    add("--set", metavar="NAME=VALUE", action="append", help="give a param this value all along; may be repeated")
-    add("--copies", metavar="K", type=at_least_one, help="train it K times, each for itself: an ensemble (default: 1)")
-    add("--seeds", choices=["recorded", "fresh"], help="recorded (default): the first copy has the seeds of the source")
-    add("--seed", metavar="S", type=trial_number, help="fresh seeds follow from it")
-    add("--name", metavar="NAME", help="of the replay (default: STUDY-replay-N); the same name goes on with it")
-    add("--workers", metavar="W", type=at_least_one, help="worker processes (default: as the study file says, at most K)")
+    add("--seed", metavar="S", type=natural_number, help="derive new seeds from S")
+    add("--name", metavar="NAME", help="name of the replay (default: STUDY-replay-N); the same name resumes it")
+    add("--workers", metavar="W", type=positive_integer, help="start W worker processes (default: as the study file, at most K)")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Makes a replay, or goes on with it."""
+    """Starts a replay, or resumes one."""
     from broodline.studies.replay import ReplayOptions, replay_in, with_programs_of
     from broodline.studies.run import run_and_report
 
@@ -64,14 +65,14 @@ def main(arguments: argparse.Namespace) -> None:
         setup=setup_of(file),
         workers=workers,
         show=not arguments.json,
-        report=partial(_tell, target, json=arguments.json),
+        report=partial(_print_end, target, json=arguments.json),
     )
     if not finished:
         raise StudyFailed(f"replay '{study.name}': no copy came to the end of the lineage; `broodline trials` shows why")
 
 
 def _programs(file: StudyFile, other: Path | None) -> StudyFile:
-    """The study file, its programs taken from another one, if one is named."""
+    """The study file, with the programs of `other` if there is one."""
     if other is None:
         return file
     from broodline.config.study_file import read_programs
@@ -79,42 +80,43 @@ def _programs(file: StudyFile, other: Path | None) -> StudyFile:
     return read_programs(other, file.path)
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE; a value that is no JSON is a text."""
+def _setting(argument: str) -> tuple[str, Any]:
+    """A pair from NAME=VALUE; a VALUE that is not JSON is a string."""
     import json
 
-    name, equals, value = text.partition("=")
+    name, equals, value = argument.partition("=")
     if not equals or not name:
-        raise UsageError(f"--set takes NAME=VALUE, such as --set wd=0.1, not '{text}'")
+        raise UsageError(f"--set: must be NAME=VALUE such as wd=0.1, got '{argument}'")
     try:
         return name, json.loads(value)
     except ValueError:
         return name, value
 
 
-def _tell(target: Target, *, json: bool) -> bool:
-    """Prints how the replay ended, and how it compares with its source; returns whether a copy came to the end, or still may."""
-    from broodline.reports.records import to_json
+def _print_end(target: Target, *, json: bool) -> bool:
+    """Prints the summary of the replay and the comparison with its source.
+
+    Returns:
+        False if the replay is done, and no copy reached the end of the lineage.
+    """
     from broodline.reports.replay_comparison import comparison, finals
     from broodline.reports.status import StudyStatus
-    from broodline.reports.terminal import status as panels
     from broodline.reports.terminal.replay import comparison_table
-    from broodline.reports.terminal.tables import console
+    from broodline.reports.terminal.status import overview_panel
 
-    view = overview_of(target)
+    overview = overview_of(target)
     with target.records() as records:
         trials = list(records.trials())
-    ended = finals(view.study, trials)
+    reached_end = finals(overview.study, trials)
     if json:
-        checkpoints = [None if trial.checkpoint is None else str(target.files.path(trial.checkpoint)) for trial in ended]
-        document = {**view.document(target.files), "comparison": comparison(view.study, trials), "checkpoints": checkpoints}
-        print(to_json(document), flush=True)
+        checkpoints = [None if trial.checkpoint is None else str(target.files.path(trial.checkpoint)) for trial in reached_end]
+        found = {"comparison": comparison(overview.study, trials), "checkpoints": checkpoints}
+        print_json({**overview.document(target.files), **found})
     else:
-        printer = console()
-        printer.print(panels.overview(view), "", comparison_table(view.study, trials))
-        for trial in ended:
+        print_blocks(overview_panel(overview), "", comparison_table(overview.study, trials))
+        for trial in reached_end:
             if trial.checkpoint is not None:
-                printer.print(f"checkpoint of copy {trial.member}  {target.files.path(trial.checkpoint)}", soft_wrap=True)
-        if view.status in (StudyStatus.IDLE, StudyStatus.STOPPED, StudyStatus.STOPPING):
-            printer.print("\nthe same command goes on with it")
-    return bool(ended) or view.status is not StudyStatus.DONE
+                print_line(f"checkpoint of copy {trial.member}  {target.files.path(trial.checkpoint)}")
+        if overview.status in (StudyStatus.IDLE, StudyStatus.STOPPED, StudyStatus.STOPPING):
+            print_line("\nto resume:  repeat the command")
+    return bool(reached_end) or overview.status is not StudyStatus.DONE

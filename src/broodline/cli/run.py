@@ -8,22 +8,23 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from broodline.cli.argument_types import at_least_one
+from broodline.cli.argument_types import positive_integer
 from broodline.cli.study_argument import add_target, file_of, target_of
-from broodline.cli.summary import finished_before, tell_end
+from broodline.cli.summary import finished_before, print_end
 from broodline.studies.trainer import setup_of
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
 
-PURPOSE = "Run a study, or go on with it: starts workers, and ends when the budget is spent."
+PURPOSE = "Run or resume a study: start workers, and train until the budget is used up."
 EXAMPLE = "broodline run study.toml --workers 4"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_target(parser, by_name=False)
-    parser.add_argument("--workers", metavar="W", type=at_least_one, help="worker processes (default: as the study file says)")
+    default = "default: workers of the study file"
+    parser.add_argument("--workers", metavar="W", type=positive_integer, help=f"start W worker processes ({default})")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -42,13 +43,13 @@ def main(arguments: argparse.Namespace) -> None:
         setup=setup_of(file),
         workers=workers,
         show=not arguments.json,
-        report=partial(tell_end, target, json=arguments.json, before=before),
+        report=partial(print_end, target, json=arguments.json, before=before),
     )
 
 
 def _warnings(file: StudyFile, workers: int) -> Iterator[str]:
     spares = workers - file.study.population
     if spares > 0:
-        yield f"{workers} workers, but a population of {file.study.population}: {spares} can only wait (spares)"
+        yield f"{workers} workers for a population of {file.study.population}: {spares} will be idle; raise the population"
     if file.study.stopping is not None and file.train is not None and file.train.metrics == "stdout":
-        yield '[stopping] stops nothing here: metrics = "stdout" is read when a program ends; let it write to BROODLINE_METRICS'
+        yield '[stopping] has no effect: metrics = "stdout" is read when the program ends; write metrics to BROODLINE_METRICS'

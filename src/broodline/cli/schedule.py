@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from broodline.cli.output import print_json
 from broodline.cli.study_argument import target_of
 from broodline.cli.trial_argument import add_choice, chosen_lineage
 
-PURPOSE = "Show the learned schedule, or write it to a file: the params of a lineage, by training step."
+PURPOSE = "Show a learned hyperparameter schedule, or write it to a file."
 EXAMPLE = "broodline schedule study.toml -o schedule.json"
 
 _NOTATIONS = ("json", "toml", "csv")
@@ -18,8 +19,8 @@ _NOTATIONS = ("json", "toml", "csv")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_choice(parser)
-    parser.add_argument("--format", choices=_NOTATIONS, help="how it is written (default: as the name after -o ends)")
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to a file, for broodline.load_schedule")
+    parser.add_argument("--format", choices=_NOTATIONS, help="the format to write (default: the suffix of FILE)")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to FILE, for broodline.load_schedule")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -27,9 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     from broodline.config.schedule_file import notation_of, save_schedule
     from broodline.config.schedule_formats import write
     from broodline.core.schedule import schedule_of
-    from broodline.reports.records import to_json
-    from broodline.reports.terminal.tables import console, print_whole
-    from broodline.reports.terminal.tables import schedule as table_of
+    from broodline.reports.terminal.tables import print_whole, schedule_table, terminal_console
 
     path, notation = arguments.output, arguments.format
     if path is not None and notation is None:
@@ -37,16 +36,22 @@ def main(arguments: argparse.Namespace) -> None:
     target = target_of(arguments)
     with target.records() as records:
         lineage = chosen_lineage(records, target, arguments.trial)
-    schedule = schedule_of(lineage)
-    origin = {"study": target.name, "trial": lineage[0].number}
+    schedule, number = schedule_of(lineage), lineage[0].number
+    origin = {"study": target.name, "trial": number}
     if path is not None:
         save_schedule(schedule, path, notation=notation, origin=origin)
-        told = f"the schedule of trial {lineage[0].number} is written to {path.absolute()}"
-        print(to_json({"file": str(path.absolute()), **origin}) if arguments.json else told)
+        _report_file(path.absolute(), origin, json=arguments.json)
     elif notation is not None:
         sys.stdout.write(write(schedule, notation, origin))
     elif arguments.json:
-        print(to_json({**origin, **schedule.document()}))
+        print_json({**origin, **schedule.document()})
     else:
-        print_whole(table_of(schedule), console())
-        print(f"up to step {schedule.end}, of trial {lineage[0].number}")
+        print_whole(schedule_table(schedule), terminal_console())
+        print(f"schedule of trial {number}, up to step {schedule.end}")
+
+
+def _report_file(path: Path, origin: dict[str, object], *, json: bool) -> None:
+    if json:
+        print_json({"file": str(path), **origin})
+    else:
+        print(f"wrote the schedule of trial {origin['trial']} to {path}")

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import argparse
 
+from broodline.cli.output import print_blocks, print_json
 from broodline.cli.study_argument import add_target, target_of
+from broodline.cli.summary import overview_of
 
-PURPOSE = "Show how a study stands: what is spent, what runs, what failed, what is best so far."
+PURPOSE = "Show progress: budget used, running and failed trials, best so far."
 EXAMPLE = "broodline status study.toml"
 
 add_arguments = add_target
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Shows how a study stands."""
-    from broodline.reports.records import to_json
-    from broodline.reports.status import read
-    from broodline.reports.terminal import status as panels
-    from broodline.reports.terminal.tables import console
+    """Shows the progress of a study."""
+    from broodline.reports.terminal.status import overview_panel
 
     target = target_of(arguments)
-    with target.records() as records:
-        view = read(records)
+    overview = overview_of(target)
     if arguments.json:
-        print(to_json(view.document(target.files)))
+        print_json(overview.document(target.files))
     else:
-        console().print(panels.overview(view))
+        print_blocks(overview_panel(overview))

@@ -1,4 +1,4 @@
-"""Which study a command is about: a study file, or a name and the store that it is in."""
+"""The argument that selects a study: a study file, or a name together with `--store`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Target:
     """A study.
 
     Args:
-        name: Its name.
-        place: Where it lives.
-        file: Its study file, if it was named by that.
-        store: The store, if it was named on the command line.
+        name: The name of the study.
+        location: Its store and files.
+        file: Its study file, if the command line names one.
+        store: The store, if the command line names one.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Target:
         return self.location.files(self.name)
 
     def command(self, name: str) -> str:
-        """Another command about this study, as it is typed."""
+        """The command line of another command for this study, to copy."""
         study = self.name if self.file is None else str(self.file.path)
         return shlex.join(["broodline", name, study, *([] if self.store is None else ["--store", self.store])])
 
@@ -58,20 +58,18 @@ class Target:
 
 
 def add_target(parser: argparse.ArgumentParser, *, by_name: bool = True, stored: bool = True) -> None:
-    """Adds the arguments that name a study, and `--json`.
+    """Adds the arguments that select a study, and `--json`.
 
     Args:
-        parser: Of one command.
-        by_name: The command needs no study file: a name will do.
-        stored: The command needs the store.
+        parser: The parser of one command.
+        by_name: Accept the name of a study instead of a study file.
+        stored: Add `--store`.
     """
-    told = "the study file, or the name of a study in the store" if by_name else "the study file"
-    parser.add_argument("study", metavar="STUDY.toml", help=told)
+    forms = "the study file, or the name of a study together with --store" if by_name else "the study file"
+    parser.add_argument("study", metavar="STUDY.toml", help=forms)
     if stored:
-        default = "sqlite:///broodline.db beside the study file"
-        parser.add_argument(
-            "--store", metavar="URL", help=f"where the study is kept, such as sqlite:///PATH (default: {default})"
-        )
+        default = "broodline.db next to the study file"
+        parser.add_argument("--store", metavar="URL", help=f"the study's database, such as sqlite:///PATH (default: {default})")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
@@ -79,16 +77,16 @@ def target_of(arguments: argparse.Namespace) -> Target:
     """The study that the command line names.
 
     Raises:
-        UsageError: It names none, or the study file has a mistake.
+        UsageError: There is no such study file, or it has a mistake.
     """
     return target_named(arguments.study, getattr(arguments, "store", None))
 
 
 def target_named(study: str, store: str | None) -> Target:
-    """The study of a study file, or of a name in a store.
+    """The study of a study file, or the study of a name in a store.
 
     Raises:
-        UsageError: There is none of these, or the study file has a mistake.
+        UsageError: The argument is neither, or the study file has a mistake.
     """
     from broodline.storage.location import StudyLocation, default_location
 
@@ -100,7 +98,7 @@ def target_named(study: str, store: str | None) -> Target:
         location = default_location(path) if store is None else StudyLocation(url=store)
         return Target(name=file.study.name, location=location, file=file, store=store)
     if store is None:
-        raise UsageError(f"'{path}' is no study file (STUDY.toml); to name a study, tell its store too: --store URL")
+        raise UsageError(f"'{path}' is not a study file (STUDY.toml); to give the name of a study, add --store URL")
     return Target(name=study, location=StudyLocation(url=store), file=None, store=store)
 
 
@@ -108,10 +106,12 @@ def file_of(target: Target) -> StudyFile:
     """The study file of a command that needs one.
 
     Raises:
-        UsageError: The study was named without it.
+        UsageError: The command line gives only the name of the study.
     """
     if target.file is None:
-        raise UsageError(f"'{target.name}' is no study file (STUDY.toml): what is run comes from there, never from the store")
+        raise UsageError(
+            f"'{target.name}' is not a study file (STUDY.toml); this command needs one: only a study file names programs"
+        )
     return target.file
 
 

@@ -1,63 +1,67 @@
-"""What `run` and `worker` share: the trainer of a study file, and the end of a run told."""
+"""The summary that ends a run: the overview, the best checkpoint, and the command to type next."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broodline.cli.output import print_blocks, print_json, print_line
 from broodline.cli.study_argument import Target
 from broodline.errors import StoreError, StoreUnavailable, StudyNotFound
 
 if TYPE_CHECKING:
-    from broodline.reports.status import Overview
+    from broodline.reports.status import StudyOverview
 
 
-def overview_of(target: Target) -> Overview:
-    """How the study stands now."""
-    from broodline.reports.status import read
+def overview_of(target: Target) -> StudyOverview:
+    """The overview of the study as it is now."""
+    from broodline.reports.status import read_overview
 
     with target.records() as records:
-        return read(records)
+        return read_overview(records)
 
 
 def finished_before(target: Target) -> int | None:
-    """How many of its trials have finished; None if it is new."""
+    """How many trials of the study have finished; None for a new study."""
     try:
         return overview_of(target).progress.finished
-    except (StoreError, StoreUnavailable, StudyNotFound):  # what is wrong with the store is told when it is run
+    except (StoreError, StoreUnavailable, StudyNotFound):  # the run itself reports a problem of the store
         return None
 
 
-def tell_end(target: Target, *, json: bool, before: int | None = None, again: str | None = None) -> None:
-    """Prints how a run ended.
+def print_end(target: Target, *, json: bool, before: int | None = None, again: str | None = None) -> None:
+    """Prints the summary of a run that has ended.
 
     Args:
         target: The study.
-        json: As one line of JSON.
+        json: Print one line of JSON.
         before: How many trials had finished before this run.
-        again: The command that goes on with it, where that is not `run`.
+        again: The command that resumes the study, if it is not `run`.
     """
-    from broodline.reports.records import to_json
     from broodline.reports.status import StudyStatus
-    from broodline.reports.terminal import status as panels
-    from broodline.reports.terminal.tables import console
+    from broodline.reports.terminal.status import overview_panel
 
-    view = overview_of(target)
+    overview = overview_of(target)
     if json:
-        print(to_json(view.document(target.files)), flush=True)
+        print_json(overview.document(target.files))
         return
-    printer = console()
-    printer.print(panels.overview(view))
-    if view.best is not None and view.best.checkpoint is not None:
-        printer.print(f"checkpoint  {target.files.path(view.best.checkpoint)}", soft_wrap=True)
-    if view.status is StudyStatus.DONE:
-        printer.print(f"\n{target.command('schedule')}   shows how the best came to be", soft_wrap=True)
-        if view.study.evolution.strategy != "replay":  # a replay ends where its lineage does
-            printer.print(_how_to_go_on(nothing_done=before == view.progress.finished, again=again))
-    elif view.status in (StudyStatus.IDLE, StudyStatus.STOPPED, StudyStatus.STOPPING):
-        printer.print(f"\n{again or target.command('run')}   goes on with it", soft_wrap=True)
+    print_blocks(overview_panel(overview))
+    if overview.best is not None and overview.best.checkpoint is not None:
+        print_line(f"checkpoint  {target.files.path(overview.best.checkpoint)}")
+    if overview.status is StudyStatus.DONE and before == overview.progress.finished:
+        print_line("\nThe study is done: this run trained nothing.")
+    for line in _next_steps(target, overview, again):
+        print_line(line)
 
 
-def _how_to_go_on(*, nothing_done: bool, again: str | None) -> str:
-    spent = "There was nothing left to do. To go on" if nothing_done else "To go on"
-    how = "raise the [budget] and run the study again." if again is None else "give the same command more --steps."
-    return f"{spent}, {how}"
+def _next_steps(target: Target, overview: StudyOverview, again: str | None) -> list[str]:
+    from broodline.reports.status import StudyStatus
+
+    if overview.status in (StudyStatus.IDLE, StudyStatus.STOPPED, StudyStatus.STOPPING):
+        return [f"\nto resume:  {again or target.command('run')}"]
+    if overview.status is not StudyStatus.DONE:
+        return []
+    schedule = f"\nto see the schedule of the best trial:  {target.command('schedule')}"
+    if overview.study.evolution.strategy == "replay":  # a replay ends with its lineage: there is nothing to train longer
+        return [schedule]
+    more = "raise the [budget] and run the study again" if again is None else "repeat the command with more --steps"
+    return [schedule, f"to train longer:  {more}"]

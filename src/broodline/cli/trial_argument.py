@@ -1,11 +1,11 @@
-"""Which trial a command is about: the best one, or the one that was asked for."""
+"""The argument that selects a trial: `--trial N`, or the best trial by default."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from broodline.cli.argument_types import trial_number
+from broodline.cli.argument_types import natural_number
 from broodline.cli.study_argument import Target, add_target
 from broodline.errors import UsageError
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that name a study and one of its trials."""
     add_target(parser)
-    parser.add_argument("--trial", metavar="N", type=trial_number, help="of trial N (default: of the best trial)")
+    parser.add_argument("--trial", metavar="N", type=natural_number, help="use trial N (default: the best trial)")
 
 
 def chosen_lineage(records: Transaction, target: Target, number: int | None) -> tuple[Trial, ...]:
-    """The lineage of the trial of that number; None: of the best.
+    """The lineage of a trial, by number; None: of the best trial.
 
     Raises:
         UsageError: There is no such trial.
@@ -38,7 +38,7 @@ def best_of(records: Transaction, target: Target, count: int | None) -> tuple[Tr
     Args:
         records: Of the study.
         target: The study.
-        count: At most so many; None: one, or the whole Pareto front where goals are compared by Pareto improvement.
+        count: At most so many; None: one, or the whole Pareto front for goals that are compared by Pareto improvement.
 
     Raises:
         UsageError: No trial has completed.
@@ -48,7 +48,7 @@ def best_of(records: Transaction, target: Target, count: int | None) -> tuple[Tr
     study = study_from(records.definition())
     found = _front(records)[:count] if _is_pareto(study) else records.best(count or 1)
     if not found:
-        raise UsageError(f"study '{target.name}': no trial has completed yet, so there is no best one")
+        raise UsageError(f"study '{target.name}': no trial has completed yet, so there is no best trial")
     return tuple(found)
 
 

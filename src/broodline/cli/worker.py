@@ -9,20 +9,20 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from broodline.cli.study_argument import Target, add_target, file_of, target_of
-from broodline.cli.summary import tell_end
+from broodline.cli.summary import print_end
 from broodline.studies.trainer import setup_of
 
 if TYPE_CHECKING:
     from broodline.core.study import StudyConfig
 
-PURPOSE = "Join a study that exists with one more worker, from any process; what it runs comes from its own study file."
+PURPOSE = "Add one worker to an existing study, from another terminal or job."
 EXAMPLE = "broodline worker study.toml --store sqlite:////data/broodline.db"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_target(parser, by_name=False)
-    parser.add_argument("--replay", metavar="NAME", help="join the replay of that name instead of the study")
+    parser.add_argument("--replay", metavar="NAME", help="work on the replay NAME instead of the study")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
         target = Target(name=arguments.replay, location=target.location, file=None, store=target.location.url)
     worker = f"{socket.gethostname()}-{os.getpid()}"
     join(file.study, location=target.location, setup=setup_of(file), worker=worker, show=not arguments.json)
-    tell_end(target, json=arguments.json)
+    print_end(target, json=arguments.json)
 
 
 def _replay_of(target: Target, name: str) -> StudyConfig:

@@ -1,1 +1,1 @@
-"""Reports: what a study found, as values, tables and figures."""
+"""Reports on a study, as values, tables and figures."""

@@ -1,4 +1,8 @@
-"""Comparing studies: their best metric so far as a function of what it cost, and that at an equal cost."""
+"""The comparison of studies: the best metric so far as a function of its cost, and the best metric at equal cost.
+
+There are two costs. The resource is the steps of all finished trials: compute. The step is the training step that the weights
+of one trial have reached: training time of a single model.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +20,29 @@ from broodline.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """The best value so far: it holds from each point to the next.
+    """The best value so far, as a step function: a value holds from its point to the next.
 
     Args:
-        points: Costs, ascending, and the value that is the best from there on; each improves on the one before.
-        end: The cost up to which it is known.
+        points: Costs, ascending, each with the best value from there on; each value improves on the one before.
+        end: The cost at which the curve ends.
     """
 
     points: tuple[tuple[int, float], ...]
     end: int
 
     def __call__(self, cost: int) -> float | None:
-        """The value at a cost; None before the first, and beyond the end."""
+        """The value at a cost; None before the first point and after the end."""
         index = bisect_right(self.points, cost, key=lambda point: point[0])
         return self.points[index - 1][1] if index and cost <= self.end else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """Several curves together.
+    """The range and the median of several curves.
 
     Args:
         points: Costs, ascending, each with the lowest value, the median and the highest from there on.
-        end: The cost up to which all of the curves are known.
+        end: The cost at which the shortest curve ends.
     """
 
     points: tuple[tuple[int, float, float, float], ...]
@@ -47,16 +51,16 @@ class Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A study that is compared.
+    """A study in a comparison.
 
     Args:
-        label: What it is called; repeats of one experiment share it.
+        label: Its name in the comparison; repeats of one experiment share a label.
         study: Its definition.
         trials: How many of its trials have finished.
-        by_resource: The best metric by the steps of all trials that had finished.
-        by_step: The best metric of the trials whose weights have at most so many steps behind them.
+        by_resource: The best metric by resource.
+        by_step: The best metric by step.
         best: Its best trial.
-        schedule: Of that trial's lineage.
+        schedule: The schedule of the best trial's lineage.
     """
 
     label: str
@@ -74,13 +78,13 @@ class Contender:
 
 
 def contender(label: str, study: StudyConfig, trials: Iterable[Trial], lineage: Sequence[Trial]) -> Contender:
-    """A study as it is compared with others.
+    """Prepares a study for a comparison.
 
     Args:
-        label: What it is called.
+        label: Its name in the comparison.
         study: Its definition.
         trials: All of its trials.
-        lineage: That of its best trial, this first.
+        lineage: The lineage of its best trial, the best trial first.
     """
     ended = sorted((trial for trial in trials if trial.state.finished), key=lambda trial: (trial.finished or 0.0, trial.number))
     return Contender(
@@ -95,9 +99,9 @@ def contender(label: str, study: StudyConfig, trials: Iterable[Trial], lineage: 
 
 
 def metric_of(objective: Objective) -> tuple[str, bool]:
-    """The name of what is compared, and whether less of it is better.
+    """The name of the compared value, and whether a lower value is better.
 
-    It is the metric, of several that are compared by Pareto improvement the first, and of a weighted sum that sum.
+    The compared value is the metric. With several metrics it is their weighted sum, or the first one of a Pareto comparison.
     """
     if objective.weighted:
         return "fitness", False
@@ -106,24 +110,24 @@ def metric_of(objective: Objective) -> tuple[str, bool]:
 
 
 def score_of(objective: Objective, trial: Trial) -> float | None:
-    """The value of that for a trial; None of one without fitness."""
+    """The compared value of a trial; None for a trial without fitness."""
     if trial.fitness is None:
         return None
     return trial.fitness[0] if objective.weighted else trial.fitness[0] / objective.goals[0].contribution(1.0)
 
 
 def best_by_resource(objective: Objective, ended: Iterable[Trial]) -> Curve:
-    """The best metric so far by the resource: the steps of all trials that had finished, those that failed included.
+    """The best metric so far by resource: the steps of all finished trials, failed ones included.
 
     Args:
-        objective: Of the study.
-        ended: Its finished trials, in the order in which they finished.
+        objective: The objective of the study.
+        ended: The finished trials, in the order in which they finished.
     """
-    spent, costs = 0, []
+    resource, costs = 0, []
     for trial in ended:
-        spent += trial.steps
-        costs.append((spent, score_of(objective, trial)))
-    return _best_so_far(costs, spent, _better(objective))
+        resource += trial.steps
+        costs.append((resource, score_of(objective, trial)))
+    return _best_so_far(costs, resource, _better(objective))
 
 
 def best_by_step(objective: Objective, ended: Iterable[Trial]) -> Curve:
@@ -133,7 +137,7 @@ def best_by_step(objective: Objective, ended: Iterable[Trial]) -> Curve:
 
 
 def band(curves: Sequence[Curve]) -> Band:
-    """The lowest value, the median and the highest of several curves, where all of them are known."""
+    """The lowest value, the median and the highest of several curves, as far as the shortest of them."""
     end = min(curve.end for curve in curves)
     points = []
     for cost in sorted({cost for curve in curves for cost, _ in curve.points if cost <= end}):
@@ -152,15 +156,15 @@ def grouped(contenders: Iterable[Contender]) -> dict[str, tuple[Contender, ...]]
 
 
 def equal_costs(contenders: Sequence[Contender]) -> tuple[int, int]:
-    """The largest resource that all of them spent, and the largest step that all of them reached."""
+    """The largest resource that all studies have used, and the largest step that all studies have reached."""
     return min(each.by_resource.end for each in contenders), min(each.by_step.end for each in contenders)
 
 
 def check_comparable(contenders: Sequence[Contender]) -> None:
-    """Refuses studies whose objectives differ.
+    """Checks that all studies have one objective.
 
     Raises:
-        UsageError: Two do.
+        UsageError: Two objectives differ.
     """
     first = contenders[0]
     for other in contenders[1:]:

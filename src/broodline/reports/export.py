@@ -1,4 +1,4 @@
-"""All of a study as one JSON document."""
+"""A whole study as one JSON document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def whole_study(records: Transaction, files: StudyFiles) -> Iterator[str]:
 
     Args:
         records: A snapshot of the study.
-        files: Of the study.
+        files: The files of the study.
     """
     head = {"format": FORMAT, "study": json.loads(records.definition()), "progress": _progress(records.progress())}
     yield to_json(head).removesuffix("}") + ', "trials": ['

@@ -1,4 +1,4 @@
-"""Studies beside each other, as a figure: the best metric so far by what it cost, and the schedules of the best lineages."""
+"""The comparison of studies as a figure: the best metric so far by its cost, and the schedules of the best lineages."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullFormatter
 
 from broodline.core.parameters import Fixed, Float, Int, Ordered, Param
-from broodline.reports import format as wording
 from broodline.reports.comparison import Contender, Curve, band, grouped, metric_of
+from broodline.reports.format import format_value
 
 FORMATS = (".svg", ".png", ".pdf")
 
-# Okabe and Ito's colours, which people with any colour vision tell apart, without the yellow that is too pale on white.
+# Okabe and Ito's colours differ for all kinds of colour vision; their yellow is left out, as it is too pale on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 _STYLE: dict[Any, Any] = {
@@ -38,7 +38,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": "#444444",
     "axes.labelcolor": "#222222",
     "lines.linewidth": 1.8,
-    "svg.hashsalt": "broodline",  # so that the same studies make the same file
+    "svg.hashsalt": "broodline",  # a fixed salt: the same studies make the same file
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
@@ -46,19 +46,19 @@ _PANEL = (4.6, 3.1)  # inches
 _MOST_COLUMNS = 3
 _FEWEST_TICKS, _MOST_TICKS = 3, 7
 _STEP = "step, from the beginning of a lineage"
-_NARROW = 20  # a ratio
-_DECADES = 1.3  # a metric that improves by more is drawn on a logarithmic axis
+_NARROW = 20  # the ratio of the ends of a logarithmic axis: a narrower one shows no power of ten
+_DECADES = 1.3  # a metric that improves by more decades gets a logarithmic axis
 
 
 def draw(contenders: Sequence[Contender], path: Path) -> None:
-    """Draws a comparison into a file.
+    """Draws a comparison to a file.
 
     Args:
-        contenders: The studies; those that share a label are drawn as their median and a band from the lowest to the highest.
+        contenders: The studies; repeats, which share a label, are drawn as their median and a band from lowest to highest.
         path: The file; its name ends in one of `FORMATS`.
 
     Raises:
-        OSError: It can't be written.
+        OSError: The file can't be written.
     """
     with mpl.rc_context(_STYLE):
         figure = _figure(contenders)
@@ -93,7 +93,7 @@ def _figure(contenders: Sequence[Contender]) -> Figure:
 
 
 def _params(contenders: Sequence[Contender]) -> dict[str, Param]:
-    """The params that the schedules have and that can differ, by name."""
+    """The params of the schedules that can differ, by name."""
     spaces = [each.study.space.params for each in contenders]
     used = {name for each in contenders for segment in each.schedule.segments for name in segment.params}
     known = dict(chain.from_iterable(space.items() for space in reversed(spaces)))
@@ -110,7 +110,7 @@ def _look(index: int) -> Mapping[str, Any]:
 
 
 def _width(index: int, groups: Sequence[object]) -> float:
-    """The first is the widest, so that one line can be seen below another: studies of one seed begin alike."""
+    """The width of a line: the first is the widest, so that equal lines stay visible under each other."""
     return 1.8 + 3.0 * (len(groups) - 1 - index) / max(1, len(groups))
 
 
@@ -149,12 +149,12 @@ def _schedules(axes: Axes, name: str, param: Param, groups: Sequence[Sequence[Co
             if kinds is None:
                 axes.step(starts, [*values, values[-1]], where="post", linewidth=_width(index, groups), **look)
                 axes.plot(starts[-1], values[-1], "o", markersize=4.5, color=look["color"], clip_on=False)
-            else:  # a little apart, for many share few values
+            else:  # a small offset keeps groups with the same value apart
                 apart = (index - (len(groups) - 1) / 2) * min(0.12, 0.7 / len(groups))
                 axes.hlines([value + apart for value in values], starts[:-1], starts[1:], linewidth=2.5, **look)
     if kinds is not None:
         axes.yaxis.set_major_locator(FixedLocator(range(len(kinds))))
-        axes.set_yticklabels([wording.value(kind) for kind in kinds])
+        axes.set_yticklabels([format_value(kind) for kind in kinds])
         axes.grid(visible=False, axis="y")
         axes.set_ylim(-0.4, len(kinds) - 0.6)
     else:
@@ -163,7 +163,7 @@ def _schedules(axes: Axes, name: str, param: Param, groups: Sequence[Sequence[Co
 
 
 def _kinds(name: str, param: Param, groups: Sequence[Sequence[Contender]]) -> list[Any] | None:
-    """The values of a param that has no place on an axis of numbers; None if it has one."""
+    """The categories of a param whose values are not numbers; None for a numeric param."""
     segments = [segment for group in groups for each in group for segment in each.schedule.segments]
     used = [segment.params[name] for segment in segments if name in segment.params]
     if isinstance(param, Float | Int | Ordered) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in used):
@@ -185,16 +185,16 @@ def _height(params: Mapping[str, Any], name: str, kinds: list[Any] | None) -> fl
 
 
 def _scale(axes: Axes, param: Param) -> None:
-    """The axis on which the param moves: a logarithmic range on a logarithmic one.
+    """Sets the scale of an axis to that of its param: a logarithmic range gets a logarithmic axis.
 
-    A replay may have fixed the param at a value outside of its range, which has no place there: then the axis is a plain one.
+    A replay may fix the param at a value that such an axis can't show, such as 0: then the axis stays linear.
     """
     drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()])
     low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
     if isinstance(param, Float | Int) and param.log and low > 0:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
-        if high / low < _NARROW:  # where there is hardly a power of ten
+        if high / low < _NARROW:
             axes.yaxis.set_major_locator(FixedLocator(_round_between(low, high)))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
@@ -214,7 +214,7 @@ def _scale(axes: Axes, param: Param) -> None:
 
 
 def _round_between(low: float, high: float) -> list[float]:
-    """Some round numbers, on a logarithmic axis, as coarse as gives three of them, and no more than seven."""
+    """Three to seven round numbers for a logarithmic axis, as coarse as possible."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
     for factors in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(tenth / 10 for tenth in range(10, 100, 2))):

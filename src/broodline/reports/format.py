@@ -1,4 +1,4 @@
-"""Numbers and trials in the words that people are shown."""
+"""Numbers, params and trials as strings for people."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _UNITS = ("kB", "MB", "GB", "TB", "PB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def value(value: Any, digits: int = 4) -> str:
-    """A JSON value, its floats to so many significant digits.
+def format_value(value: Any, digits: int = 4) -> str:
+    """A JSON value; floats are rounded to so many significant digits.
 
-    >>> value(0.0123456), value("adam"), value(None)
+    >>> format_value(0.0123456), format_value("adam"), format_value(None)
     ('0.01235', 'adam', 'null')
     """
     if isinstance(value, float):
@@ -25,10 +25,10 @@ def value(value: Any, digits: int = 4) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def span(seconds: float) -> str:
-    """A duration.
+def format_duration(seconds: float) -> str:
+    """A duration, in two units at most.
 
-    >>> span(3.21), span(75), span(5400), span(200000)
+    >>> format_duration(3.21), format_duration(75), format_duration(5400), format_duration(200000)
     ('3.2s', '1m 15s', '1h 30m', '2d 07h')
     """
     if seconds < 10:
@@ -43,10 +43,10 @@ def span(seconds: float) -> str:
     return f"{whole // _DAY}d {whole % _DAY // _HOUR:02d}h"
 
 
-def size(count: int) -> str:
-    """So many bytes, in powers of 1000.
+def format_size(count: int) -> str:
+    """A number of bytes, in powers of 1000.
 
-    >>> size(999), size(1500), size(50_000_000), size(12_345_678_901)
+    >>> format_size(999), format_size(1500), format_size(50_000_000), format_size(12_345_678_901)
     ('999 B', '1.5 kB', '50 MB', '12 GB')
     """
     if count < 1000:
@@ -55,55 +55,55 @@ def size(count: int) -> str:
     return f"{number:.1f} {unit}" if number < 9.95 and round(number, 1) % 1 else f"{number:.0f} {unit}"
 
 
-def counted(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """A number of things.
 
-    >>> counted(1, "trial"), counted(1200, "trial")
+    >>> format_count(1, "trial"), format_count(1200, "trial")
     ('1 trial', '1,200 trials')
     """
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def params(values: Mapping[str, Any]) -> str:
+def format_params(params: Mapping[str, Any]) -> str:
     """Params on one line.
 
-    >>> params({"lr": 0.0123456, "batch_size": 64})
+    >>> format_params({"lr": 0.0123456, "batch_size": 64})
     'lr 0.01235, batch_size 64'
     """
-    return ", ".join(f"{name} {value(each)}" for name, each in values.items())
+    return ", ".join(f"{name} {format_value(value)}" for name, value in params.items())
 
 
-def searched(study: StudyConfig, values: Mapping[str, Any]) -> str:
-    """The same without those that the study fixes: they are in every trial alike, and only take room."""
+def format_searched(study: StudyConfig, params: Mapping[str, Any]) -> str:
+    """Params on one line, without those that the study fixes: these have the same value in every trial."""
     space = study.space.params
-    return params({name: each for name, each in values.items() if not isinstance(space.get(name), Fixed)})
+    return format_params({name: value for name, value in params.items() if not isinstance(space.get(name), Fixed)})
 
 
-def score(study: StudyConfig, trial: Trial) -> str:
-    """What decides a trial's fitness, in the user's own metrics; empty for a trial that has none."""
+def format_score(study: StudyConfig, trial: Trial) -> str:
+    """The fitness of a trial in the user's own metrics; empty for a trial without fitness."""
     if trial.fitness is None:
         return ""
     goals = study.objective.goals
     if study.objective.weighted:
-        parts = params({goal.metric: trial.metrics[goal.metric] for goal in goals} if trial.metrics else {})
-        return value(trial.fitness[0], 5) + (f" ({parts})" if parts else "")
+        parts = format_params({goal.metric: trial.metrics[goal.metric] for goal in goals} if trial.metrics else {})
+        return format_value(trial.fitness[0], 5) + (f" ({parts})" if parts else "")
     values = zip(goals, trial.fitness, strict=True)
-    return ", ".join(f"{goal.metric} {value(each / goal.contribution(1.0), 5)}" for goal, each in values)
+    return ", ".join(f"{goal.metric} {format_value(value / goal.contribution(1.0), 5)}" for goal, value in values)
 
 
-def changes(trial: Trial, parent: Trial) -> str:
-    """What happened to the params of a child, those that were kept left out."""
+def format_changes(trial: Trial, parent: Trial) -> str:
+    """The params of a child that differ from its parent's, and how each one changed."""
     changed = [name for name, change in trial.changes.items() if change is not Change.KEPT and name in trial.params]
-    return ", ".join(f"{name} {trial.changes[name]} {_from(parent, name)}{value(trial.params[name])}" for name in changed)
+    return ", ".join(f"{name} {trial.changes[name]} {_from(parent, name)}{format_value(trial.params[name])}" for name in changed)
 
 
-def outcome(trial: Trial) -> str:
-    """How a trial that failed or was stopped ended, on one line.
+def format_outcome(trial: Trial) -> str:
+    """The end of a trial that failed or was stopped, on one line.
 
-    The reason may span lines; the first says what happened.
+    Only the first line of the reason is shown; the rest of it is detail.
     """
     return f"trial {trial.number} {trial.state}: {(trial.reason or 'no reason given').splitlines()[0]}"
 
 
 def _from(parent: Trial, name: str) -> str:
-    return f"{value(parent.params[name])} → " if name in parent.params else ""
+    return f"{format_value(parent.params[name])} → " if name in parent.params else ""

@@ -15,11 +15,11 @@ _ORIGIN = ("parent", "initiator", "opponent", "params", "changes", "start", "ste
 
 
 def record(trial: Trial, files: StudyFiles) -> dict[str, Any]:
-    """A trial as a JSON value; null where it has none.
+    """A trial as a JSON value; a field without a value is null.
 
     Args:
         trial: The trial.
-        files: Of its study; they make its checkpoint's path absolute.
+        files: The files of its study: the record holds the absolute path of its checkpoint.
     """
     return {
         **{name: getattr(trial, name) for name in (*_PLACE, *_ORIGIN)},
@@ -39,7 +39,7 @@ def measurement_record(measurement: Measurement) -> dict[str, Any]:
 
 
 def fitness(trial: Trial) -> float | list[float] | None:
-    """One number; or a list, one number a goal, where goals are compared by Pareto improvement."""
+    """The fitness of a trial: one number, or one number a goal if goals are compared by Pareto improvement."""
     if trial.fitness is None:
         return None
     return trial.fitness[0] if len(trial.fitness) == 1 else list(trial.fitness)
@@ -57,7 +57,7 @@ def moment(seconds: float | None) -> str | None:
 
 
 def to_json(document: Any) -> str:
-    """One line of JSON; a number that JSON does not have (a diverged metric) is null."""
+    """One line of JSON; NaN and infinity (a diverged metric) are null, since JSON has no such numbers."""
     try:
         return json.dumps(document, ensure_ascii=False, allow_nan=False)
     except ValueError:

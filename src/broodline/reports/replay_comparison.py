@@ -1,4 +1,4 @@
-"""How a replay compares with its source: at each step of the lineage, what the source measured and what the copies did."""
+"""The comparison of a replay with its source: at each step of the lineage, the metrics of the source and of the copies."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from broodline.core.trial import Trial, TrialState
 
 
 def finals(study: StudyConfig, trials: Sequence[Trial]) -> list[Trial]:
-    """The trial of each copy that came to the end of the lineage, by copy."""
+    """The last trial of each copy that reached the end of the lineage, by copy."""
     assert study.replay is not None
     completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
     return sorted((trial for trial in completed if study.replay.segment_after(trial) is None), key=lambda trial: trial.member)
 
 
 def comparison(study: StudyConfig, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """For each leg its trial and its end in the source, and for each metric of the objective what source and copies measured."""
+    """The segments of the lineage, each with its trial and end step in the source, and the metrics of source and copies."""
     replay = study.replay
     assert replay is not None
     completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
-    # Of a copy that trained a leg twice, because a checkpoint was damaged, the later trial counts.
+    # A copy trains a segment twice if a checkpoint was corrupt; the later trial counts.
     trained = {(replay.place_of(trial), trial.member): trial for trial in completed}
     return [
         {

@@ -1,4 +1,4 @@
-"""What came out of a study: its best trial, and how that came to be."""
+"""The result of a study: its best trial, and the lineage of that trial."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from broodline.storage.study_files import StudyFiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A completed trial and where it came from.
+    """A completed trial and its lineage.
 
     Args:
         trial: Its record.
-        checkpoint: The directory of its checkpoint; None once that is swept.
-        lineage: The trial, its parent, its parent's parent, back to one that started from nothing.
+        checkpoint: The directory of its checkpoint; None once the checkpoint is deleted.
+        lineage: The trial, its parent, and so on, back to a trial that started from scratch.
     """
 
     trial: Trial
@@ -38,27 +38,27 @@ class Outcome:
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """What it measured last."""
+        """Its last metrics."""
         return self.trial.metrics or {}
 
     @property
     def fitness(self) -> float | tuple[float, ...]:
-        """Higher is fitter: one value, or one for each goal where they are compared by Pareto improvement."""
+        """Its fitness, higher is fitter: one value, or one a goal if goals are compared by Pareto improvement."""
         values = self.trial.fitness or ()
         return values[0] if len(values) == 1 else values
 
     def schedule(self) -> Schedule:
-        """Its lineage's params as a function of the training step."""
+        """The params of its lineage as a function of the training step."""
         return schedule_of(self.lineage)
 
 
 class Result:
-    """The records of a study, read from its store when they are asked for.
+    """The result of a study. Every access reads the store, so a running study shows its latest trials.
 
     Args:
-        study: Its name.
-        records: Opens a view of them.
-        files: Where its checkpoints are; None if they are nowhere, as those of a simulation.
+        study: The name of the study.
+        records: Opens a snapshot of the study.
+        files: The files of the study; None if there are none, as in a simulation.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class Result:
     def __repr__(self) -> str:
         with self._records() as records:
             count, best = records.progress().trials, next(iter(records.best(1)), None)
-        told = "none completed" if best is None else f"best {best.number}, {dict(best.metrics or {})}"
-        return f"<Result of study {self._study!r}: {count} trials, {told}>"
+        summary = "none completed" if best is None else f"best {best.number}, {dict(best.metrics or {})}"
+        return f"<Result of study {self._study!r}: {count} trials, {summary}>"
 
     @property
     def best(self) -> Outcome:
@@ -81,15 +81,15 @@ class Result:
         """
         if found := self.fittest(1):
             return found[0]
-        raise StudyFailed(f"study '{self._study}': no trial has completed, so there is no best one")
+        raise StudyFailed(f"study '{self._study}': no trial has completed, so there is no best trial")
 
     def fittest(self, count: int) -> tuple[Outcome, ...]:
-        """The fittest completed trials, the fittest first."""
+        """The `count` fittest completed trials, the fittest first."""
         with self._records() as records:
             return tuple(self._outcome(records, trial) for trial in records.best(count))
 
     def front(self) -> tuple[Outcome, ...]:
-        """The completed trials that no other improves on (the Pareto front), the best by the first goal first."""
+        """The Pareto front: the completed trials that no other trial dominates, the best by the first goal first."""
         with self._records() as records:
             completed = (trial for trial in records.trials() if trial.state is TrialState.COMPLETED)
             return tuple(self._outcome(records, trial) for trial in front(completed))
@@ -101,7 +101,7 @@ class Result:
             return tuple(records.trials())
 
     def measurements(self, number: int) -> tuple[Measurement, ...]:
-        """What the last attempt at a trial reported, in order of step."""
+        """The measurements of the last attempt at a trial, in order of step."""
         with self._records() as records:
             return records.measurements(number)
 

@@ -1,8 +1,8 @@
-"""How a study stands, as one value, read by a bounded number of queries however long the study is."""
+"""The overview of a study as one value. Reading it costs a bounded number of queries, however long the study is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -15,21 +15,24 @@ from broodline.core.strategy import Strategy
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import UsageError
-from broodline.reports import format as wording
+from broodline.reports.format import format_count
 from broodline.reports.records import moment, record
 from broodline.storage.base import Transaction
 from broodline.storage.study_files import StudyFiles
 from broodline.strategies.registry import load_strategy
 
-RECENT = 200  # failures are looked for among so many of the last trials
+RECENT = 200  # of the last trials: the overview looks for failures among these
 
 
 class StudyStatus(StrEnum):
-    """Where a study stands."""
+    """The status of a study.
+
+    `idle`: trials are left to train, and no worker holds a lease. `stopping`: running trials finish, no new one starts.
+    """
 
     NEW = "new"
     RUNNING = "running"
-    IDLE = "resting"
+    IDLE = "idle"
     STOPPING = "stopping"
     STOPPED = "stopped"
     DONE = "done"
@@ -37,35 +40,36 @@ class StudyStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spending:
-    """What is spent of one of the budgets.
+class BudgetUse:
+    """How much of one budget is used.
 
     Args:
         name: The budget's key in a study file.
-        spent, limit: In seconds, trials, generations or steps; of a target, the best value so far, if any, and the target.
-        fraction: From 0 to 1; None where it can't be told.
+        used, limit: In seconds, trials, generations or steps. For a target: the best value so far, if any, and the target.
+        fraction: From 0 to 1; None for a target that is not reached.
     """
 
     name: str
-    spent: float | None
+    used: float | None
     limit: float
     fraction: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
-    """How a study stood at one moment.
+class StudyOverview:
+    """A study at one moment.
 
     Args:
-        study: Its definition.
-        progress: What it has spent.
-        standing: Where it stands, and `reason` why, if it has ended.
+        study: The definition.
+        progress: The trials, steps and seconds used so far.
+        status: The status of the study.
+        reason: Why the study has ended or is stopping.
         elapsed: Seconds of activity up to now.
         budget: Each budget that is set.
         best: The fittest trial.
-        running, pending: The trials that are not finished, by number.
+        running, pending: The unfinished trials, by number.
         unsuccessful: The last trials that failed or were stopped, the latest first.
-        attention: What somebody should look at, a line each.
+        attention: Warnings for the user, a line each.
         now: The store's clock.
     """
 
@@ -74,7 +78,7 @@ class Overview:
     status: StudyStatus
     reason: str | None
     elapsed: float
-    budget: tuple[Spending, ...]
+    budget: tuple[BudgetUse, ...]
     best: Trial | None
     running: tuple[Trial, ...]
     pending: tuple[Trial, ...]
@@ -84,7 +88,7 @@ class Overview:
 
     @property
     def rate(self) -> float | None:
-        """Trials finished a second of activity; None before the first."""
+        """Trials finished a second of activity; None before the first one."""
         return self.progress.finished / self.elapsed if self.progress.finished and self.elapsed > 0 else None
 
     @property
@@ -108,28 +112,28 @@ class Overview:
             "steps": progress.steps,
             "elapsed": self.elapsed,
             "trials_per_second": self.rate,
-            "budget": {each.name: {"spent": each.spent, "limit": each.limit, "fraction": each.fraction} for each in self.budget},
+            "budget": {each.name: {"spent": each.used, "limit": each.limit, "fraction": each.fraction} for each in self.budget},
             "best": None if self.best is None else record(self.best, files),
             "unsuccessful": [{"number": t.number, "state": t.state, "reason": t.reason} for t in self.unsuccessful],
             "attention": list(self.attention),
         }
 
 
-def read(records: Transaction, *, former: Overview | None = None) -> Overview:
-    """Reads how a study stands.
+def read_overview(records: Transaction, *, former: StudyOverview | None = None) -> StudyOverview:
+    """Reads the overview of a study.
 
     Args:
         records: A snapshot of the study.
-        former: What was read before: failures are only looked for again if there are more of them.
+        former: The last overview, if any: its failures are read again only if there are more of them by now.
     """
     study, progress, unfinished = study_from(records.definition()), records.progress(), records.unfinished()
     running = tuple(trial for trial in unfinished if trial.state is TrialState.RUNNING)
     best = next(iter(records.best(1)), None)
     elapsed = _elapsed(study, progress, running, records.now)
     end = next_trial(
-        study, progress.evolve(elapsed=elapsed), records, strategy=_looked_at(study), worker="", sample_initial=_later
+        study, progress.evolve(elapsed=elapsed), records, strategy=_strategy_of(study), worker="", sample_initial=_no_new_member
     )
-    return Overview(
+    return StudyOverview(
         study=study,
         progress=progress,
         status=_status(progress, ended=isinstance(end, End), running=running, now=records.now),
@@ -153,20 +157,24 @@ def _replay(study: StudyConfig) -> dict[str, Any]:
     return {"replay": {"study": replay.study, "trial": replay.trial, "copies": study.population, **changed}}
 
 
-def _looked_at(study: StudyConfig) -> Strategy:
-    """The strategy to ask whether the study has ended: only where lineages end by themselves does that depend on its own."""
+def _strategy_of(study: StudyConfig) -> Strategy:
+    """The strategy that decides whether the study has ended.
+
+    Independent lineages end by their own strategy. All others end with the budget, so a stand-in gives the same answer
+    without the cost of a real decision.
+    """
     try:
         strategy = load_strategy(study.evolution)
-    except UsageError:  # of a package that is not installed here
-        return _Barren()
-    return strategy if strategy.independent_lineages else _Barren()
+    except UsageError:  # its package is not installed here
+        return _Childless()
+    return strategy if strategy.independent_lineages else _Childless()
 
 
-def _later(*_: object) -> None:
-    """No member begins, now."""
+def _no_new_member(*_: object) -> None:
+    """Samples no new member: a report never changes a study."""
 
 
-class _Barren(Strategy):
+class _Childless(Strategy):
     """A strategy without children."""
 
     def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
@@ -192,40 +200,40 @@ def _is_leased(trial: Trial, now: float) -> bool:
 
 
 def _elapsed(study: StudyConfig, progress: Progress, running: Sequence[Trial], now: float) -> float:
-    """The time that was summed, and what the controller will add when it next hears of somebody."""
+    """The recorded seconds of activity, and those that the controller adds at the next call of a worker."""
     since = 0.0 if progress.touched is None else now - progress.touched
     counts = 0 <= since <= study.limits.lease and any(_is_leased(trial, now) for trial in running)
     return progress.elapsed + (since if counts else 0.0)
 
 
-def _budget(study: StudyConfig, progress: Progress, elapsed: float, best: Trial | None) -> tuple[Spending, ...]:
+def _budget(study: StudyConfig, progress: Progress, elapsed: float, best: Trial | None) -> tuple[BudgetUse, ...]:
     budget = study.budget
-    spent = {
+    use = {
         "time": (elapsed, budget.time),
         "trials": (progress.trials, budget.trials),
         "generations": (progress.trials / study.population, budget.generations),
         "total_steps": (progress.steps, budget.total_steps),
     }
-    spendings = [
-        Spending(name=name, spent=used, limit=limit, fraction=min(1.0, used / limit) if limit else 1.0)
-        for name, (used, limit) in spent.items()
+    limited = [
+        BudgetUse(name=name, used=used, limit=limit, fraction=min(1.0, used / limit) if limit else 1.0)
+        for name, (used, limit) in use.items()
         if limit is not None
     ]
-    return (*spendings, *_target(study, best))
+    return (*limited, *_target(study, best))
 
 
-def _target(study: StudyConfig, best: Trial | None) -> list[Spending]:
+def _target(study: StudyConfig, best: Trial | None) -> list[BudgetUse]:
     target = study.budget.target
     if target is None:
         return []
     if best is None or best.fitness is None:
-        return [Spending(name="target", spent=None, limit=target, fraction=None)]
+        return [BudgetUse(name="target", used=None, limit=target, fraction=None)]
     value = best.fitness[0] / study.objective.goals[0].contribution(1.0)
     reached = study.objective.reached(best.fitness, target)
-    return [Spending(name="target", spent=value, limit=target, fraction=1.0 if reached else None)]
+    return [BudgetUse(name="target", used=value, limit=target, fraction=1.0 if reached else None)]
 
 
-def _unsuccessful(records: Transaction, progress: Progress, former: Overview | None) -> tuple[Trial, ...]:
+def _unsuccessful(records: Transaction, progress: Progress, former: StudyOverview | None) -> tuple[Trial, ...]:
     count = progress.finished - progress.completed
     if former is not None and former.unsuccessful_count == count:
         return former.unsuccessful
@@ -235,23 +243,22 @@ def _unsuccessful(records: Transaction, progress: Progress, former: Overview | N
 
 
 def _attention(study: StudyConfig, unfinished: Sequence[Trial], now: float) -> list[str]:
-    lines = []
-    for trial in unfinished:
-        if trial.lost:
-            lines.append(
-                f"trial {trial.number} has lost its worker {wording.counted(trial.lost, 'time')} "
-                f"(it fails at {study.limits.max_lost})"
-            )
-        if trial.state is TrialState.RUNNING and trial.reason:
-            lines.append(f"trial {trial.number} has been told to stop: {trial.reason.splitlines()[0]}")
-        elif trial.failures:
-            lines.append(f"trial {trial.number} is tried again: {(trial.reason or 'its program failed').splitlines()[0]}")
-        if trial.state is TrialState.RUNNING and not _is_leased(trial, now):
-            lines.append(
-                f"trial {trial.number}: nothing is heard of worker {trial.worker} since its lease ran out; "
-                "who asks next is given the trial"
-            )
-    return lines
+    return [warning for trial in unfinished for warning in _warnings(study, trial, now)]
+
+
+def _warnings(study: StudyConfig, trial: Trial, now: float) -> Iterator[str]:
+    running = trial.state is TrialState.RUNNING
+    if trial.lost:
+        yield f"trial {trial.number} has lost its worker {format_count(trial.lost, 'time')} (fails at {study.limits.max_lost})"
+    if running and trial.reason:
+        yield f"trial {trial.number} is being stopped early: {trial.reason.splitlines()[0]}"
+    elif trial.failures:
+        yield f"trial {trial.number} is being retried: {(trial.reason or 'its program failed').splitlines()[0]}"
+    if running and not _is_leased(trial, now):
+        yield (
+            f"trial {trial.number}: the lease of worker {trial.worker} has expired; "
+            "the next worker that asks for work gets the trial"
+        )
 
 
 def _running_record(trial: Trial) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from broodline.core.strategy import Strategy
 from broodline.core.study import Budget, StudyConfig
 from broodline.core.trial import Trial
 from broodline.errors import StudyFailed, UsageError
+from broodline.reports.format import format_duration
 from broodline.reports.result import Outcome, Result
 from broodline.simulation.clock import VirtualClock
 from broodline.simulation.cluster import Cluster
@@ -95,7 +96,7 @@ class Simulation:
         counted = (("faults", self.faults), ("wasted", {f"steps to {name}": steps for name, steps in self.wasted.items()}))
         lines = [
             f"{progress.trials:,} trials of {self.study.population:,} members on {self.study.workers:,} workers, "
-            f"{progress.completed:,} completed, in {_span(self.elapsed)} of virtual time",
+            f"{progress.completed:,} completed, in {format_duration(self.elapsed)} of virtual time",
             f"ended    {self.ended}",
             "workers  " + ", ".join(f"{seconds / total:.1%} {name}" for name, seconds in self.seconds.items()),
         ]
@@ -206,19 +207,3 @@ def _states(trials: tuple[Trial, ...], states: Mapping[str, Any]) -> Mapping[int
     missing = sorted(number for number, checkpoint in recorded.items() if checkpoint not in states)
     assert not missing, f"the checkpoints of trials {missing} are recorded and were deleted"
     return {number: states[checkpoint] for number, checkpoint in recorded.items()}
-
-
-def _span(seconds: float) -> str:
-    """Seconds in words, with at most two units.
-
-    >>> _span(42.5), _span(4000), _span(200_000)
-    ('42.5 s', '1 h 7 min', '2 d 8 h')
-    """
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"

@@ -19,7 +19,7 @@ from broodline.core.retention import Need, is_orphan, keeps_for_good, needs
 from broodline.core.study import Retention, StudyConfig
 from broodline.core.trial import Checkpoint, Trial, TrialState
 from broodline.errors import UsageError
-from broodline.reports.status import StudyStatus, read
+from broodline.reports.status import StudyStatus, read_overview
 from broodline.storage.base import Store, Transaction
 from broodline.storage.checkpoints.base import AttemptDirectory
 from broodline.storage.disk import size_of
@@ -146,7 +146,7 @@ def _scan(records: Transaction) -> tuple[set[int], set[int]]:
 
 
 def _check_ended(records: Transaction, study: StudyConfig) -> None:
-    status = read(records).status
+    status = read_overview(records).status
     if status not in (StudyStatus.DONE, StudyStatus.STOPPED, StudyStatus.FAILED) or records.any_running():
         raise UsageError(
             f"study '{study.name}' is {status}: --keep-best would delete checkpoints that it resumes\n"

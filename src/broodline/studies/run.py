@@ -6,14 +6,15 @@ may be running.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from broodline.controller.controller import Controller, check_same
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFailed, WorkerError
+from broodline.reports.observer import Observer, ViewOf, observing
 from broodline.storage.base import Store
 from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
@@ -25,9 +26,6 @@ from broodline.studies.supervision import supervise
 from broodline.studies.trainer import TrainerSetup
 from broodline.workers.engines.local import LocalEngine
 
-if TYPE_CHECKING:
-    from broodline.reports.terminal.live import Watching
-
 T = TypeVar("T")
 
 
@@ -38,6 +36,7 @@ def run(
     setup: TrainerSetup,
     workers: int,
     show: bool = True,
+    observers: Sequence[Observer] = (),
     initialise: Callable[[Store, StudyFiles], None] | None = None,
 ) -> None:
     """Creates a study or resumes it, and returns when it is done.
@@ -48,6 +47,7 @@ def run(
         setup: The trainer of each worker, and the resources of this machine that it uses.
         workers: W, the number of worker processes.
         show: Show a live view, or plain lines without a terminal. False: only the messages of workers, on standard error.
+        observers: Receive each trial that finishes during the run, once, and the end of the run.
         initialise: Called with a new study before its first trial is trained. `continue` copies a lineage into it.
 
     Raises:
@@ -69,16 +69,17 @@ def run(
         if initialise is not None:
             initialise(store, files)
         recover(store, study.name, files)
-        with _watching(study.name, workers=workers, show=show)(store) as watch:
+        view = _view_of(study.name, workers=workers, show=show)(store)
+        with observing(store, study.name, [view, *observers]) as observation:
             engine = LocalEngine(
                 job=job,
                 client=controller,
                 devices=setup.engine.devices,
                 threads=setup.engine.threads,
                 lease=study.limits.lease,
-                say=watch.say,
+                say=view.say,
             )
-            supervise(engine, store, study.name, workers=workers, watch=watch, grace=setup.grace)
+            supervise(engine, store, study.name, workers=workers, observation=observation, grace=setup.grace)
         delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
         _raise_if_failed(store, study.name)
 
@@ -133,7 +134,8 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
         # A transaction, not a snapshot: a store that cannot be written fails here, before a process starts.
         with store.transaction(study.name) as records:
             check_same(records, study)
-        with _watching(study.name, workers=0, show=show)(store) as watch:
+        view = _view_of(study.name, workers=0, show=show)(store)
+        with observing(store, study.name, [view]) as observation:
             engine = LocalEngine(
                 job=job_for(study, location, setup.make_trainer),
                 client=Controller(store),
@@ -141,16 +143,16 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
                 devices=setup.engine.devices,
                 threads=setup.engine.threads,
                 lease=study.limits.lease,
-                say=watch.say,
+                say=view.say,
             )
-            supervise(engine, store, study.name, workers=1, watch=watch, grace=setup.grace)
+            supervise(engine, store, study.name, workers=1, observation=observation, grace=setup.grace)
         _raise_if_failed(store, study.name)
 
 
-def _watching(study: str, *, workers: int, show: bool) -> Watching:
-    from broodline.reports.terminal.live import quiet, watching  # the terminal library takes time to load
+def _view_of(study: str, *, workers: int, show: bool) -> ViewOf:
+    from broodline.reports.terminal.live import quiet_view, terminal_view  # the terminal library takes time to load
 
-    return watching(study, workers=workers) if show else quiet
+    return terminal_view(study, workers=workers) if show else quiet_view
 
 
 def _raise_if_failed(store: Store, study: str) -> None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from broodline.core.population import StudyState
 from broodline.errors import StoreUnavailable
+from broodline.reports.observer import Observation
 from broodline.storage.base import Store
 from broodline.workers.engines.local import LocalEngine
-
-if TYPE_CHECKING:
-    from broodline.reports.terminal.live import Watch
 
 ATTEND_SECONDS = 0.1
 LOOK_SECONDS = 0.5
 
 
-def supervise(engine: LocalEngine, store: Store, study: str, *, workers: int, watch: Watch, grace: float) -> None:
+def supervise(engine: LocalEngine, store: Store, study: str, *, workers: int, observation: Observation, grace: float) -> None:
     """Starts workers, and returns when all have ended or the study was stopped.
 
     Args:
@@ -26,7 +23,7 @@ def supervise(engine: LocalEngine, store: Store, study: str, *, workers: int, wa
         store: The store of the study.
         study: Its name.
         workers: The number of workers.
-        watch: Refreshed several times a second.
+        observation: Refreshed several times a second.
         grace: Seconds between the request that workers end and the end of those that still run.
     """
     is_stopped = stop_check(store, study)
@@ -34,7 +31,7 @@ def supervise(engine: LocalEngine, store: Store, study: str, *, workers: int, wa
         engine.start(workers)
         while engine.alive() and not is_stopped():
             engine.attend(ATTEND_SECONDS)
-            watch.refresh()
+            observation.refresh()
     finally:
         engine.stop(grace)
 

@@ -1,1 +1,1 @@
-"""Reports as text in a terminal."""
+"""Reports for a terminal."""

@@ -1,4 +1,4 @@
-"""Studies beside each other, as a table and as JSON."""
+"""A comparison of studies, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 from rich.console import Console
 
 from broodline.errors import UsageError
-from broodline.reports import format as wording
 from broodline.reports.comparison import Contender, Curve, equal_costs, grouped, metric_of
-from broodline.reports.terminal.tables import print_whole, width
-from broodline.reports.terminal.tables import table as empty_table
+from broodline.reports.format import format_value
+from broodline.reports.terminal.tables import new_table, print_whole, width
 from broodline.strategies.registry import load_strategy
+
+_RANDOM = ("random", "none")  # "none" is the old name, which the definitions of older studies hold
 
 
 def method(each: Contender) -> str:
@@ -31,14 +32,14 @@ def size(each: Contender) -> str:
 
 
 def show(contenders: Sequence[Contender], console: Console) -> None:
-    """Prints a row a label, or a column a label where rows are too wide; of repeats the median, from lowest to highest."""
+    """Prints a row a label, or a column a label if rows are too wide. Repeats show their median, and their range."""
     heads, *rows = _cells(contenders)
-    made = empty_table(*heads, right=heads[3:])
+    made = new_table(*heads, right=heads[3:])
     for row in rows:
         made.add_row(*row)
     if width(made, console) > console.width:
         (study, *labels), *facts = zip(heads, *rows, strict=True)
-        made = empty_table(study, *labels, right=labels)
+        made = new_table(study, *labels, right=labels)
         for fact in facts:
             made.add_row(*fact)
     print_whole(made, console)
@@ -117,4 +118,4 @@ def _cell(values: Iterable[float | None]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else wording.value(value, 5)
+    return f"{value:,}" if isinstance(value, int) else format_value(value, 5)

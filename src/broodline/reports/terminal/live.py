@@ -1,71 +1,56 @@
-"""Watching a run: a live view in a terminal, plain lines elsewhere, or only what workers have to say."""
+"""Views of a run: a live view in a terminal, a plain line now and then elsewhere, or only the messages of workers."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 
+from broodline.core.trial import Trial
 from broodline.errors import StoreUnavailable
-from broodline.reports import format as wording
-from broodline.reports.status import Overview, read
-from broodline.reports.terminal import status as panels
-from broodline.reports.terminal.tables import console as console_for_people
+from broodline.reports.format import format_duration, format_score, format_value
+from broodline.reports.observer import Every, View, ViewOf
+from broodline.reports.status import StudyOverview, read_overview
+from broodline.reports.terminal.status import budget_used, facts, headline, remarks, trial_counts, workers_table
+from broodline.reports.terminal.tables import terminal_console
 from broodline.storage.base import Store
 
 LIVE_SECONDS = 0.25
 PLAIN_SECONDS = 5.0
 _PACE_SECONDS = 30.0
-_OTHER_LINES = 16  # of a terminal: what stands above and below the workers
+_OTHER_LINES = 16  # of a terminal: the lines above and below the workers
 
 
-class Watch(Protocol):
-    """What a run tells those who watch it; `run.Watch` is the same."""
-
-    def say(self, line: str) -> None:
-        """Shows one line, such as what a worker has to say."""
-
-    def refresh(self) -> None:
-        """Shows how the study stands now, if it is time to."""
-
-
-Watching = Callable[[Store], AbstractContextManager[Watch]]
-
-
-def watching(study: str, *, workers: int = 0, console: Console | None = None) -> Watching:
-    """Returns what watches a run, once it is given the store.
+def terminal_view(study: str, *, workers: int = 0, console: Console | None = None) -> ViewOf:
+    """Returns a function that makes the view of a run from its store.
 
     Args:
         study: The study's name.
-        workers: How many workers the run has; those that wait are shown too.
-        console: Where to; standard output by default. Without a terminal that can move its cursor, plain lines are written.
+        workers: How many workers the run has; the view shows the waiting ones too.
+        console: The output; standard output by default. A console that can't move its cursor gets plain lines.
     """
-    chosen = console or console_for_people()
+    chosen = console or terminal_console()
     if chosen.is_terminal and not chosen.is_dumb_terminal:
-        return lambda store: _live(LiveView(store, study, workers=workers), chosen)
-    return lambda store: _lines(PlainLines(store, study, chosen))
+        return lambda store: LiveView(store, study, chosen, workers=workers)
+    return lambda store: PlainLines(store, study, chosen)
 
 
-def quiet(_store: Store) -> AbstractContextManager[Watch]:
-    """Watches a run for a machine: what workers have to say goes to standard error, and nothing else is shown."""
-    return _Quiet()
+def quiet_view(_store: Store) -> View:
+    """Returns a view for scripts: messages of workers go to standard error, and standard output stays empty."""
+    return _QuietView()
 
 
 class Pace:
-    """Trials finished a second, over the last half minute; its clock is the caller's."""
+    """Trials finished a second, over the last half minute; the caller brings the clock."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def rate(self, now: float, finished: int) -> float | None:
-        """Takes how many had finished at a time, and returns the rate; None while there is too little to tell.
+        """Records a count and returns the rate; None while a rate would be a guess.
 
         Args:
             now: Seconds.
@@ -78,21 +63,59 @@ class Pace:
         return (finished - before) / (now - since) if finished > before and now - since >= 1.0 else None
 
 
+class _Reader:
+    """Reads the overview of a study again and again, and keeps the last one and its pace."""
+
+    def __init__(self, store: Store, study: str) -> None:
+        self._store, self._study, self._pace = store, study, Pace()
+        self.last: StudyOverview | None = None
+        self.rate: float | None = None
+
+    def read(self) -> StudyOverview:
+        """Reads the overview.
+
+        Raises:
+            StoreUnavailable: The store does not answer; `last` stays as it is.
+        """
+        with self._store.snapshot(self._study) as records:
+            self.last = read_overview(records, former=self.last)
+        self.rate = self._pace.rate(self.last.now, self.last.progress.finished)
+        return self.last
+
+
 class LiveView:
-    """What a terminal shows of a running study.
+    """An overview of a running study that a terminal shows in place.
 
     Args:
-        store: Where the study is.
-        study: Its name.
+        store: The study's store.
+        study: The study's name.
+        console: The terminal.
         workers: How many workers, named by number, the run has.
     """
 
-    def __init__(self, store: Store, study: str, *, workers: int = 0) -> None:
-        self._store, self._study = store, study
+    def __init__(self, store: Store, study: str, console: Console, *, workers: int = 0) -> None:
+        self._reader, self._console = _Reader(store, study), console
         self._workers = [str(index) for index in range(workers)]
-        self._pace, self._view = Pace(), None
+        self._frames = Every(LIVE_SECONDS)
+        # Transient: the caller prints the final overview, and that stays on the screen.
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    _view: Overview | None
+    def say(self, line: str) -> None:
+        """Prints a line above the view."""
+        self._console.print(line)
+
+    def trial_finished(self, trial: Trial) -> None:
+        """Does nothing: the next frame counts the trial."""
+
+    def refresh(self) -> None:
+        """Draws the next frame, four times a second."""
+        if self._frames.due():
+            self._live.start()
+            self._live.update(self.frame(self._console.height), refresh=True)
+
+    def end(self) -> None:
+        """Takes the view off the screen."""
+        self._live.stop()
 
     def frame(self, height: int) -> RenderableType:
         """The view as it is now.
@@ -101,116 +124,90 @@ class LiveView:
             height: Lines that the terminal has.
         """
         try:
-            with self._store.snapshot(self._study) as records:
-                self._view = read(records, former=self._view)
+            return self._drawn(self._reader.read(), height)
         except StoreUnavailable as error:
-            return Group(self._drawn(height), f"! the store does not answer: {error}")
-        return self._drawn(height)
+            problem = f"! the store does not answer: {error}"
+        last = self._reader.last
+        return problem if last is None else Group(self._drawn(last, height), problem)
 
-    def _drawn(self, height: int) -> RenderableType:
-        view = self._view
-        if view is None:
-            return ""
-        rate = self._pace.rate(view.now, view.progress.finished)
+    def _drawn(self, view: StudyOverview, height: int) -> RenderableType:
         rows = max(1, height - _OTHER_LINES)
         busy = {trial.worker for trial in view.running[:rows]}
         idle = [name for name in self._workers if name not in busy][: rows - len(busy)]
-        workers = panels.workers(view.study, view.running[:rows], idle, view.now)
         more = len(view.running) - rows
-        return Panel(
-            Group(
-                *panels.facts(view),
-                workers,
-                *([f"and {more} more"] if more > 0 else []),
-                *panels.remarks(view),
-            ),
-            title=panels.headline(view, rate=rate),
-            title_align="left",
-            border_style="dim",
+        body = Group(
+            *facts(view),
+            workers_table(view.study, view.running[:rows], idle, view.now),
+            *([f"and {more} more"] if more > 0 else []),
+            *remarks(view),
         )
+        return Panel(body, title=headline(view, rate=self._reader.rate), title_align="left", border_style="dim")
 
 
 class PlainLines:
     """A line every few seconds, for logs and pipes.
 
     Args:
-        store: Where the study is.
-        study: Its name.
-        console: Where to.
+        store: The study's store.
+        study: The study's name.
+        console: The output.
     """
 
     def __init__(self, store: Store, study: str, console: Console) -> None:
-        self._store, self._study, self._console = store, study, console
-        self._pace, self._next = Pace(), time.monotonic() + PLAIN_SECONDS
-        self._view: Overview | None = None
+        self._reader, self._console = _Reader(store, study), console
+        self._lines = Every(PLAIN_SECONDS, wait=True)
 
     def say(self, line: str) -> None:
+        """Prints a line."""
         self._console.print(line)
 
-    def refresh(self) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + PLAIN_SECONDS
-            self.tell()
+    def trial_finished(self, trial: Trial) -> None:
+        """Does nothing: the next line counts the trial."""
 
-    def tell(self) -> None:
-        """Writes the line."""
+    def refresh(self) -> None:
+        """Prints the progress, every five seconds."""
+        if self._lines.due():
+            self.print_progress()
+
+    def end(self) -> None:
+        """Prints the progress once more."""
+        self.print_progress()
+
+    def print_progress(self) -> None:
+        """Prints one line of progress."""
         try:
-            with self._store.snapshot(self._study) as records:
-                self._view = read(records, former=self._view)
+            view = self._reader.read()
         except StoreUnavailable as error:
             self.say(f"the store does not answer: {error}")
         else:
-            self._console.print(line_of(self._view, self._pace.rate(self._view.now, self._view.progress.finished)))
+            self.say(progress_line(view, self._reader.rate))
 
 
-def line_of(view: Overview, rate: float | None = None) -> str:
-    """How a study stands, in one line."""
-    told = [wording.span(view.elapsed), panels.counts(view).plain]
-    told += [f"{spending.name} {panels.spent(spending)}" for spending in view.budget]
+def progress_line(view: StudyOverview, rate: float | None = None) -> str:
+    """The progress of a study in one line.
+
+    Args:
+        view: The overview.
+        rate: Trials a second, if known.
+    """
+    parts = [format_duration(view.elapsed), trial_counts(view).plain]
+    parts += [f"{budget.name} {budget_used(budget)}" for budget in view.budget]
     if rate is not None:
-        told.append(f"{wording.value(rate, 3)} trials/s")
+        parts.append(f"{format_value(rate, 3)} trials/s")
     if view.best is not None:
-        told.append(f"best {wording.score(view.study, view.best)} (trial {view.best.number})")
-    return "  ".join(told)
+        parts.append(f"best {format_score(view.study, view.best)} (trial {view.best.number})")
+    return "  ".join(parts)
 
 
-class _Quiet:
-    def __enter__(self) -> _Quiet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
+class _QuietView:
     def say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    def trial_finished(self, trial: Trial) -> None:
+        pass
+
     def refresh(self) -> None:
         pass
 
-
-class _OnScreen:
-    """A live view that is on a screen."""
-
-    def __init__(self, view: LiveView, live: Live) -> None:
-        self._view, self._live, self._next = view, live, 0.0
-
-    def say(self, line: str) -> None:
-        self._live.console.print(line)
-
-    def refresh(self) -> None:
-        if time.monotonic() >= self._next:
-            self._live.update(self._view.frame(self._live.console.height), refresh=True)
-            self._next = time.monotonic() + LIVE_SECONDS
-
-
-@contextmanager
-def _live(view: LiveView, console: Console) -> Iterator[Watch]:
-    # Transient: what stays on the screen is what the caller prints at the end.
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield _OnScreen(view, live)
-
-
-@contextmanager
-def _lines(lines: PlainLines) -> Iterator[Watch]:
-    yield lines
-    lines.tell()
+    def end(self) -> None:
+        pass

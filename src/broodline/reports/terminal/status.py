@@ -1,4 +1,4 @@
-"""How a study stands, for people: what `status` prints once, and the live view again and again."""
+"""The overview of a study for a terminal: `status` prints it once, the live view draws it again and again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from rich.text import Text
 
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
-from broodline.reports import format as wording
-from broodline.reports.status import Overview, Spending, StudyStatus
-from broodline.reports.terminal.tables import STATE_STYLES, table
+from broodline.reports.format import (
+    format_count,
+    format_duration,
+    format_outcome,
+    format_params,
+    format_score,
+    format_searched,
+    format_value,
+)
+from broodline.reports.status import BudgetUse, StudyOverview, StudyStatus
+from broodline.reports.terminal.tables import STATE_STYLES, new_table
 
 STYLES: Mapping[StudyStatus, str] = {
     StudyStatus.NEW: "cyan",
@@ -29,14 +37,14 @@ _BAR_WIDTH = 40
 _SHOWN_FAILURES = 3
 
 
-def overview(view: Overview) -> Group:
-    """How a study stands."""
-    busy = [workers(view.study, view.running, (), view.now)] if view.running else []
+def overview_panel(view: StudyOverview) -> Group:
+    """The whole overview: headline, budgets, best trial, running trials, and warnings."""
+    busy = [workers_table(view.study, view.running, (), view.now)] if view.running else []
     return Group(headline(view), "", *facts(view), *busy, *remarks(view))
 
 
-def headline(view: Overview, *, rate: float | None = None) -> Text:
-    """The study's name, where it stands, how fast it goes.
+def headline(view: StudyOverview, *, rate: float | None = None) -> Text:
+    """The study's name, its status and its pace.
 
     Args:
         view: The overview.
@@ -46,35 +54,35 @@ def headline(view: Overview, *, rate: float | None = None) -> Text:
     text = Text.assemble((study.name, "bold"), "  ", (view.status, STYLES[view.status]))
     if view.reason and view.status in _ENDED:
         text.append(f" ({view.reason.splitlines()[0]})", STYLES[view.status])
-    told = [f"population {study.population}", study.evolution.strategy, wording.span(view.elapsed)]
+    parts = [f"population {study.population}", study.evolution.strategy, format_duration(view.elapsed)]
     if pace is not None:
-        told.append(f"{wording.value(float(pace), 3)} trials/s")
-    return text.append("  " + ", ".join(told), "dim")
+        parts.append(f"{format_value(float(pace), 3)} trials/s")
+    return text.append("  " + ", ".join(parts), "dim")
 
 
-def facts(view: Overview) -> list[RenderableType]:
+def facts(view: StudyOverview) -> list[RenderableType]:
     """The budgets, the trials so far, and the best one."""
     made = Table.grid(padding=(0, 2))
-    for spending in view.budget:
-        bar = "" if spending.fraction is None else ProgressBar(total=1.0, completed=spending.fraction, width=_BAR_WIDTH)
-        made.add_row(spending.name, bar, spent(spending))
-    return [*_replays(view), made, counts(view), *_best(view)]
+    for budget in view.budget:
+        bar = "" if budget.fraction is None else ProgressBar(total=1.0, completed=budget.fraction, width=_BAR_WIDTH)
+        made.add_row(budget.name, bar, budget_used(budget))
+    return [*_replays(view), made, trial_counts(view), *_best(view)]
 
 
-def spent(spending: Spending) -> str:
-    """How much of a budget is spent, as a text."""
-    if spending.name == "target":
-        value = "no value yet" if spending.spent is None else wording.value(spending.spent, 5)
-        return f"{value}, to reach {wording.value(spending.limit, 5)}"
-    amount = spending.spent or 0
-    if spending.name == "time":
-        return f"{wording.span(amount)} of {wording.span(spending.limit)}"
-    return f"{amount:,.1f} of {spending.limit:,}" if spending.name == "generations" else f"{amount:,} of {spending.limit:,}"
+def budget_used(budget: BudgetUse) -> str:
+    """How much of a budget is used, such as `30 of 240`."""
+    if budget.name == "target":
+        value = "no value yet" if budget.used is None else format_value(budget.used, 5)
+        return f"{value}, to reach {format_value(budget.limit, 5)}"
+    amount = budget.used or 0
+    if budget.name == "time":
+        return f"{format_duration(amount)} of {format_duration(budget.limit)}"
+    return f"{amount:,.1f} of {budget.limit:,}" if budget.name == "generations" else f"{amount:,} of {budget.limit:,}"
 
 
-def counts(view: Overview) -> Text:
-    """How many trials there are of each kind, on one line."""
-    text = Text(f"{wording.counted(view.progress.completed, 'trial')} completed", "green")
+def trial_counts(view: StudyOverview) -> Text:
+    """How many trials completed, run, are pending, and failed or were stopped, on one line."""
+    text = Text(f"{format_count(view.progress.completed, 'trial')} completed", "green")
     if view.running:
         text.append(f", {len(view.running)} running", "cyan")
     if view.pending:
@@ -84,18 +92,18 @@ def counts(view: Overview) -> Text:
     return text
 
 
-def workers(study: StudyConfig, running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
-    """What each worker does now, a row each.
+def workers_table(study: StudyConfig, running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
+    """The workers and the trials that they train, a row a worker.
 
     Args:
         study: The study.
         running: The running trials.
-        idle: Names of workers that have none.
+        idle: Names of the workers without a trial.
         now: The store's clock.
     """
     numbers = ("trial", "member", "generation", "steps", "for")
-    made = table("worker", *numbers, "params", right=numbers)
-    rows: dict[str, list[str]] = {name: [name, "", "", "", "", "", "waits"] for name in idle}
+    made = new_table("worker", *numbers, "params", right=numbers)
+    rows: dict[str, list[str]] = {name: [name, "", "", "", "", "", "waiting"] for name in idle}
     rows |= {trial.worker or "?": _row(study, trial, now) for trial in running}
     for name in sorted(rows, key=lambda name: (len(name), name)):
         *short, last = rows[name]
@@ -103,36 +111,36 @@ def workers(study: StudyConfig, running: Sequence[Trial], idle: Sequence[str], n
     return made
 
 
-def remarks(view: Overview) -> list[Text]:
-    """The last trials that failed or were stopped, and what needs attention, a line each."""
-    failures = [(wording.outcome(trial), STATE_STYLES[trial.state]) for trial in view.unsuccessful[:_SHOWN_FAILURES]]
+def remarks(view: StudyOverview) -> list[Text]:
+    """The last trials that failed or were stopped, and the warnings, a line each."""
+    failures = [(format_outcome(trial), STATE_STYLES[trial.state]) for trial in view.unsuccessful[:_SHOWN_FAILURES]]
     lines = [Text(line, style, overflow="ellipsis", no_wrap=True) for line, style in failures]
     return lines + [Text(f"! {line}", "yellow") for line in view.attention]
 
 
-def _replays(view: Overview) -> list[RenderableType]:
+def _replays(view: StudyOverview) -> list[RenderableType]:
     replay = view.study.replay
     if replay is None:
         return []
     last = replay.segments[-1]
-    how = [f"{wording.counted(len(replay.segments), 'trial')}, {last.start + last.steps:,} steps", f"seeds {replay.seeds}"]
+    how = [f"{format_count(len(replay.segments), 'trial')}, {last.start + last.steps:,} steps", f"seeds {replay.seeds}"]
     how += [] if replay.only is None else [f"only {', '.join(replay.only)}"]
-    how += [wording.params(replay.fixed)] if replay.fixed else []
-    return [Text(f"replays trial {replay.trial} of study '{replay.study}': {', '.join(how)}")]
+    how += [format_params(replay.fixed)] if replay.fixed else []
+    return [Text(f"replay of trial {replay.trial} of study '{replay.study}': {', '.join(how)}")]
 
 
-def _best(view: Overview) -> list[RenderableType]:
+def _best(view: StudyOverview) -> list[RenderableType]:
     if view.best is None:
         return []
     where = f"trial {view.best.number}, member {view.best.member}, generation {view.best.generation}, step {view.best.end:,}"
     made = Table.grid(padding=(0, 2))
-    made.add_row("best", Text(wording.score(view.study, view.best), "bold green"))
-    made.add_row("", Text(wording.searched(view.study, view.best.params), overflow="fold"))
+    made.add_row("best", Text(format_score(view.study, view.best), "bold green"))
+    made.add_row("", Text(format_searched(view.study, view.best.params), overflow="fold"))
     made.add_row("", Text(where, "dim"))
     return [made]
 
 
 def _row(study: StudyConfig, trial: Trial, now: float) -> list[str]:
     location = [str(trial.number), str(trial.member), str(trial.generation), f"{trial.start} → {trial.end}"]
-    since = "" if trial.started is None else wording.span(now - trial.started)
-    return [trial.worker or "?", *location, since, wording.searched(study, trial.params)]
+    since = "" if trial.started is None else format_duration(now - trial.started)
+    return [trial.worker or "?", *location, since, format_searched(study, trial.params)]

@@ -15,7 +15,7 @@ from rich.text import Text
 from broodline.core.schedule import Schedule
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
-from broodline.reports import format as wording
+from broodline.reports.format import format_changes, format_params, format_score, format_searched, format_value
 from broodline.storage.study_files import StudyFiles
 
 STATE_STYLES: Mapping[str, str] = {
@@ -25,40 +25,45 @@ STATE_STYLES: Mapping[str, str] = {
     TrialState.FAILED: "red",
     TrialState.STOPPED: "magenta",
 }
-_UNBOUNDED = 10_000
-_ROOM = 20  # columns of a terminal, for a text that is folded
+_UNBOUNDED = 10_000  # columns
+_LEAST_FOLDED = 20  # columns of a terminal: a folded column narrower than this is hard to read
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console that wraps and colours for people only: into a pipe or a file, lines are as long as they are."""
-    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+def terminal_console() -> Console:
+    """Standard output; only a terminal gets colours and wrapped lines, a pipe or a file gets whole lines."""
+    found = Console(highlight=False, markup=False, emoji=False)
     if not found.is_terminal:
         found.width = _UNBOUNDED
     return found
 
 
 def width(made: Table, found: Console) -> int:
-    """How many columns of a terminal a table takes whose lines are not broken."""
+    """The columns of a terminal that a table needs to show every row on one line."""
     return Measurement.get(found, found.options.update(width=_UNBOUNDED), made).maximum
 
 
 def print_whole(made: Table, found: Console) -> None:
-    """Prints a table of numbers; the terminal breaks lines that do not fit, since a number cut off reads as another."""
+    """Prints a table of numbers. The terminal wraps long lines: a number that is cut off looks like another number."""
     found.width = max(found.width, width(made, found))
     found.print(made)
 
 
 def print_folded(made: Table, found: Console) -> None:
-    """Prints a table whose last column is folded where it is too wide; where there is hardly room for it, as `print_whole`."""
+    """Prints a table and folds its last column to the width of the terminal; a narrow terminal gets `print_whole`."""
     last = max((cell_len(str(cell)) for cell in made.columns[-1].cells), default=0)
-    if width(made, found) - last + min(last, _ROOM) > found.width:
+    if width(made, found) - last + min(last, _LEAST_FOLDED) > found.width:
         print_whole(made, found)
     else:
         found.print(made)
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table with these columns, some of them aligned to the right."""
+def new_table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """A table without rows.
+
+    Args:
+        columns: The heads of the columns.
+        right: Those of them that are aligned to the right.
+    """
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
         wide = column in ("params", "changes", "reason", "checkpoint")
@@ -66,10 +71,10 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
     return made
 
 
-def trials(study: StudyConfig, shown: Iterable[Trial]) -> Table:
-    """Trials, one a row."""
+def trials_table(study: StudyConfig, shown: Iterable[Trial]) -> Table:
+    """Trials, a row each."""
     numbers = ("trial", "member", "generation", "parent", "steps")
-    made = table(*numbers[:3], "state", *numbers[3:], "result", "params", right=numbers)
+    made = new_table(*numbers[:3], "state", *numbers[3:], "result", "params", right=numbers)
     for trial in shown:
         made.add_row(
             str(trial.number),
@@ -78,32 +83,32 @@ def trials(study: StudyConfig, shown: Iterable[Trial]) -> Table:
             Text(trial.state, STATE_STYLES[trial.state]),
             "" if trial.parent is None else str(trial.parent),
             f"{trial.start} → {trial.end}",
-            wording.score(study, trial) or (trial.reason or "").partition("\n")[0],
-            wording.searched(study, trial.params),
+            format_score(study, trial) or (trial.reason or "").partition("\n")[0],
+            format_searched(study, trial.params),
         )
     return made
 
 
-def lineage(study: StudyConfig, ancestors: Sequence[Trial]) -> Table:
-    """A lineage, the trial first; what happened to each trial's params against its parent's."""
+def lineage_table(study: StudyConfig, ancestors: Sequence[Trial]) -> Table:
+    """A lineage, the last trial first, and how the params of each trial differ from its parent's."""
     numbers = ("trial", "member", "generation", "steps")
-    made = table(*numbers, "result", "changes", right=numbers)
+    made = new_table(*numbers, "result", "changes", right=numbers)
     for trial, parent in zip(ancestors, [*ancestors[1:], None], strict=True):
         made.add_row(
             str(trial.number),
             str(trial.member),
             str(trial.generation),
             f"{trial.start} → {trial.end}",
-            wording.score(study, trial) or trial.state,
-            wording.params(trial.params) if parent is None else wording.changes(trial, parent),
+            format_score(study, trial) or trial.state,
+            format_params(trial.params) if parent is None else format_changes(trial, parent),
         )
     return made
 
 
-def schedule(learned: Schedule) -> Table:
-    """A schedule, a row a segment and a column a parameter; what changed stands out."""
+def schedule_table(learned: Schedule) -> Table:
+    """A schedule, a row a segment and a column a parameter; changed values are highlighted."""
     names = list(dict.fromkeys(chain.from_iterable(segment.params for segment in learned.segments)))
-    made = table("from step", *names, right=("from step", *names))
+    made = new_table("from step", *names, right=("from step", *names))
     before: Mapping[str, object] = learned.segments[0].params
     for segment in learned.segments:
         made.add_row(str(segment.start), *(_cell(before, segment.params, name) for name in names))
@@ -111,34 +116,34 @@ def schedule(learned: Schedule) -> Table:
     return made
 
 
-def best(study: StudyConfig, shown: Sequence[Trial], files: StudyFiles) -> Group:
-    """The best trials, one block each."""
+def best_blocks(study: StudyConfig, shown: Sequence[Trial], files: StudyFiles) -> Group:
+    """The best trials, a block each."""
     return Group(*(_block(_facts_of_best(study, trial, files)) for trial in shown))
 
 
-def reevaluated(study: StudyConfig, shown: Iterable[tuple[Trial, Sequence[float], Sequence[float]]]) -> Table:
-    """Trials that were evaluated again: their score as it was selected, and the mean and spread of the new ones.
+def reevaluation_table(study: StudyConfig, shown: Iterable[tuple[Trial, Sequence[float], Sequence[float]]]) -> Table:
+    """Trials that were evaluated again: the score that selected them, and the mean and spread of the new scores.
 
     Args:
         study: The study.
         shown: Trials, each with the mean and the standard deviation of its new fitness, one value a goal.
     """
-    made = table("trial", "as selected", "evaluated again", "spread", "params", right=("trial", "spread"))
+    made = new_table("trial", "first score", "evaluated again", "spread", "params", right=("trial", "spread"))
     for trial, mean, spread in shown:
-        again = wording.score(study, trial.evolve(fitness=tuple(mean), metrics=None))
-        spreads = ", ".join(f"± {wording.value(each, 2)}" for each in spread)
-        made.add_row(str(trial.number), wording.score(study, trial), again, spreads, wording.searched(study, trial.params))
+        again = format_score(study, trial.evolve(fitness=tuple(mean), metrics=None))
+        spreads = ", ".join(f"± {format_value(each, 2)}" for each in spread)
+        made.add_row(str(trial.number), format_score(study, trial), again, spreads, format_searched(study, trial.params))
     return made
 
 
 def _facts_of_best(study: StudyConfig, trial: Trial, files: StudyFiles) -> dict[str, str]:
-    metrics = ", ".join(f"{name} {wording.value(each, 5)}" for name, each in (trial.metrics or {}).items())
+    metrics = ", ".join(f"{name} {format_value(each, 5)}" for name, each in (trial.metrics or {}).items())
     return {
-        "best": f"{wording.score(study, trial)}  (trial {trial.number}, member {trial.member}, generation {trial.generation})",
+        "best": f"{format_score(study, trial)}  (trial {trial.number}, member {trial.member}, generation {trial.generation})",
         "metrics": metrics,
-        "params": wording.params(trial.params),
+        "params": format_params(trial.params),
         "steps": f"{trial.end:,}",
-        "checkpoint": "swept" if trial.checkpoint is None else str(files.path(trial.checkpoint)),
+        "checkpoint": "deleted" if trial.checkpoint is None else str(files.path(trial.checkpoint)),
     }
 
 
@@ -154,4 +159,4 @@ def _block(facts: Mapping[str, str]) -> Table:
 
 def _cell(before: Mapping[str, object], now: Mapping[str, object], name: str) -> Text:
     changed = name in now and before.get(name) != now[name]
-    return Text(wording.value(now[name]) if name in now else "", "bold cyan" if changed else "")
+    return Text(format_value(now[name]) if name in now else "", "bold cyan" if changed else "")
