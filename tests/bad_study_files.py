@@ -161,7 +161,7 @@ BAD_STUDY_FILES: list[tuple[str, str, str, list[str]]] = [
         "condition never true",
         _space("m = { float = [0, 1], when = { optimizer = 'sdg' } }"),
         "space.m.when.optimizer",
-        ["never 'sdg'", "'sgd', 'adam'"],
+        ["got 'sdg'", "'sgd', 'adam'"],
     ),
     ("condition on itself", _space("m = { int = [0, 1], when = { m = 1 } }"), "space.m.when", ["circle"]),
     ("condition a string", _space("m = { int = [0, 1], when = 'sgd' }"), "space.m.when", ['{ optimizer = "sgd" }']),

@@ -183,7 +183,7 @@ def test_without_a_completed_trial_there_is_no_best(command: str, tmp_path: Path
 def test_a_trial_that_is_not_there_is_told(command: str, location: StudyLocation) -> None:
     done = call(command, "digits", "--store", location.url, "--trial", 99)
     assert done.returncode == 2
-    assert done.stderr == "broodline: error: the study has no trial 99; `broodline trials` lists those that it has\n"
+    assert done.stderr == "broodline: error: the study has no trial 99; `broodline trials` lists its trials\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:

@@ -90,5 +90,5 @@ def test_keras_trains_with_saves_and_loads_a_schedule(backend: str, tmp_path: Pa
     assert told["again"] is True
     assert told["loaded"] == [4, pytest.approx(LEARNED(4)["lr"], rel=1e-6)]
     assert len(told["refused"]) == 2
-    assert told["refused"][0] == "the param 'optimizer' is 'sgd' from step 0 on, not a number"
+    assert told["refused"][0] == "the param 'optimizer' must be a number, got 'sgd' from step 0 on"
     assert told["refused"][1].startswith("LearnedSchedule: segments: is missing")

@@ -139,7 +139,7 @@ def test_seconds_may_depend_on_the_trial() -> None:
 
 def test_a_budget_of_time_is_one_of_virtual_time() -> None:
     simulation = simulated(budget=broodline.Budget(time=3600.0), workers=2, seconds_per_step=60.0, population=4)
-    assert simulation.ended == "3600 s are spent"
+    assert simulation.ended == "3600 s are used up"
     assert simulation.elapsed == 3600
 
 

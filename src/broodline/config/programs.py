@@ -1,4 +1,4 @@
-"""The programs of a study: their commands, and what is filled into these."""
+"""The programs of a study: their commands, and the placeholders in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from broodline.config.fields import nearest
 
 PLACEHOLDERS = ("restore", "save", "steps", "start", "trial", "seed", "params")
 
-# `${...}` comes first, so that what a shell is to expand is left alone.
+# `${...}` comes first, so that shell variables are left alone.
 _PATTERN = re.compile(r"\$\{[^{}]*\}|\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
@@ -22,10 +22,10 @@ class Train:
 
     Args:
         command: Its arguments, the program first; run without a shell, in the study file's folder.
-        resident: Started once a worker, not once a trial.
+        resident: Started once per worker instead of once per trial.
         metrics: Where it writes its metrics: "file" or "stdout".
         timeout: Seconds after which a trial has failed; None: never.
-        grace: Seconds between asking it to end and killing it.
+        grace: Seconds between SIGTERM and SIGKILL.
     """
 
     command: tuple[str, ...]
@@ -37,7 +37,7 @@ class Train:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluate:
-    """The program that measures a checkpoint after training; `command` and `timeout` are as those of `Train`."""
+    """The program that evaluates a checkpoint after training; `command` and `timeout` are those of `Train`."""
 
     command: tuple[str, ...]
     timeout: float | None = None
@@ -48,8 +48,8 @@ class EngineOptions:
     """Where and how workers run.
 
     Args:
-        devices: Handed out among the workers.
-        threads: For numeric libraries, each worker.
+        devices: Distributed over the workers.
+        threads: Threads of numeric libraries per worker.
     """
 
     devices: tuple[str, ...] = ()
@@ -60,8 +60,8 @@ def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
     """The arguments of one trial: each placeholder replaced by its value.
 
     Args:
-        command: As the study file has it, checked by `check_placeholders`.
-        values: By name. An argument that names something that is missing here, or is None, is left out whole.
+        command: The command of the study file, checked by `check_placeholders`.
+        values: The values by name. An argument with a placeholder whose value is missing or None is left out.
 
     >>> fill(["train", "--lr={lr}", "--resume={restore}", "{{${HOME}}}"], {"lr": 0.1, "restore": None})
     ['train', '--lr=0.1', '{${HOME}}']
@@ -70,17 +70,17 @@ def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
 
 
 def check_placeholders(command: Sequence[str], names: Collection[str]) -> list[str]:
-    """What is wrong with the placeholders of a command, one line each.
+    """The problems of the placeholders of a command, one line each.
 
     Args:
-        command: As the study file has it.
-        names: Those that can be filled in.
+        command: The command of the study file.
+        names: The known placeholders.
     """
     return [problem for argument in command for problem in _problems(argument, names)]
 
 
 def spelled(value: Any) -> str:
-    """A JSON value as an argument: texts as they are, numbers so that reading them gives the same number."""
+    """A JSON value as an argument: strings as they are, numbers so that parsing them gives the same number."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -101,10 +101,10 @@ def _problems(argument: str, names: Collection[str]) -> list[str]:
     found = []
     for match in _PATTERN.finditer(argument):
         if match[0] in ("{", "}"):
-            found.append(f"'{argument}' has a '{match[0]}' without its other half; a brace is written {match[0] * 2}")
+            found.append(f"'{argument}' has an unmatched '{match[0]}'; write a brace as {match[0] * 2}")
         elif match[1] is not None and match[1] not in names:
             found.append(
-                f"'{argument}' names {match[0]}, which is unknown{nearest(match[1], names)}; "
-                f"known: {', '.join(names) or 'none'}; a brace is written {{{{ or }}}}"
+                f"'{argument}' has the unknown placeholder {match[0]}{nearest(match[1], names)}; "
+                f"known: {', '.join(names) or 'none'}; write a brace as {{{{ or }}}}"
             )
     return found

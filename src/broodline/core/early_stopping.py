@@ -1,7 +1,7 @@
-"""Early stopping: when a trial can't matter any more, judged by how other trials stood at the same step.
+"""Early stopping: a running trial is compared with the scores of other trials at the same step.
 
-Steps count from the beginning of the lineage, so trials of different members and generations can be compared at a step. Programs
-report when they like: what counts of another trial is its last score at or before the step, if it has got as far.
+Steps count from the start of the lineage, so trials of different members and generations are comparable at a step. Programs
+report at steps of their own choice: of another trial the last score at or before the step counts, if it has reached that step.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from broodline.core.trial import Measurement, PeerScore, Score, Trial, TrialStat
 
 
 def scores(objective: Objective, measurements: Sequence[Measurement], *, after: int) -> list[Score]:
-    """The score that a trial had at each of its measurements: what its fitness would be, had it ended there.
+    """The score of a trial at each of its measurements: the fitness that it would have, had it ended there.
 
-    A measurement without a value for each metric of the objective has none. A value that is not finite makes it minus infinity.
+    A measurement that lacks a metric of the objective has no score. A value that is not finite makes the score minus infinity.
 
     Args:
         objective: One metric, or a weighted sum.
-        measurements: All that the trial reported, as far back as the objective looks.
-        after: How many of them, from the first on, are not asked about.
+        measurements: The measurements of the trial, as far back as the objective needs.
+        after: How many of them, from the first on, to skip.
     """
     found = []
     for index, measurement in enumerate(measurements[after:], start=after + 1):
@@ -35,33 +35,33 @@ def scores(objective: Objective, measurements: Sequence[Measurement], *, after: 
 
 
 def reason_to_stop(rule: Stopping, trial: Trial, own: Score, peer_scores: Iterable[PeerScore]) -> str | None:
-    """Why a trial is to be stopped at a step, or None if it is to go on.
+    """The reason to stop a trial at a step, or None to continue.
 
-    It is stopped where its score is below the median of the others' at the same step by more than a margin. A tie goes on, and so
-    does a trial that has trained nothing yet, or all of its steps. Failed trials don't count.
+    A trial is stopped if its score is below the median of the other scores at the same step by more than the margin. A tie
+    continues, and so does a trial that has trained no step yet, or all of its steps. Failed trials are ignored.
 
     Args:
         rule: The rule.
         trial: The trial.
         own: Its score at its last measurement.
-        rivals: How trials stood at that step; this one may be among them.
+        peer_scores: The scores of trials at that step; this trial may be among them.
 
-    Source: Golovin et al., Google Vizier, KDD 2017, section 3.2.2 (the median stopping rule, there of running means); compared
-        here by the value at the step, because a child begins with the weights, and the score, of its parent.
+    Source: Golovin et al., Google Vizier, KDD 2017, section 3.2.2 (the median stopping rule, there of running means). Here the
+        value at the step is compared, because a child starts with the weights, and the score, of its parent.
     """
     if not trial.start < own.step < trial.end or own.step < rule.burn_in:
         return None
-    others = [rival.score for rival in peer_scores if rival.trial != trial.number and _counts(rival, own.step)]
+    others = [peer.score for peer in peer_scores if peer.trial != trial.number and _counts(peer, own.step)]
     values = [value for value in others if value is not None]
     if len(values) < rule.min_trials:
         return None
-    middle = 2 * median(value / 2 for value in values)  # halves, for the sum of two of the largest floats is none
+    middle = 2 * median(value / 2 for value in values)  # halves, because the sum of two very large floats overflows
     if own.value >= middle - rule.margin:
         return None
     by = f", by more than {rule.margin:g}" if rule.margin else ""
     return f"at step {own.step} its fitness, {own.value:.6g}, is below {middle:.6g}{by}, the median of {len(values)} others"
 
 
-def _counts(rival: PeerScore, step: int) -> bool:
-    """Whether a trial has been measured up to a step, and is fit to be compared with."""
-    return rival.state is not TrialState.FAILED and rival.measured is not None and rival.measured >= step
+def _counts(peer: PeerScore, step: int) -> bool:
+    """True for a trial that has been measured up to a step and did not fail."""
+    return peer.state is not TrialState.FAILED and peer.measured is not None and peer.measured >= step

@@ -1,4 +1,4 @@
-"""JSON values: which numbers every reader keeps, and when two values are the same."""
+"""JSON values: the range of portable numbers, and equality."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
-LARGEST_INT = 2**53  # every reader of JSON, and every database, keeps integers up to here
+LARGEST_INT = 2**53  # every JSON parser and every database keeps integers exact up to here
 
 
 def is_finite(value: Any) -> bool:
-    """True for a number that a float can hold; a boolean is none."""
+    """True for a number in the range of a float; a boolean is not a number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality of JSON values, in which true is not 1."""
+    """Equality of JSON values: unlike in Python, true is not 1."""
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def among(value: Any, values: Iterable[Any]) -> bool:
-    """True if a JSON value is one of some."""
+    """True if a JSON value equals one of the others."""
     return any(same(value, known) for known in values)
 
 

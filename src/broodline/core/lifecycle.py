@@ -1,8 +1,23 @@
-"""The life of a trial: which moves are legal, and the functions that make them.
+"""The life cycle of a trial: a state machine with leases.
 
-Pure: a move takes a trial and returns the trial after it, or raises and changes nothing. A move that a worker asks for
-names the attempt that it speaks for: an attempt that has been superseded is refused (`LeaseLost`), so a worker that was
-believed dead can't overwrite what its successor did.
+Theory of operation
+===================
+
+A trial is PENDING until a worker leases it. It is RUNNING while a worker holds its lease, and ends COMPLETED, FAILED or STOPPED.
+The table `LEGAL` lists every move; the functions below are the only code that changes the state of a trial. Each is pure: it
+takes a trial and returns the trial after the move, or raises and changes nothing. The clock is an argument.
+
+A lease is a promise with a deadline. A worker renews it with heartbeats. When the deadline passes, another call takes the trial
+back (`lose`), and the next worker leases it as a new attempt. The old worker may still be alive, for example after a network
+partition, and may report later. Two rules make that safe:
+
+- Each lease increments `attempt`, and each report of a worker names its attempt. A report of an older attempt is refused with
+  `LeaseLost`, so a worker that was presumed dead never overwrites the result of its successor (a fencing token).
+- While no successor exists, the last attempt stays valid. It may complete, fail or stop a PENDING trial, so a late result is
+  kept instead of trained again.
+
+Reports are idempotent: a report that is repeated by the same attempt returns the trial unchanged, because a worker that did not
+receive the answer sends it again.
 """
 
 from __future__ import annotations
@@ -14,11 +29,15 @@ from typing import Any
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import IllegalTransition, LeaseLost
 
-PENDING, RUNNING, COMPLETED, FAILED, STOPPED = TrialState
+PENDING = TrialState.PENDING
+RUNNING = TrialState.RUNNING
+COMPLETED = TrialState.COMPLETED
+FAILED = TrialState.FAILED
+STOPPED = TrialState.STOPPED
 
 
 class Move(StrEnum):
-    """What can happen to a trial."""
+    """An event in the life of a trial."""
 
     LEASE = "lease"
     RENEW = "renew"
@@ -30,8 +49,6 @@ class Move(StrEnum):
     STOP = "stop"
 
 
-# A pending trial may still be completed, failed or stopped by its last attempt: its lease ran out or it was given
-# back, but nobody else has taken it. What was trained is not thrown away for being late.
 LEGAL: Mapping[tuple[TrialState, Move], frozenset[TrialState]] = {
     (PENDING, Move.LEASE): frozenset({RUNNING}),
     (RUNNING, Move.RENEW): frozenset({RUNNING}),
@@ -49,7 +66,7 @@ LEGAL: Mapping[tuple[TrialState, Move], frozenset[TrialState]] = {
 
 
 def lease(trial: Trial, *, worker: str, session: str, now: float, seconds: float) -> Trial:
-    """Gives a pending trial to a worker, as its next attempt."""
+    """Leases a pending trial to a worker, as its next attempt."""
     return _moved(
         trial,
         Move.LEASE,
@@ -69,12 +86,15 @@ def renew(trial: Trial, *, now: float, seconds: float) -> Trial:
 
 
 def release(trial: Trial) -> Trial:
-    """Puts a running trial back to pending, because its worker said goodbye."""
+    """Returns a running trial to pending, because its worker shuts down in an orderly way."""
     return _moved(trial, Move.RELEASE, PENDING, lease_until=None, session=None)
 
 
 def lose(trial: Trial, *, now: float, max_lost: int) -> Trial:
-    """Takes a running trial from a worker that vanished; the `max_lost`-th time it has failed: it may be what kills them."""
+    """Takes a running trial back from a worker whose lease has expired.
+
+    The `max_lost`-th loss fails the trial, because the trial itself may crash its workers.
+    """
     lost = trial.lost + 1
     if lost < max_lost:
         return _moved(trial, Move.LOSE, PENDING, lost=lost, lease_until=None, session=None)
@@ -91,7 +111,7 @@ def complete(
     fitness: tuple[float, ...],
     checkpoint: str,
 ) -> Trial:
-    """Completes a trial; told twice by the same attempt, it stays as it is."""
+    """Completes a trial; a repeated report of the same attempt changes nothing."""
     check_attempt(trial, attempt)
     if trial.state is COMPLETED:
         return trial
@@ -109,19 +129,19 @@ def fail(
     retries: int,
     metrics: Mapping[str, Any] | None = None,
 ) -> Trial:
-    """Fails a trial, or puts it back to pending while it has retries left."""
+    """Fails a trial, or returns it to pending while it has retries left."""
     check_attempt(trial, attempt)
     if trial.state is FAILED:
         return trial
     failures = trial.failures + 1
-    told = dict(failures=failures, reason=reason, output=output, lease_until=None)
+    report = dict(failures=failures, reason=reason, output=output, lease_until=None)
     if failures <= retries:
-        return _moved(trial, Move.RETRY, PENDING, session=None, **told)
-    return _moved(trial, Move.FAIL, FAILED, finished=now, metrics=metrics, **told)
+        return _moved(trial, Move.RETRY, PENDING, session=None, **report)
+    return _moved(trial, Move.FAIL, FAILED, finished=now, metrics=metrics, **report)
 
 
 def stop(trial: Trial, *, attempt: int, now: float, steps: int, reason: str, metrics: Mapping[str, Any] | None) -> Trial:
-    """Ends a trial early, because it can't matter any more."""
+    """Ends a trial early, as the early stopping rule decided."""
     check_attempt(trial, attempt)
     if trial.state is STOPPED:
         return trial
@@ -129,32 +149,32 @@ def stop(trial: Trial, *, attempt: int, now: float, steps: int, reason: str, met
 
 
 def check_attempt(trial: Trial, attempt: int) -> None:
-    """Refuses an attempt that has been superseded.
+    """Refuses an attempt that a later one has superseded.
 
     Raises:
-        LeaseLost: A higher attempt exists.
+        LeaseLost: A later attempt exists.
     """
     if trial.attempt != attempt:
         raise LeaseLost(
             f"trial {trial.number}: attempt {attempt} has been superseded by attempt {trial.attempt} "
-            f"(worker {trial.worker}); what it brought is dropped"
+            f"(worker {trial.worker}); its report is dropped"
         )
 
 
 def check_unfinished(trial: Trial, attempt: int) -> None:
-    """Refuses, too, an attempt at a trial that is finished: what it does now is for nothing.
+    """Refuses an attempt that is superseded, or whose trial is finished: further training would be wasted.
 
     Raises:
-        LeaseLost: A higher attempt exists, or the trial is finished.
+        LeaseLost: A later attempt exists, or the trial is finished.
     """
     check_attempt(trial, attempt)
     if trial.state.finished:
-        raise LeaseLost(f"trial {trial.number} is {trial.state} ({trial.reason or 'done'}): attempt {attempt} at it has ended")
+        raise LeaseLost(f"trial {trial.number} is {trial.state} ({trial.reason or 'done'}): attempt {attempt} has ended")
 
 
 def _moved(trial: Trial, move: Move, to: TrialState, **changes: Any) -> Trial:
     if to not in LEGAL.get((trial.state, move), ()):
         if trial.state.finished:
-            raise LeaseLost(f"trial {trial.number} is {trial.state} ({trial.reason or 'done'}): it takes no more '{move}'")
+            raise LeaseLost(f"trial {trial.number} is {trial.state} ({trial.reason or 'done'}): it accepts no '{move}'")
         raise IllegalTransition(f"trial {trial.number} is {trial.state}: '{move}' to {to} is not legal")
     return trial.evolve(state=to, **changes)

@@ -1,4 +1,29 @@
-"""What a worker that asks is told: the loop of a study as one pure function."""
+"""The main loop of a study as one pure function: which trial an idle worker gets.
+
+Theory of operation
+===================
+
+Workers ask for a trial when they are idle; nothing runs in between. `next_trial` looks at the records and answers with one of
+four decisions: make a new trial, resume an existing one, pause, or end. The first rule that applies decides:
+
+1. The study was stopped or has failed: end.
+2. The worker already holds a running trial: resume it. The worker asked twice, or did not receive the answer.
+3. The budget is used up: end, or pause while trials run, because a running trial may still return to pending.
+4. A trial is pending: resume the one with the lowest number.
+5. The population is not complete: the strategy samples the first trial of the next member.
+6. A finished trial has not initiated yet: the strategy decides on its child. The lowest generation comes first, so lineages stay
+   of similar age; within it the worker's own last trial, whose data may still be in memory.
+7. Otherwise pause while trials run, and end when none does.
+
+Every finished trial initiates exactly once, so the population keeps its size whatever fails. No rule waits for a generation to
+finish, so workers of different speed stay busy.
+
+Strategies with independent lineages replace rules 5 and 6: they continue a started lineage first and start another member only
+when none waits (depth first), so at most as many configurations are in training as there are workers.
+
+All randomness of a decision comes from the study's seed and the number of the new trial. The same sequence of asks and reports
+therefore makes the same trials, in any controller, before or after a restart.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +37,16 @@ from broodline.core.study import StudyConfig
 from broodline.core.trial import Change, Trial
 
 SampleInitial = Callable[[StudyConfig, Population, int, Random], NewTrial | None]
-"""What `Strategy.sample_initial` is."""
+"""The type of `Strategy.sample_initial`."""
 
 
 def rng_for(seed: int, number: int) -> Random:
-    """The random numbers of the decision that makes trial `number`: they depend on nothing else."""
+    """The random numbers of the decision that makes trial `number`; they depend on the two arguments only."""
     return Random(f"broodline {seed} {number}")
 
 
 def program_seed(seed: int, number: int) -> int:
-    """The seed that the program of trial `number` is given, at every attempt: 31 bits."""
+    """The seed that the program of trial `number` receives, the same at every attempt: 31 bits."""
     return Random(f"broodline program {seed} {number}").getrandbits(31)
 
 
@@ -35,16 +60,16 @@ def next_trial(
     held: Trial | None = None,
     sample_initial: SampleInitial | None = None,
 ) -> Decision:
-    """Answers a worker that asks for a trial.
+    """Decides on the trial of a worker that asks for one.
 
     Args:
         study: The study.
-        progress: What it has spent, now.
-        population: A view of its trials, in which every lease that ran out has been taken back.
-        strategy: Who reproduces.
+        progress: The used budget, now.
+        population: A view of its trials, in which every expired lease has been taken back.
+        strategy: Makes new trials.
         worker: The name of the worker.
-        held: The running trial that it holds already.
-        begin: Decides how a member begins, in the strategy's place.
+        held: The running trial that the worker already holds.
+        sample_initial: Makes the first trial of a member, in place of the strategy's `sample_initial`.
     """
     if progress.state in (StudyState.STOPPED, StudyState.FAILED):
         return End(reason=progress.reason or progress.state)
@@ -60,15 +85,15 @@ def next_trial(
 
 
 def rerooted(study: StudyConfig, trial: Trial, parent: Trial | None, *, independent_lineages: bool = False) -> Trial:
-    """A trial that is to start from another parent, because the checkpoint of its own was found damaged.
+    """The trial with another parent, because the checkpoint of its first parent is corrupt.
 
-    It takes the params of the new parent as they are; without one it is drawn anew and starts from nothing.
+    The trial takes the params of the new parent unchanged. Without a parent its params are sampled and it starts from nothing.
 
     Args:
         study: The study.
         trial: The trial.
         parent: The new parent; None if there is none.
-        separate: Lineages never mix: one that starts from nothing again does so with its own params.
+        independent_lineages: Lineages never mix: a trial without a parent keeps its own params.
     """
     if study.replay is not None:
         again = _replayed(study, trial, parent)
@@ -84,7 +109,7 @@ def rerooted(study: StudyConfig, trial: Trial, parent: Trial | None, *, independ
 
 
 def _replayed(study: StudyConfig, trial: Trial, parent: Trial | None) -> Trial:
-    """A trial of a replay that trains, in the place of its own leg, the one that comes after its new parent."""
+    """The trial of a replay with the segment that follows its new parent, in place of its own segment."""
     assert study.replay is not None
     segment = study.replay.segments[0] if parent is None else study.replay.segment_after(parent)
     assert segment is not None
@@ -101,8 +126,8 @@ def _replayed(study: StudyConfig, trial: Trial, parent: Trial | None) -> Trial:
 def _new_trial(
     study: StudyConfig, progress: Progress, population: Population, strategy: Strategy, sample_initial: SampleInitial, worker: str
 ) -> NewTrial | str | None:
-    """Returns a new trial, why there will be none, or None while that is open."""
-    if over := _spent(study, progress):
+    """Returns a new trial, the reason why there will be none, or None while that is open."""
+    if over := _used_up(study, progress):
         return over
     rng = rng_for(study.seed, progress.trials)
     if strategy.independent_lineages:
@@ -121,14 +146,14 @@ def _new_trial(
 def _of_lineages(
     study: StudyConfig, population: Population, strategy: Strategy, sample_initial: SampleInitial, worker: str, rng: Random
 ) -> NewTrial | str | None:
-    """The next trial of a study whose lineages never mix: continues one, the worker's own first, or begins another.
+    """The next trial of a study with independent lineages: continues one, the worker's own first, or starts another.
 
-    Of a member that has begun there is at most one trial at which its lineage can be continued.
+    Each started member has at most one leaf at which its lineage can continue.
     """
     generations = study.budget.generations
     leaves = population.leaves(None if generations is None else generations - 1)
-    for tip in sorted(leaves, key=lambda trial: trial.worker != worker):
-        new_trial = strategy.decide(study, population, tip, rng) if tip.can_be_parent else None
+    for leaf in sorted(leaves, key=lambda trial: trial.worker != worker):
+        new_trial = strategy.decide(study, population, leaf, rng) if leaf.can_be_parent else None
         if new_trial is not None:
             return new_trial
     member = population.members_started()
@@ -136,12 +161,12 @@ def _of_lineages(
 
 
 def _ends_at_once(study: StudyConfig, progress: Progress, population: Population) -> str | None:
-    """Why even pending trials are not given out any more, if so."""
+    """The reason why not even pending trials are leased any more, if there is one."""
     budget = study.budget
     if progress.state is StudyState.STOPPING:
         return progress.reason or "stopped"
     if budget.time is not None and progress.elapsed >= budget.time:
-        return f"{budget.time:g} s are spent"
+        return f"{budget.time:g} s are used up"
     if budget.target is not None and any(
         trial.fitness and study.objective.reached(trial.fitness, budget.target) for trial in population.best(1)
     ):
@@ -149,8 +174,8 @@ def _ends_at_once(study: StudyConfig, progress: Progress, population: Population
     return None
 
 
-def _spent(study: StudyConfig, progress: Progress) -> str | None:
-    """Why no new trial may start, if so."""
+def _used_up(study: StudyConfig, progress: Progress) -> str | None:
+    """The reason why no new trial may start, if there is one."""
     budget = study.budget
     if budget.trials is not None and progress.trials >= budget.trials:
         return f"{budget.trials} trials are done"

@@ -1,4 +1,4 @@
-"""Fitness: what selection compares, higher is fitter; None, of a trial without one, is the worst there is."""
+"""Fitness: the values that selection compares. Higher is fitter; None, no fitness, is worst."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Goal:
         metric: Its name in the measurements.
         goal: "maximize" or "minimize".
         weight: Its factor in the weighted sum, above 0; None: compared by Pareto improvement.
-        mean_of_last: k: the mean of the last k measurements that have the metric.
+        mean_of_last: k: average the last k measurements that have the metric.
     """
 
     metric: str
@@ -30,11 +30,11 @@ class Goal:
     mean_of_last: int = 1
 
     def contribution(self, value: float) -> float:
-        """What a value of the metric adds to the fitness: weighted, and signed so that higher is fitter."""
+        """The contribution of a value to the fitness: weighted, and signed so that higher is fitter."""
         return value * (1.0 if self.weight is None else self.weight) * (-1 if self.goal == "minimize" else 1)
 
     def value(self, measurements: Sequence[Measurement]) -> float | None:
-        """The value that counts, or None if the last measurement has no finite number for it."""
+        """The value of the metric, or None if the last measurement has no finite number for it."""
         if not measurements or number(measurements[-1].metrics.get(self.metric)) is None:
             return None
         reported = (number(measurement.metrics.get(self.metric)) for measurement in reversed(measurements))
@@ -44,13 +44,13 @@ class Goal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """One goal; or several, of which either all have weights or none has."""
+    """One goal, or several of which either all or none have weights."""
 
     goals: tuple[Goal, ...]
 
     @property
     def weighted(self) -> bool:
-        """True where several goals make one value."""
+        """True if several goals are summed to one value."""
         return len(self.goals) > 1 and all(goal.weight is not None for goal in self.goals)
 
     @property
@@ -59,7 +59,7 @@ class Objective:
         return max(goal.mean_of_last for goal in self.goals)
 
     def fitness(self, measurements: Sequence[Measurement]) -> Fitness | None:
-        """The fitness of a trial that reported these: one value, or one a goal; None if it has none.
+        """The fitness of a trial with these measurements: one value, or one per goal; None if it has none.
 
         Args:
             measurements: In order of step; the last one must have every metric, as a finite number.
@@ -72,7 +72,7 @@ class Objective:
         return fitness if all(math.isfinite(value) for value in fitness) else None
 
     def problem(self, measurements: Sequence[Measurement]) -> str | None:
-        """Why a trial that reported these has no fitness; None if it has one."""
+        """The reason why a trial with these measurements has no fitness; None if it has one."""
         if not measurements:
             return "no measurement: the program reported no metrics"
         metrics = measurements[-1].metrics
@@ -80,18 +80,18 @@ class Objective:
             if goal.metric not in metrics:
                 return f"no metric '{goal.metric}' in the last measurement (it has: {', '.join(metrics) or 'none'})"
             if number(metrics[goal.metric]) is None:
-                return f"metric '{goal.metric}' is {metrics[goal.metric]!r} in the last measurement, not a finite number"
-        return None if self.fitness(measurements) else "the weighted sum of the metrics is not a finite number"
+                return f"metric '{goal.metric}' must be a finite number, got {metrics[goal.metric]!r} in the last measurement"
+        return None if self.fitness(measurements) else "the weighted sum of the metrics must be a finite number"
 
     def reached(self, fitness: Fitness, target: float) -> bool:
-        """True if a trial of this fitness is as good as `target`, a value of the metric; of one goal only."""
+        """True if the fitness is at least as good as `target`, a value of the metric; for one goal only."""
         return len(self.goals) == 1 and fitness[0] >= self.goals[0].contribution(target)
 
 
 def fitter(initiator: Fitness | None, opponent: Fitness | None, rng: Random) -> bool:
     """True if the opponent wins; a tie is the initiator's.
 
-    Of several values the one that is better in some and worse in none wins; if neither is, a coin decides.
+    With several values, a trial that is better in some and worse in none wins; otherwise a coin decides.
 
     Source: Li et al., A Generalized Framework for Population Based Training, KDD 2019 (Pareto improvement).
     """
@@ -103,17 +103,17 @@ def fitter(initiator: Fitness | None, opponent: Fitness | None, rng: Random) -> 
 
 def front(trials: Iterable[Trial]) -> list[Trial]:
     """The trials that no other improves on (the Pareto front), the best by the first goal first."""
-    able = [(trial.fitness, trial) for trial in trials if trial.fitness is not None]
-    # In this order a trial can only be improved on by one before it, and then also by one of the front so far.
-    able.sort(key=lambda pair: (tuple(-value for value in pair[0]), pair[1].number))
+    fit = [(trial.fitness, trial) for trial in trials if trial.fitness is not None]
+    # In this order only an earlier trial can improve on a trial, and then some trial of the front so far does too.
+    fit.sort(key=lambda pair: (tuple(-value for value in pair[0]), pair[1].number))
     found: list[tuple[Fitness, Trial]] = []
-    for fitness, trial in able:
+    for fitness, trial in fit:
         if all(_compared(fitness, other) != (False, True) for other, _ in found):
             found.append((fitness, trial))
     return [trial for _, trial in found]
 
 
 def _compared(one: Fitness, other: Fitness) -> tuple[bool, bool]:
-    """Whether `one` is better in some value, and worse in some."""
+    """Returns whether `one` is better in some value, and whether it is worse in some."""
     pairs = list(zip(one, other, strict=True))
     return any(a > b for a, b in pairs), any(a < b for a, b in pairs)

@@ -1,4 +1,4 @@
-"""What a decision looks at, and the decisions themselves, as frozen values."""
+"""The input of a decision, and the decisions themselves, as frozen values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broodline.core.trial import Change, Trial
 
 
 class StudyState(StrEnum):
-    """Whether a study gives out trials."""
+    """Whether a study leases trials."""
 
     ACTIVE = "active"
     STOPPING = "stopping"
@@ -21,17 +21,17 @@ class StudyState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a study has spent so far; kept with the study, so that no decision counts trials.
+    """The used budget of a study; stored with the study, so that no decision counts trials.
 
     Args:
-        state: `stopping` lets running trials finish; `stopped` calls them back.
-        reason: Why it is stopped or failed.
+        state: `stopping` lets running trials finish; `stopped` interrupts them.
+        reason: Why the study is stopped or has failed.
         trials: Trials created; also the next trial's number.
-        finished, completed: Trials that ended; of them, those that completed.
-        failures: Trials that failed while none had completed.
-        steps: Steps of all trials: trained, or promised to those that are not finished.
+        finished, completed: Trials that have ended, and those of them that completed.
+        failures: Trials that failed before the first one completed.
+        steps: Steps of all trials: trained, or planned if the trial is not finished.
         elapsed: Seconds of activity up to `touched`.
-        touched: When a worker was last heard of, by the store's clock.
+        touched: The time of the last call of a worker, by the store's clock.
         reached: True once a completed trial reached the target.
     """
 
@@ -51,20 +51,20 @@ class Progress:
 
 
 class Population(Protocol):
-    """What a decision may look at: a consistent view of one study, each look answered by an index.
+    """The input of a decision: a consistent view of one study, each query answered by an index.
 
-    It stands for the whole population without holding it, so the cost of a decision does not grow with the
-    length of the study, nor with the number of members.
+    The view does not load the whole population, so the cost of a decision grows neither with the length of the study nor
+    with the number of members.
     """
 
     def first_pending(self) -> Trial | None:
-        """The pending trial of the lowest number."""
+        """The pending trial with the lowest number."""
 
     def first_initiator(self, worker: str) -> Trial | None:
-        """Of the finished trials that have not initiated, of the lowest generation: the worker's last, or the lowest number."""
+        """Among the finished trials of the lowest generation that have not initiated: the worker's last, or the lowest number."""
 
     def members_started(self) -> int:
-        """How many members have begun: the number of the next one."""
+        """How many members have started; also the number of the next member."""
 
     def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
         """The finished trials that have not initiated, of generations below `before`, by generation and number."""
@@ -73,7 +73,7 @@ class Population(Protocol):
         """The last two completed trials of a member, the latest first."""
 
     def members_with_completed(self) -> tuple[int, ...]:
-        """The members that have a completed trial, in order; asked only where these are few."""
+        """The members that have a completed trial, in order; only called while these are few."""
 
     def of_generation(self, generation: int) -> tuple[Trial, ...]:
         """All trials of a generation, by number."""
@@ -87,7 +87,7 @@ class Population(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTrial:
-    """A decision: make this trial. What it starts from and with; its number is the one that was decided for.
+    """A decision: make this trial. Its number is the one that the decision was made for.
 
     Args:
         steps: Steps to train; None: the study's `trial_steps`.
@@ -108,19 +108,19 @@ class NewTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
-    """A decision: give out this trial, which is pending, or held by the worker that asks."""
+    """A decision: lease this trial, which is pending, or held by the worker that asks."""
 
     trial: Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """A decision: nothing to do now, while trials are running that may still finish or come back."""
+    """A decision: wait, because running trials may still finish or return to pending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """A decision: nothing to do any more."""
+    """A decision: the study has no more trials for workers."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""What a replay trains again: a recorded lineage as frozen values."""
+"""The lineage that a replay retrains, as frozen values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from broodline.core.trial import Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplaySegment:
-    """One trial of a lineage that is trained again: as much of its record as that takes.
+    """One trial of the recorded lineage: the part of its record that a replay needs.
 
     Args:
         trial: Its number in the source.
-        start, steps: Where it started, and what it trained.
-        params: Those of the replay: what is to be changed has been changed.
-        seed: The one that its program was given.
-        metrics: What it measured, to compare with.
+        start, steps: The step at which it started, and the steps that it trained.
+        params: The params of the replay, with its changes applied.
+        seed: The seed that its program received.
+        metrics: Its final metrics, for comparison.
     """
 
     trial: int
@@ -31,14 +31,14 @@ class ReplaySegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """What a study trains again: all of it, so that it needs its source no more.
+    """The complete plan of a replay, so that the replay no longer needs its source.
 
     Args:
         study: The name of the source.
-        trial: Whose lineage it is.
-        legs: The lineage, from its beginning.
-        seeds: "recorded": the first copy is given the seeds of the source; "fresh": none is.
-        only: The parameters that follow the lineage; None: all. The others stay as they were at its beginning.
+        trial: The last trial of the lineage.
+        segments: The lineage, from its start.
+        seeds: "recorded": the first copy uses the seeds of the source; "fresh": every copy uses new seeds.
+        only: The parameters that follow the lineage; None: all. The others keep their first values.
         fixed: Parameters that have these values instead.
     """
 
@@ -50,10 +50,10 @@ class Replay:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def place_of(self, trial: Trial) -> int:
-        """Which leg a completed trial of the replay trained.
+        """The index of the segment that a completed trial of the replay trained.
 
-        Its generation tells, unless its copy had to go back to an older checkpoint: then it is that of an earlier leg which it
-        trained exactly. Its end alone does not tell: another program may train more or fewer steps than it is asked to.
+        It is the generation, unless the copy had to resume from an older checkpoint: then it is the earlier segment with the same
+        start, steps and params. The end step alone is not enough: a program may train more or fewer steps than requested.
         """
         trained = (trial.start, trial.steps, trial.params)
         for index, segment in enumerate(self.segments[: trial.generation]):
@@ -62,6 +62,6 @@ class Replay:
         return trial.generation
 
     def segment_after(self, trial: Trial) -> ReplaySegment | None:
-        """The leg with which a completed trial of the replay is continued; None: it has come to the end."""
+        """The segment that follows a completed trial of the replay; None at the end of the lineage."""
         index = self.place_of(trial) + 1
         return self.segments[index] if index < len(self.segments) else None

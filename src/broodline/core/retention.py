@@ -1,4 +1,4 @@
-"""Which checkpoints are still needed: a pure function of what the population may yet do with them."""
+"""Which checkpoints are still needed: a pure function of the records."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _LAST = 2  # an opponent is drawn from the last two completed trials of a member
 
 
 class Need(StrEnum):
-    """What a checkpoint is needed for."""
+    """A reason to keep a checkpoint."""
 
     IN_USE = "in use"  # a pending or running trial starts from it
-    RECENT = "recent"  # its trial is an opponent, or an initiator, to come
+    RECENT = "recent"  # its trial may become an opponent or an initiator
     BEST = "best"  # its trial is one of the fittest
-    KEPT = "kept"  # the user asked for it to outlive its use
+    KEPT = "kept"  # the user asked to keep it
 
 
 def keeps_for_good(retention: Retention, trial: Trial) -> bool:
-    """True if the user asked for this trial's checkpoint to outlive its use."""
+    """True if the user asked to keep the checkpoint of this trial for good."""
     on_the_grid = retention.keep_every is not None and trial.generation % retention.keep_every == 0
     passes_a_mark = any(trial.start < step <= trial.end for step in retention.at)
     return retention.keep_all or on_the_grid or passes_a_mark
@@ -30,13 +30,13 @@ def keeps_for_good(retention: Retention, trial: Trial) -> bool:
 def needs(
     checkpoints: Iterable[Checkpoint], *, best: Collection[int], kept: Collection[int] = (), goes_on: bool = True
 ) -> dict[int, tuple[Need, ...]]:
-    """Returns what each checkpoint is needed for, by the number of its trial; nothing where nobody can read it any more.
+    """Returns the reasons to keep each checkpoint, by the number of its trial; none if no trial can read it any more.
 
     Args:
-        checkpoints: All of the members concerned.
+        checkpoints: All checkpoints of the members in question.
         best: Numbers of the fittest trials, as many as the user keeps.
-        kept: Numbers of those that the user keeps for good.
-        goes_on: The study may yet make children: without them nobody needs the last two of a member.
+        kept: Numbers of the trials that the user keeps for good.
+        goes_on: The study may still make children; otherwise the last two of a member are not needed.
     """
     ordered = sorted(checkpoints, key=lambda each: each.generation)
     by_member: dict[int, list[int]] = {}
@@ -49,10 +49,10 @@ def needs(
 
 
 def unneeded(checkpoints: Collection[Checkpoint], best: Collection[int]) -> list[Checkpoint]:
-    """Returns the checkpoints that nothing can read any more.
+    """Returns the checkpoints that no trial can read any more.
 
     Args:
-        checkpoints: All of the members concerned that are not kept for good.
+        checkpoints: All checkpoints of the members in question, except those that are kept for good.
         best: Numbers of the fittest trials, as many as the user keeps.
     """
     needed = needs(checkpoints, best=best)
@@ -60,16 +60,16 @@ def unneeded(checkpoints: Collection[Checkpoint], best: Collection[int]) -> list
 
 
 def is_orphan(trial: Trial | None, attempt: int, checkpoint: str) -> bool:
-    """Tells whether a directory that an attempt staged or committed is of no use to anyone.
+    """True for a directory that an attempt staged or committed and that no record needs.
 
-    While a trial is unfinished its last attempt may still complete it, late, even if nobody has heard of it for long.
+    While a trial is unfinished its last attempt may still complete it late, however old its last heartbeat is.
 
     Args:
         trial: The trial of that number; None if there is none.
-        attempt: Whose directory it is.
-        checkpoint: The name under which it is, or would be, recorded.
+        attempt: The attempt that wrote the directory.
+        checkpoint: The name under which the directory is, or would be, recorded.
     """
     if trial is None:
         return True
-    in_the_making = not trial.state.finished and trial.attempt == attempt
-    return trial.checkpoint != checkpoint and not in_the_making
+    unfinished = not trial.state.finished and trial.attempt == attempt
+    return trial.checkpoint != checkpoint and not unfinished

@@ -1,4 +1,4 @@
-"""What a study learned: the params of a lineage as a function of the training step."""
+"""Schedules: the hyperparameters of a lineage as a function of the training step."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any
 from broodline.core.trial import Trial
 from broodline.errors import UsageError
 
-_FINEST = 10**9  # so that a float such as 1/49 means the fraction that was meant
+_FINEST = 10**9  # so that a float such as 1/49 becomes exactly that fraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Params that hold from a step on, until the next segment begins.
+    """Params that apply from a step on, until the next segment starts.
 
     Args:
-        start: The first step, counted from the beginning of the lineage.
+        start: The first step, counted from the start of the lineage.
         params: The hyperparameters.
     """
 
@@ -34,8 +34,8 @@ class Schedule:
     """Params as a function of the training step: `schedule(step)`.
 
     Args:
-        segments: In order of step; the first begins at 0, and the params of neighbours differ.
-        end: The step at which the last one ends; its params stay beyond it.
+        segments: In order of step; the first starts at 0, and adjacent ones have different params.
+        end: The step at which the last segment ends; its params also apply beyond it.
     """
 
     segments: tuple[Segment, ...]
@@ -44,20 +44,20 @@ class Schedule:
     def __post_init__(self) -> None:
         starts = [segment.start for segment in self.segments]
         if not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] > self.end:
-            raise ValueError(f"a schedule begins at step 0 and goes on from there: {starts} up to {self.end} does not")
+            raise ValueError(f"a schedule must start at step 0 with increasing steps, got {starts} up to {self.end}")
 
     def __call__(self, step: int) -> Mapping[str, Any]:
-        """The params with which step `step`, counted from 0, is trained; beyond the end those of the last segment.
+        """The params of step `step`, counted from 0; beyond the end those of the last segment.
 
         Raises:
             ValueError: The step is negative.
         """
         if step < 0:
-            raise ValueError(f"step {step}: a schedule begins at step 0")
+            raise ValueError(f"the step must be at least 0, got {step}")
         return self.segments[bisect_right(self.segments, step, key=lambda segment: segment.start) - 1].params
 
     def __str__(self) -> str:
-        """One line a segment."""
+        """One line per segment."""
         ends = [*(segment.start for segment in self.segments[1:]), self.end]
         return "\n".join(
             f"steps {segment.start} to {end}: " + ", ".join(f"{name} = {value!r}" for name, value in segment.params.items())
@@ -85,7 +85,7 @@ class Schedule:
             steps 400 to 500: lr = 0.2
         """
         if start < 0:
-            raise UsageError(f"a schedule can't be shifted to step {start}: the step must be at least 0")
+            raise UsageError(f"start must be at least 0, got {start}")
         return self._mapped(lambda step: step - start)
 
     def rescale(self, steps: float | Fraction) -> Schedule:
@@ -106,7 +106,7 @@ class Schedule:
         """
         exact = Fraction(steps).limit_denominator(_FINEST) if steps > 0 else Fraction(0)
         if not exact:
-            raise UsageError(f"a schedule can't be rescaled by {steps}: it must be above 0, and at least about {1 / _FINEST:g}")
+            raise UsageError(f"steps must be above 0, and at least about {1 / _FINEST:g}, got {steps}")
         return self._mapped(lambda step: ceil(step / exact))
 
     def recounted(self, *, start: int = 0, scale: float | Fraction = 1) -> Schedule:
@@ -115,16 +115,16 @@ class Schedule:
         return self.shift(start).rescale(scale)
 
     def _mapped(self, count_of: Callable[[int], int]) -> Schedule:
-        """The schedule by another count; of two segments that fall on one count, the later one holds there."""
+        """The schedule by another counter; of two segments that start at the same count, the later one applies."""
         params = {max(0, count_of(each.start)): each.params for each in self.segments}
         segments = tuple(Segment(start=count, params=params[count]) for count in params)
         return Schedule(segments=segments, end=max(0, count_of(self.end)))
 
     def numbers(self, param: str) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """One numeric param alone: the steps at which its values begin to hold, the first 0, and the values.
+        """One numeric param: the steps at which its values change, the first 0, and the values.
 
         Raises:
-            UsageError: It does not exist in every segment, or is not a number there.
+            UsageError: A segment does not have the param, or its value is not a number.
         """
         for segment in self.segments:
             if param not in segment.params:
@@ -132,7 +132,7 @@ class Schedule:
                 raise UsageError(f"the schedule has no param '{param}' from step {segment.start} on; it has: {known}")
             value = segment.params[param]
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise UsageError(f"the param '{param}' is {value!r} from step {segment.start} on, not a number")
+                raise UsageError(f"the param '{param}' must be a number, got {value!r} from step {segment.start} on")
         return tuple(each.start for each in self.segments), tuple(float(each.params[param]) for each in self.segments)
 
 

@@ -1,4 +1,4 @@
-"""The search space: how params are drawn, and how a child's come from those of its parent."""
+"""The search space: how params are drawn, and how a child's params follow from its parent's."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ __all__ = ["Choice", "Fixed", "Float", "Int", "Ordered", "Param", "Space"]
 
 @dataclass(frozen=True, slots=True, init=False)
 class Space:
-    """The parameters by name, each after those that its condition names.
+    """The parameters by name, each after the parameters that its condition names.
 
     Args:
         params: Parameter types; a plain value is fixed.
 
     Raises:
-        SpaceError: It is empty, or a condition can't hold.
+        SpaceError: The space is empty, or a condition can't hold.
     """
 
     params: Mapping[str, Param]
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         if not params:
-            raise SpaceError("", "it is empty; it needs at least one parameter")
+            raise SpaceError("", "must have at least one parameter")
         typed = {name: _typed(name, param) for name, param in params.items()}
         for name, param in typed.items():
             _check_condition(name, param, typed)
         object.__setattr__(self, "params", _conditions_first(typed))
 
     def draw(self, rng: Random) -> tuple[dict[str, Any], dict[str, Change]]:
-        """Draws the params of a trial that starts from nothing; returns them and what happened to each."""
+        """Draws the params of a trial that starts from nothing; returns them and the change of each."""
         params: dict[str, Any] = {}
         changes: dict[str, Change] = {}
         for name, param in self.params.items():
@@ -47,18 +47,18 @@ class Space:
         return params, changes
 
     def chosen(self, params: Mapping[str, Any]) -> dict[str, Change]:
-        """What happened to params that a trial starts from nothing with: `drawn`, or `kept` if they are fixed."""
+        """The changes of a trial that starts from nothing with given params: `drawn`, or `kept` if fixed."""
         return {name: Change.KEPT if isinstance(self.params[name], Fixed) else Change.DRAWN for name in params}
 
     def followed(self, parent: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Change]:
-        """What happened to a child's params that were given: `kept` as its parent's, else `mutated`, or `drawn` if new."""
+        """The changes of a child with given params: `kept` if equal to its parent's, else `mutated`, or `drawn` if new."""
         return {
             name: Change.DRAWN if name not in parent else Change.KEPT if same(parent[name], value) else Change.MUTATED
             for name, value in params.items()
         }
 
     def suggested(self, suggest: Callable[[str, Param], Any]) -> dict[str, Any]:
-        """The params of a trial that starts from nothing, one value after the other, each once its condition is known to hold.
+        """The params of a trial that starts from nothing. Each value is suggested once its condition is known to hold.
 
         Args:
             suggest: Returns the value of a parameter that is not fixed.
@@ -73,8 +73,8 @@ class Space:
         """All combinations of the values of a grid, the last parameter changing fastest.
 
         Args:
-            points: Into how many values a range is divided, both ends among them: evenly in what is drawn uniformly, so
-                evenly in the logarithm where that is so. A choice or an ordered parameter has all of its values.
+            points: How many values each range has, both ends included. They are evenly spaced in the uniform scale of the
+                parameter, such as the logarithm. A choice or an ordered parameter has all of its values.
         """
         return self._combined({}, list(self.params.items()), points)
 
@@ -100,31 +100,31 @@ class Space:
         crossover: float,
         factors: Sequence[float],
     ) -> tuple[dict[str, Any], dict[str, Change]]:
-        """Makes a child's params from its parent's; returns them and what happened to each: exactly one thing.
+        """Makes a child's params from its parent's; returns them and the change of each, exactly one per parameter.
 
         Args:
             parent: The params of the parent.
             other: The params of the other contestant, for crossover.
-            rng: The only source of chance, drawn from for each parameter apart.
+            rng: The only source of randomness, drawn from for each parameter separately.
             mutate: The probability that a parameter which is not crossed mutates.
-            resample: The probability that one which mutates is drawn again from its range instead.
-            crossover: The probability that a parameter is taken from `other`, with what depends on it.
-            factors: What a number is multiplied by; one is drawn.
+            resample: The probability that a parameter which mutates is drawn from its whole range instead.
+            crossover: The probability that a parameter is taken from `other`, with the parameters that depend on it.
+            factors: A number is multiplied by one of these, drawn uniformly.
         """
-        birth = _Inheritance(parent, other or {}, rng, mutate, resample, crossover, factors)
+        inheritance = _Inheritance(parent, other or {}, rng, mutate, resample, crossover, factors)
         params: dict[str, Any] = {}
         changes: dict[str, Change] = {}
         for name, param in self.params.items():
             if not _holds(param.when, params):
                 continue
             follows = any(changes[on] is Change.CROSSED for on in param.when or ())
-            changes[name] = birth.change(name, param, follows=follows)
-            params[name] = birth.value(name, param, changes[name])
+            changes[name] = inheritance.change(name, param, follows=follows)
+            params[name] = inheritance.value(name, param, changes[name])
         return params, changes
 
     def problems(self, params: Mapping[str, Any]) -> list[str]:
-        """What is wrong with a trial's params, one line each; empty if they are in the space."""
-        found = [f"{name}: there is no such parameter" for name in params if name not in self.params]
+        """The problems of a trial's params, one line each; empty if they are in the space."""
+        found = [f"{name}: unknown parameter" for name in params if name not in self.params]
         for name, param in self.params.items():
             exists = _holds(param.when, params)
             if exists and name not in params:
@@ -136,7 +136,7 @@ class Space:
         return found
 
     def widened_by(self, new: Space) -> list[str]:
-        """What differs in a new space and may not, one line each: all but ranges and lists of values that only grow."""
+        """The differences of a new space that an existing study does not allow: all but growing ranges and lists of values."""
         gone = [f"{name}: removed" for name in self.params if name not in new.params]
         added = [f"{name}: added" for name in new.params if name not in self.params]
         both = [name for name in self.params if name in new.params]
@@ -146,7 +146,7 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class _Inheritance:
-    """How one child comes by its params; the fields are the arguments of `Space.evolve`."""
+    """The params of one child; the fields are the arguments of `Space.evolve`."""
 
     parent: Mapping[str, Any]
     other: Mapping[str, Any]
@@ -157,7 +157,7 @@ class _Inheritance:
     factors: Sequence[float]
 
     def change(self, name: str, param: Param, *, follows: bool) -> Change:
-        """Decides what happens to one parameter; `follows`: one that its condition names is crossed."""
+        """Decides on the change of one parameter; `follows`: a parameter that its condition names is crossed."""
         if isinstance(param, Fixed):
             return Change.KEPT
         crosses = follows or (name in self.parent and self.rng.random() < self.crossover)
@@ -170,7 +170,7 @@ class _Inheritance:
         return Change.RESAMPLED if self.rng.random() < self.resample else Change.MUTATED
 
     def value(self, name: str, param: Param, change: Change) -> Any:
-        """The value that follows from it."""
+        """The value after that change."""
         match change:
             case Change.CROSSED:
                 return self.other[name]
@@ -191,7 +191,7 @@ def _typed(name: str, param: Any) -> Param:
         return param
     if isinstance(param, list | tuple | dict):
         raise SpaceError(
-            name, f"{param!r} is neither a parameter type (float, int, ordered, choice, fixed) nor a text, a number or a boolean"
+            name, f"must be a parameter type (float, int, ordered, choice, fixed), a string, a number or a boolean, got {param!r}"
         )
     return Fixed(param)
 
@@ -201,12 +201,12 @@ def _check_condition(name: str, param: Param, params: Mapping[str, Param]) -> No
         key, condition = f"{name}.when.{on}", params.get(on)
         if condition is None:
             known = ", ".join(other for other in params if other != name)
-            raise SpaceError(key, f"there is no parameter '{on}' (there are: {known or 'no others'})")
+            raise SpaceError(key, f"unknown parameter '{on}'; known: {known or 'none'}")
         if isinstance(condition, Float):
-            raise SpaceError(key, "a condition can't be on a float; only on choice, ordered, int and fixed ones")
+            raise SpaceError(key, "must be a choice, ordered, int or fixed parameter; a condition can't be on a float")
         never = [value for value in values if not isinstance(condition, Fixed) and not condition.contains(value)]
         if never:
-            raise SpaceError(key, f"'{on}' is never {never[0]!r}; it is {_allowed(condition)}")
+            raise SpaceError(key, f"must be a value of '{on}', {_allowed(condition)}, got {never[0]!r}")
 
 
 def _allowed(param: Param) -> str:
@@ -221,7 +221,7 @@ def _conditions_first(params: Mapping[str, Param]) -> dict[str, Param]:
     while waiting:
         ready = [name for name, param in waiting.items() if not set(param.when or ()) & set(waiting)]
         if not ready:
-            raise SpaceError(f"{next(iter(waiting))}.when", f"the conditions of {', '.join(waiting)} go round in a circle")
+            raise SpaceError(f"{next(iter(waiting))}.when", f"the conditions of {', '.join(waiting)} form a circle")
         placed |= {name: waiting.pop(name) for name in ready}
     return placed
 

@@ -1,4 +1,4 @@
-"""Trials, and what is recorded of them, as frozen values."""
+"""Trials and their measurements as frozen values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class TrialState(StrEnum):
-    """Where a trial stands; the legal moves between states are in `lifecycle`."""
+    """The state of a trial; `lifecycle` has the legal moves between states."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -24,7 +24,7 @@ class TrialState(StrEnum):
 
 
 class Change(StrEnum):
-    """What happened to one parameter when a trial was made."""
+    """The origin of one parameter's value in a trial."""
 
     DRAWN = "drawn"
     KEPT = "kept"
@@ -35,7 +35,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """The metrics that a trial reported at a step; steps count from the beginning of the lineage."""
+    """The metrics that a trial reported at a step; steps count from the start of the lineage."""
 
     step: int
     metrics: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What the fitness of a trial would be, had it ended at a step: its first value, minus infinity if it is not finite."""
+    """The fitness that a trial would have, had it ended at a step: the first value, minus infinity if it is not finite."""
 
     step: int
     value: float
@@ -51,13 +51,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerScore:
-    """How a trial stood at a step.
+    """The score of another trial at a step.
 
     Args:
         trial: Its number.
-        state: Where it stands now.
-        score: The last one at or before the step; None if there was none.
-        measured: The last step at which it has a score; None if it has none at all.
+        state: Its state now.
+        score: Its last score at or before the step; None if there is none.
+        measured: The last step at which it has a score; None if it has no score.
     """
 
     trial: int
@@ -73,20 +73,21 @@ class Trial:
     Args:
         number: Its number in the study, from 0, in order of creation.
         member: Its place in the population, 0 to N-1.
-        generation: 0 for trials that start from nothing; else its initiator's plus one.
+        generation: 0 for the first trial of a member; otherwise its initiator's plus one.
         params: Its hyperparameters, JSON values.
         seed: For the program's own random numbers; the same at every attempt.
-        start: Steps that the weights have behind them.
-        steps: Steps to train; once completed, the steps that it did train.
-        attempt: How often it was given out, from 1; 0 while it never was.
-        session: The life of the worker that holds it: a worker that is started again is another session.
-        lease_until: When its lease runs out, in seconds of the store's clock.
-        lost: How often it lost its worker without a goodbye.
+        start: The step at which it starts, counted from the start of the lineage.
+        steps: Steps to train; after completion, the steps that were trained.
+        attempt: How often it has been leased; 0 before the first lease.
+        session: The session of the worker that holds it: a restarted worker has a new session.
+        lease_until: When its lease expires, in seconds of the store's clock.
+        lost: How often its lease expired without a release.
         failures: How often its program failed.
-        fitness: One value, higher is fitter, or one an objective where they are compared by Pareto improvement.
-        checkpoint: Path of the committed checkpoint, relative to the store's files; None once it is swept.
-        reason: Why it failed or was stopped; of a running trial, why it has been told to stop.
-        damaged: The parent that it was to have, had that one's checkpoint not been found damaged.
+        fitness: One value, higher is fitter, or one per objective if they are compared by Pareto improvement.
+        checkpoint: Path of the committed checkpoint, relative to the store's files; None once it is deleted.
+        kept: True if the user asked to keep its checkpoint for good.
+        reason: Why it failed or was stopped; for a running trial, why it is asked to stop.
+        damaged: Its original parent, if the checkpoint of that parent was found corrupt.
         child: The number of the trial that it initiated.
         created, started, finished: Seconds since the epoch, by the store's clock.
     """
@@ -123,12 +124,12 @@ class Trial:
 
     @property
     def can_be_parent(self) -> bool:
-        """True for a completed trial whose checkpoint is there."""
+        """True for a completed trial that has its checkpoint."""
         return self.state is TrialState.COMPLETED and self.checkpoint is not None
 
     @property
     def is_copy(self) -> bool:
-        """True for a trial of another study, with which a continuation begins: here it was never given out."""
+        """True for a trial that a continuation copied from another study: it was never leased in this one."""
         return self.attempt == 0 and self.state.finished
 
     def evolve(self, **changes: Any) -> Trial:
@@ -146,7 +147,7 @@ class Checkpoint:
     """A committed checkpoint that is not kept for good.
 
     Args:
-        trial: The number of the completed trial that left it.
+        trial: The number of the completed trial that wrote it.
         path: Relative to the study's files.
         in_use: Whether a pending or running trial starts from it.
     """

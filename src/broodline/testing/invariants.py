@@ -1,4 +1,4 @@
-"""What always holds of the records of a study, whatever happened to it, looked up in all rows."""
+"""The invariants of a study's records, whatever happened to the study."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class _Records:
 
 
 def check_invariants(store: Store, study: str, *, damaged: Collection[int] = ()) -> None:
-    """Looks at every record of a study.
+    """Checks every record of a study.
 
     Args:
-        store: Where the study is.
+        store: The store of the study.
         study: Its name.
-        damaged: Trials whose checkpoint was found damaged; those that a record names need not be given.
+        damaged: Trials with a corrupt checkpoint, except those that a record names.
 
     Raises:
-        AssertionError: One of them breaks a rule of the loop; the message says which.
+        AssertionError: A record breaks an invariant; the message names both.
     """
     with store.snapshot(study) as snapshot:
         defined = study_from(snapshot.definition())
@@ -62,7 +62,7 @@ def check_invariants(store: Store, study: str, *, damaged: Collection[int] = ())
     for trial in records.trials:
         _check_state(records, trial)
         _check_stop(records, trial)
-        _check_birth(records, trial)
+        _check_origin(records, trial)
         _check_params(records, trial)
     _check_workers(records)
     _check_progress(records)
@@ -75,13 +75,13 @@ def _check_numbers(records: _Records) -> None:
         generations = [trial.generation for trial in records.of_member(member)]
         assert generations == list(range(len(generations))), f"member {member} has generations {generations}"
         for earlier, later in pairwise(records.of_member(member)):
-            assert earlier.number < later.number, f"trial {later.number} is older than the one before it, {earlier.number}"
+            assert earlier.number < later.number, f"trial {later.number} is older than its predecessor, {earlier.number}"
     assert all(0 <= trial.member < records.study.population for trial in records.trials), "a member outside of the population"
 
 
 def _check_state(records: _Records, trial: Trial) -> None:
     name, limits = f"trial {trial.number} ({trial.state})", records.study.limits
-    assert trial.attempt >= 1, f"{name} was made and given to nobody"
+    assert trial.attempt >= 1, f"{name} was made and leased to no worker"
     held = (trial.lease_until is not None, trial.session is not None, trial.finished is not None)
     expected = {TrialState.RUNNING: (True, True, False), TrialState.PENDING: (False, False, False)}
     if trial.state.finished:
@@ -89,7 +89,7 @@ def _check_state(records: _Records, trial: Trial) -> None:
         assert trial.finished is not None, f"{name} has no time at which it ended"
     else:
         assert held == expected[trial.state], f"{name} has (lease, session, end): {held}"
-        assert (trial.child, trial.checkpoint, trial.fitness) == (None, None, None), f"{name} has what only finished trials have"
+        assert (trial.child, trial.checkpoint, trial.fitness) == (None, None, None), f"{name} has fields of finished trials"
     completed = trial.state is TrialState.COMPLETED
     assert completed == (trial.fitness is not None), f"{name} has the fitness {trial.fitness}"
     assert all(map(math.isfinite, trial.fitness or ())), f"{name} has the fitness {trial.fitness}"
@@ -100,14 +100,14 @@ def _check_state(records: _Records, trial: Trial) -> None:
 
 
 def _check_stop(records: _Records, trial: Trial) -> None:
-    """Who was stopped has trained the steps that it measured, and no more."""
+    """A stopped trial has trained the steps up to its last measurement, and no more."""
     if trial.state is TrialState.STOPPED:
         last = max([trial.start, *(each.step for each in records.measured[trial.number][-1:])])
-        assert trial.reason, f"trial {trial.number} was stopped for no reason"
+        assert trial.reason, f"trial {trial.number} was stopped without a reason"
         assert trial.steps == last - trial.start, f"trial {trial.number} was stopped at step {last}, after {trial.steps} steps"
 
 
-def _check_birth(records: _Records, trial: Trial) -> None:
+def _check_origin(records: _Records, trial: Trial) -> None:
     name, trials, population = f"trial {trial.number}", records.trials, records.study.population
     segments = () if records.study.replay is None else records.study.replay.segments
     seeds = [replay_seed(records.study, trial.member, segment) for segment in segments] or [
@@ -142,7 +142,7 @@ def _check_opponent(records: _Records, trial: Trial, opponent: Trial) -> None:
     assert opponent.member != trial.member, f"{name} is of the same member"
     assert _ended_before(opponent, trial), f"{name} ended later"
     own = [other for other in records.completed if other.member == opponent.member]
-    # Those that ended at the very moment may have ended just after it.
+    # Trials that finished at that very moment may have finished just after it.
     later = [other for other in own if other.generation > opponent.generation and (other.finished or 0) < trial.created]
     assert len([other for other in later if other.number not in records.damaged]) < 2, f"{name} was not among the last two"
 
@@ -160,12 +160,14 @@ def _check_params(records: _Records, trial: Trial) -> None:
         return
     parent = records.trials[trial.parent].params
     kept = [param for param, change in trial.changes.items() if change is Change.KEPT]
-    assert all(trial.params[param] == parent[param] for param in kept), f"{name}: what it kept is not its parent's"
+    assert all(trial.params[param] == parent[param] for param in kept), f"{name}: a kept param differs from its parent's"
     others = [number for number in (trial.initiator, trial.opponent) if number not in (None, trial.parent)]
     crossed = {param: trial.params[param] for param, change in trial.changes.items() if change is Change.CROSSED}
     if crossed:
-        assert others, f"{name}: crossed with nobody"
-        assert crossed.items() <= records.trials[others[0] or 0].params.items(), f"{name}: what it took is not the other's"
+        assert others, f"{name}: crossover without a second contestant"
+        assert crossed.items() <= records.trials[others[0] or 0].params.items(), (
+            f"{name}: a crossed param differs from the other contestant's"
+        )
 
 
 def _check_workers(records: _Records) -> None:
@@ -192,9 +194,9 @@ def _check_checkpoints(records: _Records) -> None:
         completed = [trial.number for trial in records.of_member(member) if trial.state is TrialState.COMPLETED]
         needed |= set(completed[-2:])
     recorded = {trial.number for trial in records.trials if trial.checkpoint is not None}
-    assert needed - damaged <= recorded, f"checkpoints of trials {needed - damaged - recorded} were swept, and are needed"
+    assert needed - damaged <= recorded, f"checkpoints of trials {needed - damaged - recorded} were deleted, and are needed"
     most = 2 * records.study.population + len(parents) + records.study.checkpoints.keep_best
-    swept_late = {number for number in recorded if not records.trials[number].kept}
-    assert len(swept_late) <= most, f"{len(swept_late)} checkpoints are kept, at most {most} are needed"
+    not_kept = {number for number in recorded if not records.trials[number].kept}
+    assert len(not_kept) <= most, f"{len(not_kept)} checkpoints are kept, at most {most} are needed"
     if not damaged and not any(trial.kept for trial in records.trials):
-        assert recorded <= needed, f"checkpoints of trials {recorded - needed} are not needed, and were not swept"
+        assert recorded <= needed, f"checkpoints of trials {recorded - needed} are not needed, and were not deleted"

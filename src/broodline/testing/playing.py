@@ -1,4 +1,4 @@
-"""A study that is played: workers without processes, trainers without programs, a clock that is told when to move."""
+"""Playing a study in one process: workers without processes, training without programs, a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TABLES: Mapping[str, Any] = {
 
 
 class FakeClock:
-    """A clock that moves when it is told to: it is the `clock` of a store."""
+    """The `clock` of a store; it moves only by `advance`."""
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now
@@ -45,26 +45,26 @@ class FakeClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Lets seconds pass."""
+        """Advances the clock."""
         self.now += seconds
 
 
 def study_from_tables(**tables: Any) -> StudyConfig:
-    """A study with a parameter of every type; `tables` replace, or add to, those of its study file."""
+    """A study with a parameter of every type; `tables` replace, or add to, the tables of its study file."""
     return parse({**_TABLES, **tables}, "test")
 
 
 @dataclass(kw_only=True)
 class Crew:
-    """Workers that train the trials of a study in this process, one at a time and in a drawn order.
+    """Workers that train the trials of a study in this process, one at a time and in a random order.
 
     Args:
-        client: Whom they ask.
+        client: The client that they call.
         study: The name of the study.
-        train: What their programs do.
-        workers: How many they are.
-        order: Draws which of them ends its trial next.
-        clock: Moves by `seconds` before each turn.
+        train: Their program.
+        workers: How many workers there are.
+        order: Draws the worker that ends its trial next.
+        clock: Advances by `seconds` before each turn.
     """
 
     client: Client
@@ -80,17 +80,17 @@ class Crew:
     ended: Done | None = None
 
     def identity(self, worker: str) -> WorkerSession:
-        """Who a worker is in its present life."""
+        """The worker and its current session."""
         return WorkerSession(worker=worker, session=f"life {self.lives[worker]} of {worker}")
 
     def run(self, turns: int = 10_000) -> None:
-        """Trains until no worker is given a trial any more, or for so many turns."""
+        """Trains until no worker receives a trial any more, or for so many turns."""
         for _ in range(turns):
             if not self.turn():
                 return
 
     def turn(self) -> bool:
-        """Has every idle worker ask, and one of the others end its trial; False if none holds any."""
+        """Every idle worker asks for a trial, then one worker ends its trial; False if no worker holds one."""
         if self.clock is not None:
             self.clock.advance(self.seconds)
         for worker in map(str, range(self.workers)):
@@ -102,12 +102,12 @@ class Crew:
         return False
 
     def end(self, worker: str) -> Trial:
-        """Ends the trial that a worker holds, which is given its next one; returns the one that ended."""
+        """Ends the trial that a worker holds, and takes the worker's next one; returns the trial that ended."""
         trial = self.held[worker].trial
         metrics = self.train(trial)
         try:
             answer = self._tell(trial, metrics, self.identity(worker))
-        except LeaseLost:  # somebody else has it by now
+        except LeaseLost:  # the trial has been leased to another worker
             answer = self.client.ask(self.study, self.identity(worker))
         self.hear(worker, answer)
         return trial
@@ -119,12 +119,12 @@ class Crew:
         return self.client.complete(self.study, trial.number, trial.attempt, last, checkpoint_of(trial), identity)
 
     def die(self, worker: str) -> None:
-        """Ends a worker without a goodbye; when it asks next, it does so in another life."""
+        """Ends a worker without a release; its next ask is in a new session."""
         self.lives[worker] += 1
         self.held.pop(worker, None)
 
     def hear(self, worker: str, answer: Answer) -> None:
-        """Takes an answer to a worker's ask."""
+        """Applies the controller's answer to a worker."""
         self.swept += answer.delete
         self.held.pop(worker, None)
         if isinstance(answer, Start):

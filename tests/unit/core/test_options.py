@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ class Untyped:
 
 def test_a_declaration_holds_the_name_the_type_the_default_the_range_and_the_help() -> None:
     rate, names, count = declared_options(Declared)
-    bounds = {"at_least": None, "above": 0, "at_most": 1, "other_than": None, "one_of": ()}
+    bounds: dict[str, Any] = {"at_least": None, "above": 0, "at_most": 1, "other_than": None, "one_of": ()}
     assert rate == Option(name="rate", type=float, is_list=False, default=0.5, help="a rate", **bounds)
     assert (names.type, names.is_list, names.one_of) == (str, True, ("a", "b"))
     assert [each.required for each in (rate, names, count)] == [False, False, True]

@@ -378,7 +378,7 @@ def test_problems_name_what_is_wrong_with_params() -> None:
     space = Space({"opt": Choice(["sgd", "adam"]), "lr": Float(0, 1), "m": Float(0, 1, when={"opt": "sgd"})})
     assert space.problems({"opt": "sgd", "lr": 0.5, "m": 0.5}) == []
     assert space.problems({"opt": "adam", "lr": 2, "m": 0.5, "x": 1}) == [
-        "x: there is no such parameter",
+        "x: unknown parameter",
         "lr: 2 is not in its range",
         "m: exists although its condition does not hold",
     ]
@@ -415,10 +415,14 @@ BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Choice([1, 2], init=[3]), "init", "must be some of 1, 2, got 3"),
     (lambda: Fixed(math.nan), "fixed", "must be a JSON value"),
     (lambda: Space({}), "", "at least one parameter"),
-    (lambda: Space({"lr": [0, 1]}), "lr", "neither a parameter type"),
-    (lambda: Space({"a": Float(0, 1, when={"b": 1})}), "a.when.b", "there is no parameter 'b'"),
+    (lambda: Space({"lr": [0, 1]}), "lr", "must be a parameter type"),
+    (lambda: Space({"a": Float(0, 1, when={"b": 1})}), "a.when.b", "unknown parameter 'b'"),
     (lambda: Space({"a": Float(0, 1), "b": Int(0, 1, when={"a": 1})}), "b.when.a", "can't be on a float"),
-    (lambda: Space({"a": Choice(["x", "y"]), "b": Int(0, 1, when={"a": "z"})}), "b.when.a", "never 'z'; it is one of 'x', 'y'"),
+    (
+        lambda: Space({"a": Choice(["x", "y"]), "b": Int(0, 1, when={"a": "z"})}),
+        "b.when.a",
+        "must be a value of 'a', one of 'x', 'y', got 'z'",
+    ),
     (lambda: Space({"a": Int(0, 1, when={"b": 1}), "b": Int(0, 1, when={"a": 1})}), "a.when", "circle"),
     (lambda: Space({"a": Int(0, 1, when={"a": 1})}), "a.when", "circle"),
 ]
