@@ -17,7 +17,7 @@ from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered, Param
 from broodline.core.replay import Replay, ReplaySegment
 from broodline.core.space import Space
 from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, StudyConfig
-from broodline.errors import SpaceError
+from broodline.errors import SpaceError, StoreError
 from broodline.strategies.optuna import SAMPLERS
 
 KEYS = (
@@ -114,7 +114,11 @@ def parse(document: Mapping[str, Any], source: str) -> StudyConfig:
 @lru_cache(maxsize=64)
 def study_from(recorded: str) -> StudyConfig:
     """The study that a definition in the store describes. Remembered, because every call needs it and few differ."""
-    return parse(json.loads(recorded), "store")
+    try:
+        document = json.loads(recorded)
+    except ValueError as error:
+        raise StoreError(f"the definition of a study is not JSON ({error}): the database is corrupt, restore a copy") from error
+    return parse(document, "store")
 
 
 def dump(study: StudyConfig) -> dict[str, Any]:
