@@ -15,6 +15,7 @@ from broodline.core.objective import Goal, Objective
 from broodline.core.replay import Replay, ReplaySegment
 from broodline.core.space import Space
 from broodline.core.study import Budget, Evolution, Limits, Retention, Stopping, StudyConfig
+from broodline.errors import StoreError
 from broodline.strategies.registry import strategy_class
 
 KEYS = (
@@ -96,7 +97,11 @@ def parse(document: Mapping[str, Any], source: str, *, stored: bool = False) -> 
 @lru_cache(maxsize=64)
 def study_from(recorded: str) -> StudyConfig:
     """The study of a definition in the store. Cached: every transaction needs it, and it rarely changes."""
-    return parse(json.loads(recorded), "store", stored=True)
+    try:
+        document = json.loads(recorded)
+    except ValueError as error:
+        raise StoreError(f"the definition of a study is not JSON ({error}): the database is corrupt, restore a copy") from error
+    return parse(document, "store", stored=True)
 
 
 def dump(study: StudyConfig) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Where studies live: databases of records, directories of checkpoints, and the location that joins them."""
+"""Storage: databases with the records of studies, checkpoint stores, and the location that joins the two."""

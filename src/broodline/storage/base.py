@@ -1,4 +1,4 @@
-"""Where studies live. Stores hold rows, never rules: what a row may become is decided in `lifecycle` and `evolve`."""
+"""The protocol of stores. A store holds rows and no rules: `core.lifecycle` decides what a trial may become."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Tria
 
 
 class Transaction(Population, Protocol):
-    """All that is read and written of one study, in one consistent step."""
+    """Everything that is read and written of one study in one consistent step."""
 
     @property
     def now(self) -> float:
-        """The store's clock, in seconds since the epoch; it stands still during a transaction."""
+        """The store's clock, in seconds since the epoch; it does not advance during a transaction."""
 
     def definition(self) -> str:
         """The study's definition, as JSON."""
@@ -24,10 +24,10 @@ class Transaction(Population, Protocol):
         """Replaces the definition."""
 
     def progress(self) -> Progress:
-        """What the study has spent."""
+        """The progress of the study: how much of its budget is used, and its state."""
 
     def save_progress(self, progress: Progress) -> None:
-        """Replaces it."""
+        """Replaces the progress."""
 
     def insert(self, trial: Trial) -> None:
         """Adds a trial."""
@@ -48,7 +48,7 @@ class Transaction(Population, Protocol):
         """The pending and the running trials, by number."""
 
     def running_until(self, time: float) -> tuple[Trial, ...]:
-        """The running trials whose lease runs out before `time`."""
+        """The running trials whose lease expires before `time`."""
 
     def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
         """The running trials that these sessions hold."""
@@ -57,46 +57,47 @@ class Transaction(Population, Protocol):
         """The checkpoints of a member (None: of all) that are not kept for good."""
 
     def forget_checkpoint(self, trial: int) -> None:
-        """Takes the checkpoint of a trial out of the records."""
+        """Removes the checkpoint of a trial from the records."""
 
     def add_measurements(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> None:
-        """Appends what an attempt at a trial reported."""
+        """Appends measurements of an attempt at a trial."""
 
     def measurements(self, number: int, attempt: int | None = None) -> tuple[Measurement, ...]:
-        """What an attempt at a trial (None: the last that reported anything) reported, in order."""
+        """The measurements of an attempt at a trial (None: the last attempt that has any), in order."""
 
     def add_scores(self, number: int, attempt: int, scores: Sequence[Score]) -> None:
-        """Remembers what an attempt at a trial scored at these steps; of a step that is told again, the last score counts."""
+        """Adds the scores of an attempt at these steps. If a step has several scores, the last one counts."""
 
     def peer_scores(self, step: int, count: int) -> tuple[PeerScore, ...]:
-        """How those `count` trials that start last, but before `step`, stood there; the last attempt at each counts."""
+        """The scores at `step` of the `count` trials that start last before it; the last attempt at each counts."""
 
 
 class Store(Protocol):
     """A database of studies."""
 
     def create(self, name: str, definition: str) -> bool:
-        """Adds a study; False, and nothing is changed, if there is one of that name."""
+        """Adds a study; returns False, and changes nothing, if there is one of that name."""
 
     def studies(self) -> tuple[str, ...]:
         """The names of all studies, in order of creation."""
 
     def transaction(self, study: str) -> AbstractContextManager[Transaction]:
-        """Opens a transaction that no other can run beside; it commits at the end, or changes nothing if an error leaves it.
+        """Opens a transaction that excludes all others; it commits at the end, or changes nothing if an error leaves it.
 
         Raises:
             StudyNotFound: There is no such study.
-            StoreUnavailable: The store does not answer; asking again is safe.
+            StoreUnavailable: The store does not answer at the moment; the call can be repeated.
+            StoreError: The store can't be used: it is corrupt, incomplete or read-only.
         """
 
     def snapshot(self, study: str) -> AbstractContextManager[Transaction]:
-        """Opens a consistent view to read from; it blocks nobody."""
+        """Opens a consistent view to read from; it blocks no writer."""
 
     def wait_for_change(self, seconds: float) -> None:
         """Returns when the store may have changed, at the latest after so many seconds."""
 
     def close(self) -> None:
-        """Lets go of the database."""
+        """Closes the database."""
 
 
 Clock = Callable[[], float]

@@ -1,19 +1,19 @@
 """The tables.
 
-UNIQUE(study, generation, member) makes two rules of the loop facts of the database: a member has one trial in each
-generation, and so a trial initiates at most once.
+UNIQUE(study, generation, member) lets the database enforce two rules: a member has one trial in each generation, and a trial
+initiates at most one child.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-# Raised with every change, also of an index, since queries name them; a store of a newer version is refused. What a version
-# adds, so far tables and indexes only, is added to a store of an older one when it is opened.
+# Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
+# A store of an older version gets the missing tables and indexes when it is opened.
 # 2: scores. 3: the index of pending trials.
 VERSION = 3
 
-# These conditions stand in the indexes and, word for word, in the queries: that is how SQLite knows which index to take.
+# The indexes and the queries share these conditions word for word: SQLite only then finds the partial index of a query.
 UNFINISHED = sa.text("state IN ('pending', 'running')")
 PENDING = sa.text("state = 'pending'")
 RUNNING = sa.text("state = 'running'")
@@ -118,7 +118,7 @@ measurements = sa.Table(
     sa.Index("measurements_of_trials", "study", "trial"),
 )
 
-# Written only for studies that stop trials early: a study without a rule pays nothing for them.
+# Written only for studies that stop trials early, so that other studies do not pay for them.
 scores = sa.Table(
     "scores",
     metadata,

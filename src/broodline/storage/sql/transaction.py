@@ -1,19 +1,19 @@
-"""Studies in an SQL database, through SQLAlchemy Core: one statement a question, every question answered by an index."""
+"""Studies in an SQL database, through SQLAlchemy Core: one statement for each question, and an index that answers it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from broodline.core.population import Progress
-from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
+from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial
 from broodline.errors import StudyNotFound
 from broodline.storage.sql import schema
 from broodline.storage.sql.rows import (
     FIELDS,
+    measurement_of_row,
     progress_of_row,
     row_of_progress,
     row_of_trial,
@@ -29,7 +29,7 @@ _member = trials.c.member == sa.bindparam("member")
 
 
 def _by(index: str, query: sa.Select[Any]) -> sa.Select[Any]:
-    """A query through this index: left to itself SQLite may scan a study by its primary key, which gets slower as it grows."""
+    """A query through this index. Without the hint SQLite may scan a study by its primary key, which slows down as it grows."""
     return query.with_hint(trials, f"INDEXED BY {index}", "sqlite")
 
 
@@ -55,7 +55,7 @@ LAST_MEMBER = sa.select(trials.c.member).where(_study, trials.c.generation == 0)
 LEAVES = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number))
 LEAVES_BEFORE = LEAVES.where(trials.c.generation < sa.bindparam("before"))
 LAST_COMPLETED = _by("completed_trials", _trials.where(schema.COMPLETED, _member).order_by(trials.c.generation.desc()).limit(2))
-# Reads all completed trials; it is asked while so few members have one that drawing members at random found none.
+# It reads all completed trials. It runs only while so few members have one that a random draw of members found none.
 MEMBERS_WITH_COMPLETED = _by(
     "completed_trials", sa.select(trials.c.member).distinct().where(_study, schema.COMPLETED).order_by(trials.c.member)
 )
@@ -118,7 +118,7 @@ UPDATE_TRIAL = sa.update(trials).where(_study, trials.c.number == sa.bindparam("
 
 
 class SqlTransaction:
-    """A transaction on one study: what `stores.Transaction` describes."""
+    """A transaction on one study, as `storage.base.Transaction` describes it."""
 
     def __init__(self, connection: sa.Connection, name: str, now: float) -> None:
         row = connection.execute(FIND_STUDY, {"name": name}).mappings().first()
@@ -156,7 +156,7 @@ class SqlTransaction:
     def update(self, trial: Trial) -> None:
         before = self.trial(trial.number)
         assert before is not None
-        # Only what changed is written: the database leaves the indexes alone that it does not concern.
+        # Only changed columns are written: the database then skips the indexes of all others.
         if changed := row_of_trial(trial, since=before):
             self._connection.execute(UPDATE_TRIAL, {"of_study": self._study, "of_number": trial.number, **changed})
             self._known[trial.number] = trial
@@ -235,7 +235,7 @@ class SqlTransaction:
     def measurements(self, number: int, attempt: int | None = None) -> tuple[Measurement, ...]:
         rows = self._connection.execute(MEASUREMENTS, {"of_study": self._study, "of_trial": number}).all()
         whose = rows[-1].attempt if rows and attempt is None else attempt
-        return tuple(Measurement(step=row.step, metrics=json.loads(row.metrics)) for row in rows if row.attempt == whose)
+        return tuple(measurement_of_row(row.step, row.metrics) for row in rows if row.attempt == whose)
 
     def add_scores(self, number: int, attempt: int, scores_: Sequence[Score]) -> None:
         key = {"study": self._study, "trial": number, "attempt": attempt}
@@ -244,7 +244,7 @@ class SqlTransaction:
 
     def peer_scores(self, step: int, count: int) -> tuple[PeerScore, ...]:
         rows = self._connection.execute(PEER_SCORES, {"of_study": self._study, "step": step, "count": count})
-        return tuple(PeerScore(trial=t, state=TrialState(state), score=score, measured=last) for t, state, score, last in rows)
+        return tuple(peer_score_of_row(row) for row in rows)
 
     def _one(self, query: sa.Select[Any], **values: Any) -> Trial | None:
         row = self._connection.execute(query, {"of_study": self._study, **values}).first()
@@ -255,7 +255,7 @@ class SqlTransaction:
         return tuple(self._remembered(row) for row in rows)
 
     def _remembered(self, row: sa.Row[Any]) -> Trial:
-        """Nobody else's writes are seen while this transaction is open, so what was read once stays true."""
+        """A transaction sees no writes of others, so a trial that was read once stays valid."""
         number: int = row[0]
         if number not in self._known:
             self._known[number] = trial_of_row(row)

@@ -1,4 +1,21 @@
-"""Connections to SQLite: configured, their tables up to date, and locked without waiting longer than need be."""
+"""Connections to SQLite: their settings, their locks, and the version of their tables.
+
+Theory of operation: locking and durability
+-------------------------------------------
+
+The database runs in WAL mode: a writer appends to a log, and readers see the state at their first read. So a snapshot never
+blocks a writer and is never blocked, and there is one writer at a time.
+
+Every transaction of the controller reads before it writes. In SQLite such a transaction starts as a reader, and fails if
+another one has written in the meantime. A writer therefore takes the lock at its begin, with BEGIN IMMEDIATE: after that the
+records that it reads can't change, and its commit can't conflict.
+
+`synchronous=FULL` flushes the log at every commit. The controller answers after the commit, so a power failure loses no trial
+that a worker knows to be complete.
+
+SQLite waits for a lock in steps of 1, 2, 5, 10 ms and more, while a transaction of the controller takes 2 ms. Two busy
+workers would lose half of their time in such waits. `_begin_writing` polls the lock itself, in steps of 0.2 to 5 ms.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +41,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
 
 
 class _Compiler(SQLiteCompiler):
-    """Writes the hints of `stores.sql` into the statements, which SQLAlchemy leaves out for SQLite."""
+    """Writes the index hints of `sql.transaction` into the statements; SQLAlchemy leaves them out for SQLite."""
 
     def get_from_hint_text(self, table: sa.FromClause, text: str | None) -> str | None:
         return text
 
 
 def engine_for(path: Path | None, *, read_only: bool) -> sa.Engine:
-    """Connections to the database in a file; None is one in memory."""
+    """Connections to the database in a file, or in memory if there is no path."""
     options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
     if path is not None and read_only:
         engine = sa.create_engine("sqlite://", poolclass=StaticPool, creator=partial(opened_for_reading, path))
@@ -51,16 +68,16 @@ def _configure_for_reading(connection: sqlite3.Connection, _: object) -> None:
 
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say so, not where the driver guesses
+    connection.isolation_level = None  # the driver must not begin transactions by itself
     _check_tables(connection)
-    # Of several that open a new database at once, SQLite tells all but one that it is locked, and does not wait itself.
+    # If several processes open a new database at once, SQLite refuses all but one of them and does not wait.
     _insist(connection, "PRAGMA journal_mode=WAL")
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _check_tables(connection: sqlite3.Connection) -> None:
-    """Refuses a database of another program before anything is changed in it."""
+    """Refuses a database of another program before it is changed."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables and schema.version.name not in tables:
         (_, _, path), *_ = connection.execute("PRAGMA database_list")
@@ -77,19 +94,14 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection in a transaction that nobody else writes beside."""
+    """A connection in a transaction that holds the write lock."""
     with engine.begin() as connection:
-        # A transaction that reads first and writes later could find itself outdated: writers take the lock at once.
         _begin_writing(connection)
         yield connection
 
 
 def _begin_writing(connection: sa.Connection) -> None:
-    """Takes the lock of the database, in SQLite's place.
-
-    SQLite itself looks for it after 1, 2, 5, 10 ms and so on, while a transaction of ours takes 2: half of the time of two busy
-    workers would go by in such waits.
-    """
+    """Takes the write lock of the database, with shorter waits than SQLite's own."""
     raw: Any = connection.connection.dbapi_connection
     raw.execute("PRAGMA busy_timeout=0")
     try:
@@ -99,7 +111,7 @@ def _begin_writing(connection: sa.Connection) -> None:
 
 
 def _insist(raw: sqlite3.Connection, statement: str) -> None:
-    """Executes a statement as soon as the database is not locked."""
+    """Executes a statement as soon as the database is not locked, for at most `BUSY_SECONDS`."""
     until, pause = time.monotonic() + BUSY_SECONDS, _FIRST_PAUSE
     while not _executed(raw, statement, give_up=time.monotonic() >= until):
         time.sleep(pause * random.uniform(0.5, 1.0))
@@ -117,17 +129,17 @@ def _executed(raw: sqlite3.Connection, statement: str, *, give_up: bool) -> bool
 
 
 def check_version(engine: sa.Engine, path: Path | None, *, read_only: bool) -> None:
-    """Makes the tables in a new database, adds to an older one what is new, and refuses one that this code does not know."""
+    """Creates the tables of a new database, upgrades those of an older one, and refuses a newer one."""
     with reading(engine) as connection:
         found = _version_in(connection)
     if read_only and (found is None or found < schema.VERSION):
-        what = "is empty" if found is None else f"was written by an older broodline (schema {found}; this one: {schema.VERSION})"
-        raise StoreError(f"{path}: {what}, and can't be written; copy it to a place that can, and name that with --store")
+        state = "is empty" if found is None else f"was written by an older broodline (schema {found}; this one: {schema.VERSION})"
+        raise StoreError(f"{path}: {state}, and can't be written; copy it to a writable directory, and name that with --store")
     if found is None or found < schema.VERSION:
         with writing(engine) as connection:
-            found = _version_in(connection)  # another process may have been faster
+            found = _version_in(connection)  # another process may have upgraded it before the lock
             if found is None or found < schema.VERSION:
-                found = _brought_up_to_date(connection, found)
+                found = _upgraded(connection, found)
     if found > schema.VERSION:
         raise StoreError(
             f"{path}: this store was written by a newer broodline (schema {found}; this one knows {schema.VERSION}): "
@@ -135,8 +147,8 @@ def check_version(engine: sa.Engine, path: Path | None, *, read_only: bool) -> N
         )
 
 
-def _brought_up_to_date(connection: sa.Connection, found: int | None) -> int:
-    """Makes what is missing of the tables and indexes, and returns their version."""
+def _upgraded(connection: sa.Connection, found: int | None) -> int:
+    """Creates the missing tables and indexes, and returns their version."""
     schema.metadata.create_all(connection)
     for table in schema.metadata.sorted_tables:
         for index in table.indexes:

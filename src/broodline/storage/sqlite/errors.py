@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from broodline.errors import BroodlineError, StoreError, StoreUnavailable
+from broodline.storage.sql.rows import UnreadableRow
 
 # The primary result codes of SQLite: https://www.sqlite.org/rescode.html
 _PRIMARY = 0xFF
@@ -51,6 +52,8 @@ def translated(path: Path | None) -> Iterator[None]:
         raise translation(path, original or sqlite3.DatabaseError(str(error.orig))) from error
     except sqlite3.Error as error:
         raise translation(path, error) from error
+    except (UnreadableRow, UnicodeDecodeError) as error:  # of a corrupt schema SQLite's own error message can't be decoded
+        raise StoreError(f"{path}: the database is corrupt ({error}); {_RESTORE}") from error
 
 
 def translation(path: Path | None, error: sqlite3.Error) -> BroodlineError:

@@ -1,4 +1,4 @@
-"""The file of a SQLite store: whether it can be one, and how it is read where nothing can be written."""
+"""The file of a SQLite store: checks before it is opened, and a way to read it where nothing can be written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from broodline.errors import StoreError
 
 _MAGIC = b"SQLite format 3\x00"
-_LOGGED = slice(18, 20)  # in the file's head: 2 if the database is written through a log (WAL), 1 if not
+_LOGGED = slice(18, 20)  # in the file's header: 2 if the database is in WAL mode, 1 if not
 _NETWORK_FILE_SYSTEMS = frozenset(
     [
         "nfs",
@@ -37,10 +37,10 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def check_file(path: Path, create: bool) -> None:
-    """Refuses a place where there is no store, and, unless one may be created, none can be.
+    """Refuses a file that is not a store, and can't become one.
 
     Raises:
-        StoreError: Why not.
+        StoreError: It is missing, unreadable, another kind of file, or on a network file system.
     """
     if not path.exists():
         if not create:
@@ -54,7 +54,7 @@ def check_file(path: Path, create: bool) -> None:
     elif path.stat().st_size and not _starts_like_sqlite(path):
         raise StoreError(f"{path}: is not an SQLite database; name another file with --store")
     if create and not can_be_written(path):
-        raise StoreError(f"{path}: can't be written; name a place that can with --store sqlite:///PATH")
+        raise StoreError(f"{path}: can't be written; name a writable place with --store sqlite:///PATH")
     kind = file_system_of(path.parent)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise StoreError(
@@ -64,7 +64,7 @@ def check_file(path: Path, create: bool) -> None:
 
 
 def can_be_written(path: Path) -> bool:
-    """True if a file, and the log beside it, can be written."""
+    """True if a file, and the log next to it, can be written."""
     return all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists())
 
 
@@ -74,7 +74,7 @@ def _starts_like_sqlite(path: Path) -> bool:
 
 
 def file_system_of(directory: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
-    """The type of the file system that holds a directory, such as `ext4` or `nfs4`; None where the system does not tell."""
+    """The type of the file system that holds a directory, such as `ext4` or `nfs4`; None if it is not known."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -86,10 +86,10 @@ def file_system_of(directory: Path, mounts: Path = Path("/proc/self/mounts")) ->
 
 
 def opened_for_reading(path: Path) -> sqlite3.Connection:
-    """Opens a database where nothing can be written; what is written elsewhere meanwhile is seen, if it can be.
+    """Opens a database where nothing can be written.
 
-    SQLite reads such a database if somebody has it open. If nobody has, it would have to make its log, and can't: then all of
-    the database is in its one file, and a copy of that in memory is as good.
+    SQLite can read it while another process has it open. Otherwise SQLite would have to create the log, and can't. The whole
+    database is then in its one file, and a copy of that file in memory is equivalent.
     """
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, check_same_thread=False)
     try:
@@ -106,8 +106,8 @@ def _copied(path: Path) -> sqlite3.Connection:
     content = bytearray(path.read_bytes())
     if (log.exists() and log.stat().st_size) or path.stat().st_mtime_ns != before:
         raise StoreError(
-            f"{path}: can't be read in a place that can't be written while there is a log, {log.name}: "
-            "copy both to a place that can be written, and look at it there with --store sqlite:///PATH"
+            f"{path}: can't be read, because its log {log.name} needs a writable directory: "
+            "copy both to a writable directory, and name the copy with --store sqlite:///PATH"
         )
     content[_LOGGED] = bytes(2 * [1])  # a database in memory has no log
     connection = sqlite3.connect(":memory:", check_same_thread=False)

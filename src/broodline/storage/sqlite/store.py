@@ -1,4 +1,4 @@
-"""SQLite: the store of one machine. WAL, durable commits, one writer at a time that says so from the start."""
+"""SQLite: the store of one machine. `connections` explains its locks and its durability."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class SqliteStore:
     Args:
         path: The file; None is a database in memory, for tests and simulations.
         clock: Seconds since the epoch.
-        create: Make the file if it isn't there.
+        create: Create the file if it does not exist.
 
     Raises:
-        StoreError: It can't be used: not a database, of a newer version, on a network file system, not there.
+        StoreError: It can't be used: missing, not a database, of a newer version, or on a network file system.
     """
 
     def __init__(self, path: Path | None, *, clock: Clock = time.time, create: bool = True) -> None:
@@ -50,7 +50,7 @@ class SqliteStore:
         self._watcher: sqlite3.Connection | None = None
         if path is not None:
             check_file(path, create)
-        # Whoever may read a study may look at it, also where nothing can be written: on a medium, in another's directory.
+        # A study can be read also where nothing can be written: on a read-only medium, or in a directory of another user.
         self._read_only = path is not None and path.exists() and not can_be_written(path)
         self._engine = engine_for(path, read_only=self._read_only)
         self._seen = 0
@@ -88,9 +88,9 @@ class SqliteStore:
             yield SqlTransaction(connection, study, self._clock())
 
     def wait_for_change(self, seconds: float) -> None:
-        """Looks at SQLite's own counter of commits, which costs microseconds and takes no lock.
+        """Polls SQLite's counter of commits, which costs microseconds and takes no lock.
 
-        What counts is a commit since the last transaction began, so none is missed between that and the waiting.
+        It compares with the counter at the begin of the last transaction, so it misses no commit between that and the wait.
         """
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._has_changed():
@@ -102,10 +102,10 @@ class SqliteStore:
         self._engine.dispose()
 
     def copy_to(self, path: Path) -> None:
-        """Writes all of it into a new file, which is a store too.
+        """Writes the whole store into a new file, which is a store too.
 
         Raises:
-            StoreError: The file is there already, or can't be written.
+            StoreError: The file exists, or can't be written.
         """
         if path.exists():
             raise StoreError(f"{path}: exists; name a new file")
@@ -115,10 +115,10 @@ class SqliteStore:
 
     def _check_writable(self) -> None:
         if self._read_only:
-            raise StoreError(f"{self._path}: can't be written, so this study can only be looked at")
+            raise StoreError(f"{self._path}: can't be written, so this study can only be read")
 
     def _has_changed(self) -> bool:
-        with suppress(sqlite3.OperationalError):  # who asks next is told
+        with suppress(sqlite3.Error):  # the next transaction reports it
             return self._version() != self._seen
         return False
 
