@@ -18,8 +18,9 @@ from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import study_from_tables
-from broodline.workers import worker as loop
+from broodline.workers import reporting
 from broodline.workers.trainers.base import Assignment
+from broodline.workers.training import Training
 from broodline.workers.worker import Worker
 
 STUDY = study_from_tables(population=1, budget={"trials": 1})
@@ -101,12 +102,12 @@ def test_a_trial_that_is_trained_again_for_want_of_room_is_as_fit_as_it_ended(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_told: int
 ) -> None:
     def told(training: int, step: int) -> None:
-        monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0 if training == 1 or step <= last_told else math.inf)
+        monkeypatch.setattr(reporting, "REPORT_SECONDS", 0.0 if training == 1 or step <= last_told else math.inf)
 
-    monkeypatch.setattr(Worker, "_wait_for_room", lambda *_: None)
+    monkeypatch.setattr(Training, "_wait_for_room", lambda *_: None)
     files, trainer, identity = FullOnce(tmp_path / "files"), Reporting(told=told), WorkerSession(worker="0", session="a")
     files.prepare()
-    Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer, say=lambda _: None).run()
+    Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer).run()
     assert trainer.trainings == 2
     with store.snapshot(STUDY.name) as records:
         (trial,) = records.trials()

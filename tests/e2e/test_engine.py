@@ -17,9 +17,8 @@ from living import PATIENT, Run, begun, ended, interrupted, lives, logged, runni
 from broodline.config.study_file import read
 from broodline.controller.controller import Controller
 from broodline.storage.location import default_location
-from broodline.studies.run import job_for
+from broodline.studies.engine import engine_for, job_for
 from broodline.studies.trainer import trainer_of
-from broodline.workers.engines.local import LocalEngine
 
 KEPT = ("number", "member", "generation", "state", "parent", "params", "metrics", "attempt", "worker", "finished")
 
@@ -212,7 +211,8 @@ def test_a_worker_that_died_just_before_all_are_told_to_leave_leaves_no_program_
     with closing(location.open()) as store:
         Controller(store).open(file.study)
         location.files(file.study.name).prepare()
-        engine = LocalEngine(job=job_for(file.study, location, trainer_of(file)), client=Controller(store))
+        job = job_for(file.study, location, trainer_of(file))
+        engine = engine_for(file.study, job, cwd=tmp_path, client=Controller(store), options=file.engine)
         engine.start(1)
         wait_for(lambda: programs(tmp_path))
         (program,) = programs(tmp_path)

@@ -41,7 +41,9 @@ DEAF = HOLD + 'ctypes.PyDLL(None).system(b"while [ ! -e go ]; do sleep 0.05; don
 QUIET = HOLD + 'while not os.path.exists("go"): time.sleep(0.05)'
 CHATTY = HOLD + 'while not os.path.exists("go"): trial.report(step=trial.start + 1, score=0.0); time.sleep(0.05)'
 LOOP = """\
-import broodline, ctypes, os, sys, time
+import broodline, ctypes, logging, os, sys, time
+
+logging.basicConfig()
 
 for trial in broodline.trials(sys.argv[1], "own", worker="loop"):
     with trial:

@@ -94,7 +94,7 @@ def _run(source: Target, file: StudyFile, study: StudyConfig, lineage: tuple[Tri
     run(
         study,
         location=source.location,
-        make_trainer=trainer_of(file),
+        trainer=trainer_of(file),
         workers=1,
         options=file.engine,
         watch_of=quiet if json else watching(study.name, workers=1),

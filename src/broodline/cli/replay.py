@@ -73,7 +73,7 @@ def _run(target: Target, study: StudyConfig, file: StudyFile, *, workers: int, j
     run(
         study,
         location=target.location,
-        make_trainer=trainer_of(file),
+        trainer=trainer_of(file),
         workers=workers,
         options=file.engine,
         watch_of=quiet if json else watching(target.name, workers=workers),

@@ -49,7 +49,7 @@ def _run(target: Target, file: StudyFile, *, workers: int, json: bool) -> None:
     run(
         file.study,
         location=target.location,
-        make_trainer=trainer_of(file),
+        trainer=trainer_of(file),
         workers=workers,
         options=file.engine,
         watch_of=quiet if json else watching(target.name, workers=workers),

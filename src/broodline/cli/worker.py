@@ -42,24 +42,19 @@ def main(arguments: argparse.Namespace) -> None:
 def _work(target: Target, file: StudyFile, *, json: bool) -> None:
     from broodline.controller.controller import Controller, check_same
     from broodline.reports.terminal.live import quiet, watching
-    from broodline.studies.run import attend, calls_back, interruptible, job_for, raise_if_failed
-    from broodline.workers.engines.local import LocalEngine
+    from broodline.reports.terminal.log_lines import log_shown_by
+    from broodline.studies.engine import engine_for, job_for
+    from broodline.studies.run import attend, calls_back, interruptible, raise_if_failed
 
-    make_trainer = trainer_of(file)
+    trainer = trainer_of(file)
+    job = job_for(file.study, target.location, trainer)
     name = f"{socket.gethostname()}-{os.getpid()}"
     with closing(target.location.open(create=False)) as store, interruptible():
         with store.transaction(target.name) as records:  # it will write: where it can't, that is told before a process is started
             check_same(records, file.study)
-        with (quiet if json else watching(target.name))(store) as watch:
-            engine = LocalEngine(
-                job=job_for(file.study, target.location, make_trainer),
-                client=Controller(store),
-                name=lambda _location: name,
-                devices=file.engine.devices,
-                threads=file.engine.threads,
-                lease=file.study.limits.lease,
-                say=watch.say,
-            )
+        with (quiet if json else watching(target.name))(store) as watch, log_shown_by(watch.say):
+            client = Controller(store)
+            engine = engine_for(file.study, job, cwd=trainer.cwd, client=client, options=file.engine, name=lambda _place: name)
             attend(engine, 1, watch=watch, grace=grace_of(file), called_back=calls_back(store, target.name))
         raise_if_failed(store, target.name)
 

@@ -23,7 +23,8 @@ from broodline.simulation.faults import HOUR, Departures, Faults, Outages, fate_
 from broodline.simulation.heartbeats import Heartbeats
 from broodline.simulation.training import Seconds, Train, trained
 from broodline.simulation.workers import Attempt, Doing, SimulatedWorker, Tally
-from broodline.workers.worker import FIRST_WAIT, LONGEST_WAIT, REPORT_SECONDS
+from broodline.workers.reporting import REPORT_SECONDS
+from broodline.workers.retrying import FIRST_WAIT, LONGEST_WAIT
 
 _INSISTING = 5 * LONGEST_WAIT  # within so many seconds of the end of an outage a worker calls again
 _MOMENT = 1e-3  # behind the end of a lease

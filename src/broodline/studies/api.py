@@ -15,7 +15,7 @@ from broodline.errors import UsageError
 from broodline.reports.result import Result
 from broodline.storage.location import StudyLocation
 from broodline.studies.run import run
-from broodline.workers.trainers.function import FunctionTrainer
+from broodline.studies.trainer import function_trainer
 
 if TYPE_CHECKING:
     from broodline.workers.running_trial import RunningTrial
@@ -145,7 +145,7 @@ class Study:
         run(
             study,
             location=self._location,
-            make_trainer=partial(FunctionTrainer, train, capture=True),
+            trainer=function_trainer(train),
             workers=workers,
             options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
             watch_of=watching(study.name, workers=workers) if show else quiet,
@@ -186,7 +186,7 @@ class Study:
         run(
             study,
             location=self._location,
-            make_trainer=partial(FunctionTrainer, train, capture=True),
+            trainer=function_trainer(train),
             workers=workers,
             options=EngineOptions(devices=tuple(map(str, devices)), threads=threads),
             watch_of=watching(study.name, workers=workers) if show else quiet,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pickle
 import signal
 import threading
 import time
@@ -17,14 +16,15 @@ from broodline.config.programs import EngineOptions
 from broodline.controller.controller import Controller
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
-from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed, UsageError
+from broodline.errors import StoreError, StoreUnavailable, StudyBusy, StudyFailed
+from broodline.reports.terminal.log_lines import log_shown_by
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import StudyFiles
 from broodline.storage.location import StudyLocation
+from broodline.studies.engine import engine_for, job_for
 from broodline.studies.recovery import put_in_order, sweep_orphans
-from broodline.workers.engines.local import LocalEngine
-from broodline.workers.engines.worker_process import Job
-from broodline.workers.trainers.base import Trainer
+from broodline.workers.engines.base import Engine
+from broodline.workers.trainers.base import TrainerFactory
 
 ATTEND_SECONDS = 0.1
 LOOK_SECONDS = 0.5
@@ -35,7 +35,7 @@ class Watch(Protocol):
     """Shows people how a run goes."""
 
     def say(self, line: str) -> None:
-        """Shows one line, such as what a worker has to say."""
+        """Shows one line: a log record of the run or of a worker."""
 
     def refresh(self) -> None:
         """Shows how the study stands now, if it is time to; called several times a second."""
@@ -45,7 +45,7 @@ def run(
     study: StudyConfig,
     *,
     location: StudyLocation,
-    make_trainer: Callable[[], Trainer],
+    trainer: TrainerFactory,
     workers: int,
     options: EngineOptions,
     watch_of: Callable[[Store], AbstractContextManager[Watch]],
@@ -57,7 +57,7 @@ def run(
     Args:
         study: The study.
         place: Where it lives.
-        make_trainer: Makes, in each worker, what trains.
+        trainer: Makes, in each worker, the trainer.
         workers: W, how many there are.
         options: How they run.
         watch_of: Makes what shows people how it goes.
@@ -74,7 +74,7 @@ def run(
         KeyboardInterrupt: Ctrl-C or SIGTERM; running trials are pending again.
     """
     files = location.files(study.name, checksums=study.checkpoints.checksums)
-    job = job_for(study, location, make_trainer)
+    job = job_for(study, location, trainer)  # first: a function that can't be sent is refused before a study is created
     with closing(location.open()) as store, _sole_run(files, study.name), interruptible():
         controller = Controller(store)
         controller.open(study)
@@ -82,21 +82,14 @@ def run(
         if begin is not None:
             begin(store, files)
         put_in_order(store, study.name, files)
-        with watch_of(store) as watch:
-            engine = LocalEngine(
-                job=job,
-                client=controller,
-                devices=options.devices,
-                threads=options.threads,
-                lease=study.limits.lease,
-                say=watch.say,
-            )
+        with watch_of(store) as watch, log_shown_by(watch.say):
+            engine = engine_for(study, job, cwd=trainer.cwd, client=controller, options=options)
             attend(engine, workers, watch=watch, grace=grace, called_back=calls_back(store, study.name))
         sweep_orphans(store, study.name, files)  # of attempts that were lost meanwhile
         raise_if_failed(store, study.name)
 
 
-def attend(engine: LocalEngine, workers: int, *, watch: Watch, grace: float, called_back: Callable[[], bool]) -> None:
+def attend(engine: Engine, workers: int, *, watch: Watch, grace: float, called_back: Callable[[], bool]) -> None:
     """Runs workers until all have ended, or are called back."""
     try:
         engine.start(workers)
@@ -126,30 +119,6 @@ def calls_back(store: Store, study: str) -> Callable[[], bool]:
             return False
 
     return called_back
-
-
-def job_for(study: StudyConfig, location: StudyLocation, make_trainer: Callable[[], Trainer]) -> Job:
-    """What worker processes of this study need to know."""
-    return Job(
-        store=location.url,
-        study=study.name,
-        files=location.files(study.name).root,
-        trainer=_pickled(make_trainer),
-        checksums=study.checkpoints.checksums,
-    )
-
-
-def _pickled(make_trainer: Callable[[], Trainer]) -> bytes:
-    import cloudpickle
-
-    try:
-        pickled: bytes = cloudpickle.dumps(make_trainer, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        raise UsageError(
-            f"the function can't be sent to worker processes: {error}; "
-            "what can't be copied (a lock, an open file, a connection) is to be made inside of it"
-        ) from error
-    return pickled
 
 
 def raise_if_failed(store: Store, study: str) -> None:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from assignments import trial
 
-from broodline.core.trial import Measurement
+from broodline.core.trial import Measurement, Trial
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.workers.running_trial import RunningTrial, told
+from broodline.workers.running_trial import RunningTrial, in_one_line
+from broodline.workers.trainers.base import Assignment
+
+
+def assigned(given: Trial, report: Callable[[Measurement], None] = lambda _: None) -> Assignment:
+    return Assignment(
+        trial=given,
+        restore=Path("/parent"),
+        save=Path("/save"),
+        log=Path("/log"),
+        worker="4",
+        devices=("0",),
+        report=report,
+    )
 
 
 def running(told: list[Measurement], error: BaseException | None = None) -> RunningTrial:
@@ -20,7 +34,7 @@ def running(told: list[Measurement], error: BaseException | None = None) -> Runn
             raise error
 
     given = trial(7, params={"lr": 0.1}, start=20, steps=10, member=5, generation=2, attempt=3, seed=11)
-    return RunningTrial(given, restore=Path("/parent"), save=Path("/save"), worker="4", devices=("0",), tell=tell)
+    return RunningTrial(assigned(given, tell))
 
 
 def test_it_knows_all_that_training_needs() -> None:
@@ -65,7 +79,7 @@ def test_a_trial_that_was_told_to_end_is_told_so_until_it_does(error: BaseExcept
 
 def test_who_changes_the_params_changes_only_a_copy() -> None:
     given = trial(params={"lr": 0.1})
-    held = RunningTrial(given, restore=None, save=Path("/save"), worker="0", tell=lambda _: None)
+    held = RunningTrial(assigned(given))
     held.params["lr"] = 1.0
     assert given.params == {"lr": 0.1}
 
@@ -75,7 +89,7 @@ def test_who_changes_the_params_changes_only_a_copy() -> None:
     [(ValueError("bad\nvery"), "ValueError: bad"), (KeyError("lr"), "KeyError: 'lr'"), (MemoryError(), "MemoryError")],
 )
 def test_an_error_is_told_in_one_line(error: BaseException, line: str) -> None:
-    assert told(error) == line
+    assert in_one_line(error) == line
 
 
 def test_an_error_that_cannot_be_told_is_named() -> None:
@@ -83,4 +97,4 @@ def test_an_error_that_cannot_be_told_is_named() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert told(Odd()) == "Odd"
+    assert in_one_line(Odd()) == "Odd"
