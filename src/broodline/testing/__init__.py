@@ -10,20 +10,25 @@ Who writes a store, or a strategy, subclasses its contract in a test file of the
 """
 
 from broodline.testing.crashing import Crash, CrashingStore, Moment
+from broodline.testing.engines import EngineContract, StoppedWorkersContract
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, checkpoint_of, study_from_tables
 from broodline.testing.stores import StoreContract
 from broodline.testing.strategies import StrategyContract
+from broodline.testing.trainers import TrainerContract
 
 __all__ = [
     "Crash",
     "CrashingStore",
     "Crew",
+    "EngineContract",
     "FakeClock",
     "Moment",
+    "StoppedWorkersContract",
     "StoreContract",
     "StrategyContract",
     "Train",
+    "TrainerContract",
     "check_invariants",
     "checkpoint_of",
     "study_from_tables",

@@ -40,7 +40,7 @@ def until_answered(call: Callable[[], T], log: WorkerLog) -> T:
 
     Args:
         call: A call of the client, which may be made twice.
-        log: Is told once that the store does not answer, and once that it does again.
+        log: Gets one record when the store does not answer, and one when it answers again.
     """
     pause, failed = pauses(_LONGEST_OUTAGE_WAIT), False
     while True:

@@ -13,7 +13,7 @@ from assignments import PYTHON, is_gone
 
 from broodline.errors import Preempted, TrialFailed
 from broodline.workers.trainers.process import Process, ending
-from broodline.workers.trainers.process_tree import family, kill_all_of
+from broodline.workers.trainers.process_tree import descendants, kill_all_of
 
 FAR = 60.0
 # Starts others in sessions of their own, says who they are, and stays; one of them has hidden its environment.
@@ -165,12 +165,12 @@ def test_what_a_dead_worker_left_behind_is_found_by_its_session(tmp_path: Path) 
         assert not is_gone(other)
 
 
-def test_a_family_is_empty_once_all_have_ended(tmp_path: Path) -> None:
+def test_a_program_has_no_descendants_once_all_have_ended(tmp_path: Path) -> None:
     with Process(grace=5, owner="mine") as process:
         process.start(["sleep", "600"], environ=os.environ, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        assert len(family(None, "mine.")) == 1
+        assert len(descendants(None, "mine.")) == 1
         process.end()
-    assert family(None, "mine.") == {}
+    assert descendants(None, "mine.") == {}
 
 
 def test_what_is_sent_arrives_whole_even_if_it_is_more_than_a_pipe_holds(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     [
         ("no-such-program", "no such program: no-such-program"),
         ("./here", "./here can't be started: Permission denied"),
-        ("./scripted", "./scripted can't be started: there is no such interpreter as its first line names"),
+        ("./scripted", "./scripted can't be started: the interpreter that its first line names does not exist"),
         ("nul\0", "can't be started: embedded null byte"),
     ],
 )

@@ -95,7 +95,7 @@ def work(worker: Worker) -> None:
 def _take_lock(worker: Worker, life: ExitStack) -> None:
     """Takes the session's lock; waits for room on a full disk, where its file can't be made."""
     wait = pauses()
-    told = False
+    logged = False
     while not worker.leaving:
         try:
             life.enter_context(alive(worker.files.workers, worker.identity.session))
@@ -103,9 +103,9 @@ def _take_lock(worker: Worker, life: ExitStack) -> None:
         except OSError as error:
             if not is_disk_full(error):
                 raise
-        if not told:
+        if not logged:
             worker.log.warning(f"{worker.files.workers}: the disk is full; work begins when there is room")
-            told = True
+            logged = True
         wait()
 
 

@@ -47,7 +47,7 @@ class FunctionTrainer:
         return finish(measurements, assignment.trial, _NOTHING)
 
     def close(self) -> None:
-        """Nothing is kept from one trial to the next."""
+        """Does nothing: nothing is kept between trials."""
 
     def _call(self, trial: RunningTrial, assignment: Assignment) -> Mapping[str, Any] | None:
         try:
