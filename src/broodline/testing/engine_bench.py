@@ -93,7 +93,7 @@ class EngineBench:
         self.client = Controller(self.store)
         self.client.open(self.study)
         self.location.files(self.study.name).prepare()
-        self.engines: list[tuple[Engine, RecordingLauncher]] = []
+        self.engines: list[Engine] = []
 
     def engine(self, make: MakesTrainer, **options: Any) -> tuple[Engine, RecordingLauncher]:
         """An engine whose workers make this trainer; `options` are those of `Engine`."""
@@ -102,12 +102,12 @@ class EngineBench:
         job = Job(store=self.location.url, study=self.study.name, trainer=cloudpickle.dumps(make))
         launcher = RecordingLauncher(self._launcher_type(job=job, cwd=self.directory, threads=1))
         engine = Engine(launcher=launcher, client=self.client, study=self.study.name, **options)
-        self.engines.append((engine, launcher))
+        self.engines.append(engine)
         return engine, launcher
 
-    def set_lease(self, seconds: float) -> None:
-        """Gives the study's leases another length."""
-        self.study = study_from_tables(**self._tables, engine={"lease": seconds})
+    def redefine(self, **tables: Any) -> None:
+        """Changes tables of the study, such as its budget."""
+        self.study = study_from_tables(**{**self._tables, **tables})
         self.client.open(self.study)
 
     def hold(self) -> None:
@@ -141,7 +141,6 @@ class EngineBench:
 
     def close(self) -> None:
         """Ends what a test left."""
-        for engine, launcher in self.engines:
-            if any(handle.poll() is None for _, handle in launcher.started):
-                engine.stop(0.0)
+        for engine in self.engines:
+            engine.stop(0.0)
         self.store.close()

@@ -128,7 +128,7 @@ class EngineContract(_WithBench):
         assert {each["worker"]: each["devices"] for each in bench.begun().values()} == {"0": ["4", "5"], "1": ["6", "7"]}
 
     def test_the_lease_of_a_running_worker_is_renewed(self, bench: EngineBench) -> None:
-        bench.set_lease(_LEASE)
+        bench.redefine(engine={"lease": _LEASE})
         engine, _ = bench.engine(function_that_waits(bench.directory), lease=_LEASE)
         bench.hold()
         engine.start(1)
@@ -187,7 +187,7 @@ class StoppedWorkersContract(_WithBench):
         """Stops a worker as SIGSTOP does: it lives on."""
 
     def test_a_stopped_worker_loses_its_trial_after_its_lease(self, bench: EngineBench) -> None:
-        bench.set_lease(_LEASE)
+        bench.redefine(engine={"lease": _LEASE}, budget={"trials": 1})
         engine, launcher = bench.engine(function_that_waits(bench.directory), lease=_LEASE)
         other = WorkerSession(worker="other", session="other")
         bench.hold()
