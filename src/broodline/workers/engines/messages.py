@@ -64,7 +64,7 @@ def decoded(line: str) -> Message | None:
     try:
         fields = json.loads(line.removeprefix(_MARK))
         return Message(Event(fields.pop("event")), fields)
-    except (ValueError, KeyError, AttributeError):  # a program that prints our mark is not a reason to fail
+    except (ValueError, KeyError, TypeError):  # a program that prints our mark is not a reason to fail
         return None
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
-import selectors
 import signal
 import subprocess
-import termios
 import time
-from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from broodline.errors import TrialFailed
+from broodline.workers.trainers.pipes import Pipes
 from broodline.workers.trainers.process_tree import (
     HANGING_SECONDS,
     TOKEN,
@@ -31,7 +27,6 @@ from broodline.workers.trainers.process_tree import (
     start_time,
 )
 
-_CHUNK = 65536
 _LOOK = 0.02  # seconds between two looks, where a system can't signal the end of a process
 _PAUSES = (0.001, 0.05)  # the shortest and the longest, between two looks at a process tree
 _STARTED: set[int] = set()  # the programs of this process whose exit status was not collected yet
@@ -57,9 +52,8 @@ class Process:
         self._pidfd: int | None = None
         self._started = 0.0
         self._known: ProcessTree = {}
-        self._unsent, self._sent = b"", 0
-        self._closed = self._refused = False
-        self._selector = selectors.DefaultSelector()
+        self._closed = False
+        self._pipes = Pipes()
 
     def __enter__(self) -> Self:
         return self
@@ -120,32 +114,25 @@ class Process:
 
     def listen(self, descriptor: int, receive: Callable[[bytes], None]) -> None:
         """Lets `wait` pass on the data that arrives on a pipe, and b"" when it was closed."""
-        os.set_blocking(descriptor, False)
-        self._selector.register(descriptor, selectors.EVENT_READ, partial(self._read, descriptor, receive))
+        self._pipes.listen(descriptor, receive)
 
     def send(self, data: bytes) -> None:
         """Lets `wait` write to the program's standard input, as fast as it reads."""
-        stdin = self._stdin()
-        self._unsent, self._sent = data, len(data)
-        os.set_blocking(stdin, False)
-        self._selector.register(stdin, selectors.EVENT_WRITE, partial(self._write, stdin))
+        self._pipes.send(self._stdin(), data)
 
     @property
     def sending(self) -> bool:
         """True while a part of the data is still to be written to the program."""
-        return bool(self._unsent)
+        return self._pipes.sending
 
     @property
     def unread(self) -> bool:
         """True if the program has read nothing of the data that was sent last, as far as the system shows."""
-        waiting = array("i", [0])
-        fcntl.ioctl(self._stdin(), termios.FIONREAD, waiting)
-        return self._refused or waiting[0] + len(self._unsent) >= self._sent
+        return self._pipes.unread(self._stdin())
 
     def wait(self, seconds: float) -> bool:
         """Waits until the program has ended or data has arrived, or so many seconds; True if it has ended."""
-        for key, _ in self._selector.select(seconds if self._pidfd is not None else min(seconds, _LOOK)):
-            key.data()
+        self._pipes.wait(seconds if self._pidfd is not None else min(seconds, _LOOK))
         return self.ended
 
     @property
@@ -160,14 +147,13 @@ class Process:
             return True
 
     def drain(self) -> None:
-        """Passes on the data that has arrived by now: a read takes as much as a pipe holds."""
-        for key, _ in self._selector.select(0):
-            key.data()
+        """Passes on the data that has arrived by now."""
+        self._pipes.wait(0)
 
     def hang_up(self) -> None:
         """Closes the program's standard input, and gives it time to end."""
         if self._popen is not None and self._popen.stdin is not None:
-            self._stop_watching(self._stdin())
+            self._pipes.stop_watching(self._stdin())
             self._popen.stdin.close()
             self.wait_for_end()
 
@@ -253,38 +239,15 @@ class Process:
             self._pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):
             return  # not Linux, an old one, or one in a sandbox
-        self._selector.register(self._pidfd, selectors.EVENT_READ, _nothing)
-
-    def _read(self, descriptor: int, receive: Callable[[bytes], None]) -> None:
-        try:
-            data = os.read(descriptor, _CHUNK)
-        except BlockingIOError:
-            return
-        if not data:
-            self._stop_watching(descriptor)
-        receive(data)
-
-    def _write(self, stdin: int) -> None:
-        try:
-            self._unsent = self._unsent[os.write(stdin, self._unsent) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:
-            self._unsent, self._refused = b"", True  # it is about to end, or never reads
-        if not self._unsent:
-            self._stop_watching(stdin)
+        self._pipes.watch(self._pidfd)
 
     def _stdin(self) -> int:
         assert self._popen is not None
         assert self._popen.stdin is not None
         return self._popen.stdin.fileno()
 
-    def _stop_watching(self, descriptor: int) -> None:
-        if descriptor in self._selector.get_map():
-            self._selector.unregister(descriptor)
-
     def _release(self) -> None:
-        self._selector.close()
+        self._pipes.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
@@ -317,7 +280,3 @@ def _why_not_started(program: str, cwd: Path, error: OSError | ValueError) -> st
     if error.errno == errno.ENOENT:
         return f"no such program: {program}"
     return f"{program} can't be started: {error.strerror}"
-
-
-def _nothing() -> None:
-    pass
