@@ -1,4 +1,4 @@
-"""The loop of a worker, with a real controller, store and disk, and a trainer that does what the test needs."""
+"""The loop of a worker, with a real controller, store and disk, and a trainer under the test's control."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @dataclass(kw_only=True)
 class Reporting:
-    """Is as good as its last step, and reports after each; told is all of the first training, and some steps of the second.
+    """Has its last step as its score, and reports after each step.
 
     Args:
-        told: Is called before each report, with the training, counted from 1, and the step.
+        before: Called before each report, with the number of the training, from 1, and the step.
     """
 
-    told: Callable[[int, int], None]
+    before: Callable[[int, int], None]
     trainings: int = 0
 
     def train(self, assignment: Assignment) -> list[Measurement]:
@@ -50,12 +50,12 @@ class Reporting:
         steps = range(assignment.trial.start + 1, assignment.trial.end + 1)
         measurements = [Measurement(step=step, metrics={"score": float(step)}) for step in steps]
         for measurement in measurements:
-            self.told(self.trainings, measurement.step)
+            self.before(self.trainings, measurement.step)
             assignment.report(measurement)
         return measurements
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Does nothing."""
 
 
 class FullOnce(StudyFiles):
@@ -86,7 +86,7 @@ def test_a_checkpoint_that_a_worker_may_not_read_is_not_given_up(store: Store, t
     study = study_from_tables(name="two", population=1, budget={"trials": 2})
     controller, identity = Controller(store), WorkerSession(worker="0", session="a")
     controller.open(study)
-    files, trainer = UnreadableOnce(tmp_path / "files"), Reporting(told=lambda _training, _step: None)
+    files, trainer = UnreadableOnce(tmp_path / "files"), Reporting(before=lambda _training, _step: None)
     files.prepare()
     Worker(client=controller, study=study.name, identity=identity, files=files, trainer=trainer).run()
     with store.snapshot(study.name) as records:
@@ -97,15 +97,15 @@ def test_a_checkpoint_that_a_worker_may_not_read_is_not_given_up(store: Store, t
     assert files.verified(parent.checkpoint).is_dir()
 
 
-@pytest.mark.parametrize("last_told", [0, 1, 9, 10])
+@pytest.mark.parametrize("last_reported", [0, 1, 9, 10])
 def test_a_trial_that_is_trained_again_for_want_of_room_is_as_fit_as_it_ended(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_told: int
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_reported: int
 ) -> None:
-    def told(training: int, step: int) -> None:
-        monkeypatch.setattr(reporting, "REPORT_SECONDS", 0.0 if training == 1 or step <= last_told else math.inf)
+    def before(training: int, step: int) -> None:
+        monkeypatch.setattr(reporting, "REPORT_SECONDS", 0.0 if training == 1 or step <= last_reported else math.inf)
 
     monkeypatch.setattr(Training, "_wait_for_room", lambda *_: None)
-    files, trainer, identity = FullOnce(tmp_path / "files"), Reporting(told=told), WorkerSession(worker="0", session="a")
+    files, trainer, identity = FullOnce(tmp_path / "files"), Reporting(before=before), WorkerSession(worker="0", session="a")
     files.prepare()
     Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer).run()
     assert trainer.trainings == 2

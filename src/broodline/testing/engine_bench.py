@@ -140,7 +140,7 @@ class EngineBench:
                 engine.attend(0.02)
 
     def close(self) -> None:
-        """Ends what a test left."""
+        """Ends all engines, and closes the store."""
         for engine in self.engines:
             engine.stop(0.0)
         self.store.close()

@@ -1,4 +1,4 @@
-"""The contracts of an engine: workers train a study to its end, whatever happens to them. Tests with real workers.
+"""The contracts of an engine: workers train a study to its end, even if workers die, join or leave. Tests with real workers.
 
 A test runs `workers.engines.base.Engine` over the launcher under test. Workers must see the directory of the test.
 """

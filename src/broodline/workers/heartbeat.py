@@ -10,7 +10,7 @@ extension, say. So a heartbeat process renews the lease:
   that waits for the store must not be made for a dead owner.
 * It does not renew while its owner is stopped (SIGSTOP, a debugger): a stopped program would keep its trial for ever.
 * It watches the study. When the running trials are called back (`broodline stop --now`), it releases the owner's trial and
-  prints a line; the owner hears of it at its next `trial.report`. Should the owner complete the trial before that, and no
+  prints a line; the owner learns of it at its next `trial.report`. Should the owner complete the trial before that, and no
   other worker have it, the completion counts.
 * When it dies, its owner starts another.
 """

@@ -14,7 +14,7 @@ class Interruption:
     """The request to leave that a signal handler or another thread makes of a worker.
 
     A signal handler runs between any two instructions of the main thread. Raised in the midst of a call of the client or of a
-    commit, `Preempted` would leave the worker in doubt about what was done. So it is raised only inside of `allowed`, which
+    commit, `Preempted` would leave it unknown whether the call was made. So it is raised only inside of `allowed`, which
     the worker enters to train and to wait; at all other times the request is kept until then.
     """
 

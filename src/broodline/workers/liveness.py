@@ -1,4 +1,4 @@
-"""Tells which workers of this machine have died, and which are stopped.
+"""Finds out which workers of this machine have died, and which are stopped.
 
 A worker holds a lock on a file of its own, named by its session, for as long as it lives. The kernel releases the lock when the
 process ends, however that is. A process number would not do: another process may have it by now.

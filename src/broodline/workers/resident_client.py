@@ -81,7 +81,7 @@ def _answer(replies: BinaryIO, trial: RunningTrial, error: BaseException | None)
 
 def _reply(replies: BinaryIO, values: dict[str, Any]) -> None:
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # what was printed so far belongs to this trial's log
+        stream.flush()  # the output so far belongs to this trial's log
     replies.write(_line(values))
     replies.flush()
 

@@ -18,7 +18,7 @@ from broodline.workers.retrying import FIRST_WAIT
 from broodline.workers.trainers.base import Assignment, Trainer
 
 _ROOM = 1 << 20  # a disk with less than this many bytes free counts as full
-_LONGEST_ROOM_WAIT = 30.0  # seconds; then the trial is tried again, whatever the disk reports
+_LONGEST_ROOM_WAIT = 30.0  # seconds; then the trial is tried again, even if the disk reports no room
 
 
 @dataclass(kw_only=True)
@@ -30,7 +30,7 @@ class Training:
         trainer: Trains one trial.
         worker: The worker's name.
         devices: The devices that it may use.
-        interruption: Tells when the worker is to leave.
+        interruption: Knows whether the worker is to leave.
         log: The worker's log.
     """
 
@@ -45,7 +45,7 @@ class Training:
         """The verified checkpoint of the parent; None without a parent, or if the checkpoint is missing or corrupt.
 
         Raises:
-            TrialFailed: It can't be read here. That says nothing about the checkpoint, so it is not given up.
+            TrialFailed: It can't be read here. The checkpoint may be whole, so it is not given up.
         """
         try:
             return None if start.restore is None else self.files.verified(start.restore)

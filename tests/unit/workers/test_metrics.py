@@ -49,7 +49,7 @@ def test_a_step_that_is_no_whole_number_fails_the_trial(step: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (np.float32(0.5), 0.5),
         (np.int64(3), 3),
@@ -63,10 +63,10 @@ def test_a_step_that_is_no_whole_number_fails_the_trial(step: Any) -> None:
         ([1, 2], [1, 2]),
     ],
 )
-def test_scalars_of_any_library_become_plain_values(value: Any, told: Any) -> None:
+def test_scalars_of_any_library_become_plain_values(value: Any, expected: Any) -> None:
     taken = measured({"a": value}, end=1).metrics["a"]
-    assert taken == told
-    assert type(taken) is type(told)
+    assert taken == expected
+    assert type(taken) is type(expected)
 
 
 @pytest.mark.parametrize("value", [np.array([1.0, 2.0]), object(), 1j, {1, 2}, np.float64])

@@ -10,7 +10,7 @@ these states, which it announces by messages (`engines.messages`)::
   name in a new session. After work was done this happens at once. Deaths without any work done would repeat for ever (a
   driver that is missing, no memory left), so pauses between them grow, and after three false starts in a row the engine
   gives up (`engines.deaths`).
-* A worker that says that it cannot work (exit status `CANNOT_WORK`) speaks for all of them: the engine gives up at once.
+* A worker that cannot work at all (exit status `CANNOT_WORK`) stands for all of them: the engine gives up at once.
 
 The engine renews the leases of its workers, because a trainer may hold a worker's interpreter for longer than a lease. A
 worker that is stopped (SIGSTOP) lives, but would keep its trial for ever: its lease is left to run out.
@@ -94,7 +94,7 @@ class Engine:
         return len(self._workers) + len(self._due)
 
     def attend(self, seconds: float) -> None:
-        """Logs what workers report, replaces those that died and renews leases; takes about so many seconds.
+        """Logs the records of workers, replaces those that died and renews leases; takes about so many seconds.
 
         Raises:
             WorkerError: Workers can't be started, or can't work.
@@ -154,7 +154,7 @@ class Engine:
                 log_again(message.fields)
 
     def _keep(self, worker: _Worker, line: str) -> None:
-        """Keeps a line that is no message; before the worker is ready it may belong to an error, which is shown once, whole."""
+        """Keeps a line that is not a message; it is logged once the worker is ready: before, it may belong to an error."""
         worker.printed.append(line)
         if worker.ready:
             self._warn(worker, f"worker {worker.spec.identity.worker}: {line}", logging.INFO)
@@ -196,7 +196,7 @@ class Engine:
 
     def _forget(self, worker: _Worker) -> None:
         del self._workers[worker.spec.index]
-        self._listen(worker)  # its last words: all of them are there, now that it has ended
+        self._listen(worker)  # all of its output is there, now that it has ended
         worker.handle.close()
 
     def _renew(self) -> None:

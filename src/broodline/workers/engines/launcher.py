@@ -79,7 +79,7 @@ class Launcher(Protocol):
         """Waits so many seconds, or less if a worker printed something or ended."""
 
     def close(self) -> None:
-        """Frees what the launcher holds; all workers have ended."""
+        """Frees the resources of the launcher; all workers have ended."""
 
 
 class LauncherType(Protocol):

@@ -138,7 +138,7 @@ class LocalHandle:
 
 
 def _environment(environ: Mapping[str, str], threads: int, devices: tuple[str, ...]) -> dict[str, str]:
-    """What numeric libraries read; variables that are set already are left alone, since the user set them."""
+    """The environment of a worker; variables for numeric libraries that are set already are left alone: the user set them."""
     given = {name: str(threads) for name in THREAD_VARIABLES if name not in environ}
     visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
     return {**environ, **given, **visible}

@@ -1,4 +1,4 @@
-"""The messages of a worker process to its engine: lines of JSON among whatever else the process prints.
+"""The messages of a worker process to its engine: lines of JSON among the other output of the process.
 
 A launcher passes on the lines that a worker prints; the supervision reads the messages among them and logs the rest.
 """

@@ -15,7 +15,7 @@ class Assignment:
     """One attempt at a trial, with everything that a trainer may use for it.
 
     Args:
-        trial: What to train: `trial.start` steps are behind its weights, `trial.steps` are to be trained.
+        trial: The trial: `trial.start` steps are behind its weights, `trial.steps` are to be trained.
         restore: The directory of the parent's checkpoint, to be read only; None to start from nothing.
         save: An empty directory: its contents in the end are the checkpoint.
         log: The file for the program's output; its directory exists.

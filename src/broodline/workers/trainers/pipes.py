@@ -47,7 +47,7 @@ class Pipes:
         return self._refused or waiting[0] + len(self._unsent) >= self._sent
 
     def wait(self, seconds: float) -> None:
-        """Waits until a pipe is ready, at most so many seconds, and passes on its data: a read takes what a pipe holds."""
+        """Waits until a pipe is ready, at most so many seconds, and passes on its data: a read takes as much as a pipe holds."""
         for key, _ in self._selector.select(seconds):
             key.data()
 

@@ -137,7 +137,7 @@ class Process:
 
     @property
     def ended(self) -> bool:
-        """True once the program has ended, whatever its descendants do."""
+        """True once the program has ended, even if its descendants run on."""
         if self._popen is None or self._popen.returncode is not None:
             return True
         try:

@@ -8,7 +8,7 @@ session, clear its environment, or lose its parent. So a process belongs to a pr
 2. its environment holds the program's token (`BROODLINE_TOKEN`), which children inherit;
 3. it belonged to the program at an earlier look (the same number *and* the same start time: numbers are used again);
 4. it is an orphan that this process adopted, is younger than the program, is in no session of another program of ours, and
-   carries no token. An orphan, whatever it did to hide, becomes a child of the nearest ancestor that asked the kernel for it
+   carries no token. Every orphan becomes a child of the nearest ancestor that asked the kernel for it
    (`adopt_orphans`);
 5. its parent belongs to the program.
 

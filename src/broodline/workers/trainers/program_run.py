@@ -34,7 +34,7 @@ class OneShot:
     Args:
         command: Its arguments, with their placeholders.
         cwd: The folder that it runs in.
-        prints: Its metrics are the last JSON object that it prints, not what it appends to a file.
+        prints: Its metrics are the last JSON object that it prints, not the lines of a file.
         timeout: Seconds after which it has failed; None: never.
         grace: Seconds between asking it to end and killing it.
     """

@@ -2,7 +2,7 @@
 
 Theory of operation. The program waits for a request (`idle`), or works on one. A trial fails if the program ends, is silent for
 longer than its timeout, or writes anything but one line. A program that ended *between* two trials, by its own decision or by an
-accident, is no fault of the next one: if it read nothing of the request, `RequestUnread` says so, and another is started.
+accident, is no fault of the next one: if it read nothing of the request (`RequestUnread`), another is started.
 Output outside of a trial goes to the log of the next one.
 """
 
@@ -79,7 +79,7 @@ class ResidentProgram:
         return not (self._process.ended or self._received or self._closed_by_program)
 
     def ask(self, request: Mapping[str, Any], log: BinaryIO, attend: Callable[[], None]) -> str:
-        """The program's answer to a request, a line of text.
+        """The program's answer to a request, one line.
 
         Args:
             request: A JSON object.
