@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,17 +23,18 @@ from typing import Any
 
 from warm import leave
 
-import broodline.studies.run
-from broodline.controller.client import WorkerSession
+import broodline
 from broodline.controller.controller import Controller
 from broodline.core.study import Budget
 from broodline.core.trial import Trial
+from broodline.registry import ENGINES, Registry
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import LocalCheckpointStore
 from broodline.storage.location import StudyLocation
 from broodline.studies.api import Study
 from broodline.testing import check_invariants
 from broodline.workers.engines import worker_process as child
+from broodline.workers.engines.launcher import Job, WorkerSpec
 
 NAME, TRIALS, FAILS = "small", 6, 3
 BEFORE, WITHIN, AFTER = 1, 2, 3
@@ -68,28 +68,44 @@ def train(trial: Any) -> dict[str, float]:
 
 
 class InOneProcess:
-    """An engine whose only worker is this process."""
+    """A launcher whose only worker is the process itself."""
 
-    def __init__(self, *, job: child.Job, **_: object) -> None:
+    def __init__(self, *, job: Job, **_: object) -> None:
         self._job = job
 
-    def start(self, _workers: int) -> None:
-        identity = WorkerSession(worker="0", session=uuid.uuid4().hex)
-        worker = child.worker_for(self._job, identity, ())
+    def launch(self, spec: WorkerSpec) -> Ended:
+        worker = child.worker_for(self._job, spec)
         child.work(worker)
         worker.files.checkpoints.close()  # as at the end of a worker process
+        return Ended()
 
-    def alive(self) -> int:
+    def wait(self, seconds: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Ended:
+    """The handle of a worker that has ended well."""
+
+    is_stopped = False
+
+    def poll(self) -> int:
         return 0
 
-    def attend(self, seconds: float) -> None: ...
+    def lines(self) -> list[str]:
+        return []
 
-    def stop(self, grace: float) -> None: ...
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def play(directory: Path) -> None:
     """Runs the study to its end, or resumes it."""
-    broodline.studies.run.LocalEngine = InOneProcess  # type: ignore[assignment, attr-defined]
+    load = Registry.load
+    Registry.load = lambda self, name: InOneProcess if self == ENGINES else load(self, name)  # type: ignore[method-assign]
     complete = Controller.complete
 
     def noted(self: Controller, study: str, number: int, attempt: int, *rest: Any) -> Any:

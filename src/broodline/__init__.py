@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from broodline.studies.api import Study
     from broodline.workers.running_trial import RunningTrial
     from broodline.workers.trial_loop import trials
+
+logging.getLogger("broodline").addHandler(logging.NullHandler())
 
 # Names are loaded when they are used: a resident program that imports broodline needs no database.
 _HOMES = {

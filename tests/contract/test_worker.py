@@ -1,4 +1,4 @@
-"""The loop of a worker, with a real controller, store and disk, and a trainer that does what the test needs."""
+"""The loop of a worker, with a real controller, store and disk, and a trainer under the test's control."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from broodline.storage.checkpoints.local import LocalCheckpointStore
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.storage.study_files import StudyFiles
 from broodline.testing import study_from_tables
-from broodline.workers import worker as loop
+from broodline.workers import reporting
 from broodline.workers.trainers.base import Assignment
+from broodline.workers.training import Training
 from broodline.workers.worker import Worker
 
 STUDY = study_from_tables(population=1, budget={"trials": 1})
@@ -36,13 +37,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @dataclass(kw_only=True)
 class Reporting:
-    """Is as good as its last step, and reports after each; told is all of the first training, and some steps of the second.
+    """Has its last step as its score, and reports after each step.
 
     Args:
-        told: Is called before each report, with the training, counted from 1, and the step.
+        before: Called before each report, with the number of the training, from 1, and the step.
     """
 
-    told: Callable[[int, int], None]
+    before: Callable[[int, int], None]
     trainings: int = 0
 
     def train(self, assignment: Assignment) -> list[Measurement]:
@@ -51,12 +52,12 @@ class Reporting:
         steps = range(assignment.trial.start + 1, assignment.trial.end + 1)
         measurements = [Measurement(step=step, metrics={"score": float(step)}) for step in steps]
         for measurement in measurements:
-            self.told(self.trainings, measurement.step)
+            self.before(self.trainings, measurement.step)
             assignment.report(measurement)
         return measurements
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Does nothing."""
 
 
 class FullOnce(LocalCheckpointStore):
@@ -87,7 +88,7 @@ def test_a_checkpoint_that_a_worker_may_not_read_is_not_given_up(store: Store, t
     study = study_from_tables(name="two", population=1, budget={"trials": 2})
     controller, identity = Controller(store), WorkerSession(worker="0", session="a")
     controller.open(study)
-    checkpoints, trainer = UnreadableOnce(tmp_path / "files"), Reporting(told=lambda _training, _step: None)
+    checkpoints, trainer = UnreadableOnce(tmp_path / "files"), Reporting(before=lambda _training, _step: None)
     files = StudyFiles(root=checkpoints.root, checkpoints=checkpoints)
     files.prepare()
     Worker(client=controller, study=study.name, identity=identity, files=files, trainer=trainer).run()
@@ -99,18 +100,22 @@ def test_a_checkpoint_that_a_worker_may_not_read_is_not_given_up(store: Store, t
     assert checkpoints.open(parent.checkpoint).is_dir()
 
 
-@pytest.mark.parametrize("last_told", [0, 1, 9, 10])
+@pytest.mark.parametrize("last_reported", [0, 1, 9, 10])
 def test_a_trial_that_is_trained_again_for_want_of_room_is_as_fit_as_it_ended(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_told: int
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_reported: int
 ) -> None:
-    def told(training: int, step: int) -> None:
-        monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0 if training == 1 or step <= last_told else math.inf)
+    def before(training: int, step: int) -> None:
+        monkeypatch.setattr(reporting, "REPORT_SECONDS", 0.0 if training == 1 or step <= last_reported else math.inf)
 
-    monkeypatch.setattr(Worker, "_wait_for_room", lambda *_: None)
-    checkpoints, trainer, identity = FullOnce(tmp_path / "files"), Reporting(told=told), WorkerSession(worker="0", session="a")
+    monkeypatch.setattr(Training, "_wait_for_room", lambda *_: None)
+    checkpoints, trainer, identity = (
+        FullOnce(tmp_path / "files"),
+        Reporting(before=before),
+        WorkerSession(worker="0", session="a"),
+    )
     files = StudyFiles(root=checkpoints.root, checkpoints=checkpoints)
     files.prepare()
-    Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer, say=lambda _: None).run()
+    Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer).run()
     assert trainer.trainings == 2
     with store.snapshot(STUDY.name) as records:
         (trial,) = records.trials()

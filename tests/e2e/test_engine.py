@@ -1,4 +1,4 @@
-"""The local engine with real processes: what is killed, interrupted, stopped or joined, and what becomes of the study."""
+"""The local engine with real processes: a study goes to its end although runs and workers are killed, interrupted or stopped."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from living import PATIENT, Run, begun, ended, interrupted, lives, logged, runni
 from broodline.config.study_file import read
 from broodline.controller.controller import Controller
 from broodline.storage.location import default_location
-from broodline.studies.job import job_for
+from broodline.studies.engine import engine_for, job_for
 from broodline.studies.trainer import trainer_of
-from broodline.workers.engines.local import LocalEngine
 
 KEPT = ("number", "member", "generation", "state", "parent", "params", "metrics", "attempt", "worker", "finished")
 
 
 def completed(study: object, *options: str) -> list[dict[str, Any]]:
-    """The completed trials, but for what may be swept of them."""
+    """The completed trials, without the fields that later deletions change."""
     trials = [trial for trial in trials_of(study, *options) if trial["state"] == "completed"]
     return [{name: trial[name] for name in KEPT} for trial in trials]
 
@@ -35,7 +34,7 @@ def attempts(study: Path) -> list[tuple[str, int]]:
 
 
 def programs(directory: Path) -> list[psutil.Process]:
-    """The programs that have begun a trial and still live."""
+    """The programs that have started a trial and still live."""
     found = [psutil.Process(pid) for line in logged(directory, "begun") if psutil.pid_exists(pid := int(line[2]))]
     return [process for process in found if lives(process)]
 
@@ -73,7 +72,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_is_given_out_again(tm
 
 
 def assert_taken_over(tmp_path: Path, *runs: Run) -> None:
-    """The worker that trains is stopped (SIGSTOP): another takes its trial, and what the first one brings late is refused."""
+    """The worker that trains is stopped (SIGSTOP): another takes its trial, and the late result of the first one is refused."""
     wait_for(lambda: begun(tmp_path) == [(0, 1)])
     (stopped,) = [worker for run in runs for worker in run.workers if worker.children()]
     stopped.suspend()
@@ -115,15 +114,15 @@ broodline.Study(name="digits", trial_steps=10, population=3, objective={"accurac
 """
 
 
-def test_a_trial_that_kills_every_worker_has_failed_and_the_study_goes_on(tmp_path: Path) -> None:
+def test_a_trial_that_kills_every_worker_has_failed_and_the_study_continues(tmp_path: Path) -> None:
     (tmp_path / "study.py").write_text(POISON)
     with script("study.py", cwd=tmp_path) as run:
         assert run.end() == 0, run.said
     trials = trials_of("digits", "--store", f"sqlite:///{tmp_path / 'broodline.db'}")
-    told = {trial["number"]: (trial["state"], trial["attempt"], trial["reason"]) for trial in trials}
-    assert told[1] == ("completed", 2, None)
-    assert told[2] == ("failed", 3, "lost")
-    assert [told[number][0] for number in (0, 3, 4, 5, 6, 7)] == ["completed"] * 6
+    outcomes = {trial["number"]: (trial["state"], trial["attempt"], trial["reason"]) for trial in trials}
+    assert outcomes[1] == ("completed", 2, None)
+    assert outcomes[2] == ("failed", 3, "lost")
+    assert [outcomes[number][0] for number in (0, 3, 4, 5, 6, 7)] == ["completed"] * 6
 
 
 def test_workers_that_die_again_and_again_with_nothing_done_are_replaced_ever_more_slowly(tmp_path: Path) -> None:
@@ -131,20 +130,20 @@ def test_workers_that_die_again_and_again_with_nothing_done_are_replaced_ever_mo
     locks = tmp_path / "broodline.files" / "digits" / "workers"
     with running("run", study, cwd=tmp_path) as run:
         wait_for(lambda: len(begun(tmp_path)) == 1)
-        for kills, told in enumerate(
+        for kills, pause in enumerate(
             ("", "that is 2 in a row: the next starts in 0.25 s", "3 in a row: the next starts in 0.5 s")
         ):
             wait_for(lambda before=kills: len(os.listdir(locks)) == 2 + before, "another worker")  # type: ignore[misc]
             (idle,) = [worker for worker in run.workers if not worker.children()]
             idle.kill()
             wait_for(lambda before=kills: run.said.count("before it had trained anything") == before + 1)  # type: ignore[misc]
-            assert told in run.said
+            assert pause in run.said
         (tmp_path / "go").touch()
         assert run.end() == 0
     assert attempts(study) == [("completed", 1)]
 
 
-def test_workers_whose_run_was_killed_leave_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_workers_whose_run_was_killed_leave_and_the_next_run_resumes(tmp_path: Path) -> None:
     study = write_study(tmp_path, workers=2, budget="trials = 8")
     with running("run", study, cwd=tmp_path, FREE="3") as run:
         wait_for(lambda: len(begun(tmp_path)) >= 5)
@@ -152,7 +151,7 @@ def test_workers_whose_run_was_killed_leave_and_the_next_run_goes_on(tmp_path: P
         run.popen.kill()
         wait_for(lambda: not run.left_behind(), "the end of all that the run had started")
     assert programs(tmp_path) == []
-    assert_goes_on(study, completed(study))
+    assert_resumes(study, completed(study))
 
 
 def test_a_run_that_is_killed_with_all_its_workers_loses_no_completed_trial_and_trains_none_again(tmp_path: Path) -> None:
@@ -160,10 +159,10 @@ def test_a_run_that_is_killed_with_all_its_workers_loses_no_completed_trial_and_
     with running("run", study, cwd=tmp_path, FREE="3") as run:
         wait_for(lambda: len(begun(tmp_path)) >= 5)
         run.kill()
-    assert_goes_on(study, completed(study))
+    assert_resumes(study, completed(study))
 
 
-def assert_goes_on(study: Path, before: list[dict[str, Any]]) -> None:
+def assert_resumes(study: Path, before: list[dict[str, Any]]) -> None:
     """The same command completes the study; what was completed before stays as it was."""
     assert len(before) >= 3
     (study.parent / "go").touch()
@@ -179,7 +178,7 @@ def assert_goes_on(study: Path, before: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_gives_its_trials_back_leaves_no_process_and_goes_on_later(
+def test_an_interrupted_run_gives_its_trials_back_leaves_no_process_and_resumes_later(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     study = write_study(tmp_path, workers=2, budget="trials = 8")
@@ -192,11 +191,11 @@ def test_an_interrupted_run_gives_its_trials_back_leaves_no_process_and_goes_on_
     before = completed(study)
     assert attempts(study) == [("completed", 1)] * 3 + [("pending", 1)] * 2
     assert_nothing_half_made(tmp_path)
-    assert_goes_on(study, before)
+    assert_resumes(study, before)
     assert attempts(study) == [("completed", 1)] * 3 + [("completed", 2)] * 2 + [("completed", 1)] * 3
 
 
-def test_a_program_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) -> None:
+def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer="trap '' TERM\n" + PATIENT)
     study.write_text(study.read_text().replace("grace = 5", "grace = 0.2"))
     with running("run", study, cwd=tmp_path) as run:
@@ -206,13 +205,14 @@ def test_a_program_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path
     assert attempts(study) == [("pending", 1)]
 
 
-def test_a_worker_that_died_just_before_all_are_told_to_leave_leaves_no_program_and_gives_its_trial_back(tmp_path: Path) -> None:
+def test_a_worker_that_died_just_before_a_stop_leaves_no_program_and_its_trial_is_pending(tmp_path: Path) -> None:
     study = write_study(tmp_path)
     file, location = read(study), default_location(study)
     with closing(location.open()) as store:
         Controller(store).open(file.study)
         location.files(file.study.name).prepare()
-        engine = LocalEngine(job=job_for(file.study, location, trainer_of(file)), client=Controller(store))
+        job = job_for(file.study, location, trainer_of(file))
+        engine = engine_for(file.study, job, cwd=tmp_path, client=Controller(store), options=file.engine)
         engine.start(1)
         wait_for(lambda: programs(tmp_path))
         (program,) = programs(tmp_path)
@@ -274,25 +274,25 @@ def test_a_missing_train_command_is_one_clear_error_however_many_workers(tmp_pat
     assert len(trials_of(study)) < 10
 
 
-# What workers are given
+# Devices and threads
 
 
-TELLS = (
+NOTES_FACTS = (
     'echo "{\\"worker\\": \\"$BROODLINE_WORKER\\", \\"devices\\": \\"$BROODLINE_DEVICES\\", '
-    '\\"cuda\\": \\"${CUDA_VISIBLE_DEVICES-unset}\\", \\"threads\\": \\"$OMP_NUM_THREADS $OPENBLAS_NUM_THREADS\\"}" >> told\n'
+    '\\"cuda\\": \\"${CUDA_VISIBLE_DEVICES-unset}\\", \\"threads\\": \\"$OMP_NUM_THREADS $OPENBLAS_NUM_THREADS\\"}" >> facts\n'
 )
 
 
-def told(directory: Path, *, workers: int, more: str, **environ: str) -> dict[str, dict[str, str]]:
-    """What each worker's program was told: every worker trains one trial."""
+def facts_of(directory: Path, *, workers: int, more: str, **environ: str) -> dict[str, dict[str, str]]:
+    """The facts that each worker's program got: every worker trains one trial."""
     study = write_study(
-        directory, trainer=TELLS + PATIENT, population=workers, workers=workers, budget=f"trials = {workers}", more=more
+        directory, trainer=NOTES_FACTS + PATIENT, population=workers, workers=workers, budget=f"trials = {workers}", more=more
     )
     with running("run", study, cwd=directory, **environ) as run:
         wait_for(lambda: len(begun(directory)) == workers)
         (directory / "go").touch()
         assert run.end() == 0
-    lines = [json.loads(line) for line in (directory / "told").read_text().splitlines()]
+    lines = [json.loads(line) for line in (directory / "facts").read_text().splitlines()]
     return {line.pop("worker"): line for line in lines}
 
 
@@ -304,28 +304,28 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_variables")
 def test_several_workers_share_a_device(tmp_path: Path) -> None:
-    heard = told(tmp_path, workers=4, more='[engine]\ndevices = ["0", "1"]\n')
-    assert {worker: line["devices"] for worker, line in heard.items()} == {"0": "0", "1": "0", "2": "1", "3": "1"}
-    assert all(line["cuda"] == line["devices"] for line in heard.values())
+    facts = facts_of(tmp_path, workers=4, more='[engine]\ndevices = ["0", "1"]\n')
+    assert {worker: line["devices"] for worker, line in facts.items()} == {"0": "0", "1": "0", "2": "1", "3": "1"}
+    assert all(line["cuda"] == line["devices"] for line in facts.values())
 
 
 @pytest.mark.usefixtures("no_variables")
 def test_a_worker_has_several_devices(tmp_path: Path) -> None:
-    heard = told(tmp_path, workers=2, more="[engine]\ndevices = [4, 5, 6, 7]\n")
-    assert {worker: line["devices"] for worker, line in heard.items()} == {"0": "4,5", "1": "6,7"}
-    assert all(line["cuda"] == line["devices"] for line in heard.values())
+    facts = facts_of(tmp_path, workers=2, more="[engine]\ndevices = [4, 5, 6, 7]\n")
+    assert {worker: line["devices"] for worker, line in facts.items()} == {"0": "4,5", "1": "6,7"}
+    assert all(line["cuda"] == line["devices"] for line in facts.values())
 
 
 @pytest.mark.usefixtures("no_variables")
-def test_numeric_libraries_have_one_thread_each_unless_told_otherwise(tmp_path: Path) -> None:
-    heard = told(tmp_path, workers=1, more="")
-    assert heard == {"0": {"devices": "", "cuda": "unset", "threads": "1 1"}}
+def test_numeric_libraries_have_one_thread_each_by_default(tmp_path: Path) -> None:
+    facts = facts_of(tmp_path, workers=1, more="")
+    assert facts == {"0": {"devices": "", "cuda": "unset", "threads": "1 1"}}
 
 
 @pytest.mark.usefixtures("no_variables")
-def test_what_the_environment_says_of_threads_and_devices_is_left_alone(tmp_path: Path) -> None:
-    heard = told(tmp_path, workers=1, more="[engine]\nthreads = 3\n", OMP_NUM_THREADS="7", CUDA_VISIBLE_DEVICES="5")
-    assert heard == {"0": {"devices": "", "cuda": "5", "threads": "7 3"}}
+def test_variables_for_threads_and_devices_that_are_set_are_left_alone(tmp_path: Path) -> None:
+    facts = facts_of(tmp_path, workers=1, more="[engine]\nthreads = 3\n", OMP_NUM_THREADS="7", CUDA_VISIBLE_DEVICES="5")
+    assert facts == {"0": {"devices": "", "cuda": "5", "threads": "7 3"}}
 
 
 # Joined and stopped
@@ -357,7 +357,7 @@ def test_a_gentle_stop_lets_running_trials_finish_and_starts_no_other(tmp_path: 
         (tmp_path / "go").touch()
         assert run.end() == 0
     assert attempts(study) == [("completed", 1)] * 5
-    assert_goes_on(study, completed(study))
+    assert_resumes(study, completed(study))
 
 
 def test_stopping_now_calls_trials_back_whose_programs_report_nothing(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_stopping_now_calls_trials_back_whose_programs_report_nothing(tmp_path: 
         assert run.left_behind() == []
     assert attempts(study) == [("completed", 1)] * 3 + [("pending", 1)] * 2
     assert_nothing_half_made(tmp_path)
-    assert_goes_on(study, completed(study))
+    assert_resumes(study, completed(study))
 
 
 # Budgets
@@ -386,7 +386,7 @@ def test_stopping_now_calls_trials_back_whose_programs_report_nothing(tmp_path: 
         ("trials = 5", "generations = 4", 5, 8),
     ],
 )
-def test_a_spent_budget_ends_a_run_and_a_larger_one_goes_on(
+def test_a_used_up_budget_ends_a_run_and_a_larger_one_resumes_it(
     budget: str, larger: str, first: int, then: int, tmp_path: Path
 ) -> None:
     """One worker, population 2, 10 steps a trial, and the accuracy is the number of steps trained."""
@@ -401,7 +401,7 @@ def test_a_spent_budget_ends_a_run_and_a_larger_one_goes_on(
     assert after[:first] == before
 
 
-def test_a_budget_is_exceeded_by_no_more_than_what_was_running(tmp_path: Path) -> None:
+def test_a_budget_is_exceeded_by_no_more_than_the_running_trials(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer=TRAINER, population=3, workers=3, budget="target = 40")
     assert call("run", study).returncode == 0
     trials = trials_of(study)
@@ -411,7 +411,7 @@ def test_a_budget_is_exceeded_by_no_more_than_what_was_running(tmp_path: Path) -
     assert all(trial["created"] <= reached for trial in trials)
 
 
-def test_time_counts_while_the_study_is_active_and_more_of_it_goes_on(tmp_path: Path) -> None:
+def test_time_counts_while_the_study_is_active_and_more_of_it_resumes_the_study(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer=TRAINER, budget="time = 0.5")
     (end,) = lines_of_json("run", study)
     assert (end["state"], end["pending"]) == ("done", [])
@@ -462,7 +462,7 @@ def test_a_script_without_a_main_guard_trains_by_its_own_function(tmp_path: Path
     assert said.splitlines() == ["imported", f"best {best} {best}"]
 
 
-def test_a_script_is_interrupted_like_a_run_and_goes_on(tmp_path: Path) -> None:
+def test_a_script_is_interrupted_like_a_run_and_resumes(tmp_path: Path) -> None:
     hold = 'import pathlib, time\n    pathlib.Path(f"begun-{trial.number}").touch()\n    '
     hold += 'while trial.number > 3 and not pathlib.Path("go").exists():\n        time.sleep(0.01)\n    before ='
     (tmp_path / "study.py").write_text(SCRIPT.replace("before =", hold, 1))
@@ -554,12 +554,12 @@ def learning(changed: str) -> str:
     return LEARNS.replace("{lr}", "$1").replace("CHANGED", changed)
 
 
-def test_check_is_content_with_a_good_program(tmp_path: Path) -> None:
+def test_check_passes_a_good_program(tmp_path: Path) -> None:
     status, found = findings(tmp_path, learning("rate=$1"))
     assert (status, bad(found)) == (0, [])
-    told = " | ".join(finding["text"] for finding in found if finding["verdict"] == "good")
+    good = " | ".join(finding["text"] for finding in found if finding["verdict"] == "good")
     for part in ("trains without a checkpoint", "resumes its checkpoint", "the metric is the same", "lr takes effect"):
-        assert part in told
+        assert part in good
 
 
 def test_check_finds_a_checkpoint_that_was_never_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`broodline.trials(store, study)`: a program that is a worker of its own, and the keeper of its lease."""
+"""`broodline.trials(store, study)`: a program that is a worker of its own, and its heartbeat process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from broodline.storage.location import StudyLocation
 from broodline.studies.recovery import recover
 
 LEASE = 4.0
-PATIENT_LEASE = 9.0  # where somebody takes the trial as soon as it runs out: a busy machine may keep the keeper waiting
+PATIENT_LEASE = 9.0  # where another worker takes the trial as soon as it runs out: a busy machine may delay a renewal
 STUDY: dict[str, Any] = {
     "name": "own",
     "trial_steps": 10,
@@ -41,7 +41,9 @@ DEAF = HOLD + 'ctypes.PyDLL(None).system(b"while [ ! -e go ]; do sleep 0.05; don
 QUIET = HOLD + 'while not os.path.exists("go"): time.sleep(0.05)'
 CHATTY = HOLD + 'while not os.path.exists("go"): trial.report(step=trial.start + 1, score=0.0); time.sleep(0.05)'
 LOOP = """\
-import broodline, ctypes, os, sys, time
+import broodline, ctypes, logging, os, sys, time
+
+logging.basicConfig()
 
 for trial in broodline.trials(sys.argv[1], "own", worker="loop"):
     with trial:
@@ -80,7 +82,7 @@ class Own:
         return (self.directory / "begun").exists()
 
     def ask(self) -> Start | Any:
-        """Somebody else asks."""
+        """Another worker asks."""
         return self.controller.ask("own", WorkerSession(worker="other", session="other"))
 
 
@@ -91,13 +93,13 @@ def own(tmp_path: Path) -> Iterator[Own]:
         yield own
 
 
-def keeper_of(run: Run) -> psutil.Process:
+def heartbeat_of(run: Run) -> psutil.Process:
     (heartbeat,) = (process for process in run.workers if "broodline.workers.heartbeat" in " ".join(process.cmdline()))
     return heartbeat
 
 
 def past_leases(own: Own, leases: int) -> Callable[[], bool]:
-    """Tells whether the lease of trial 0 has been renewed for so long."""
+    """Returns whether the lease of trial 0 has been renewed for so long, as a function."""
     first = own.trial().lease_until
     assert first is not None
     return lambda: (own.trial().lease_until or 0.0) > first + leases * own.lease
@@ -110,11 +112,11 @@ def test_a_loop_keeps_its_trial_for_many_leases(own: Own, hold: str) -> None:
         wait_for(own.has_begun)
         renewed = past_leases(own, 2)
 
-        def renewed_although_somebody_asks() -> bool:
+        def renewed_although_another_asks() -> bool:
             assert isinstance(own.ask(), Wait), run.said
             return renewed()
 
-        wait_for(renewed_although_somebody_asks)
+        wait_for(renewed_although_another_asks)
         (own.directory / "go").touch()
         assert run.end() == 0, run.said
     assert (own.trial().state, own.trial().attempt) == ("completed", 1)
@@ -122,12 +124,12 @@ def test_a_loop_keeps_its_trial_for_many_leases(own: Own, hold: str) -> None:
 
 
 @pytest.mark.parametrize("hold", [DEAF, QUIET], ids=["holds the interpreter", "reports nothing"])
-def test_a_killed_loop_leaves_no_keeper_and_its_trial_is_given_out_after_its_lease(own: Own, hold: str) -> None:
+def test_a_killed_loop_leaves_no_heartbeat_process_and_its_trial_is_given_out_after_its_lease(own: Own, hold: str) -> None:
     with own.loop(hold) as run:
         wait_for(own.has_begun)
-        heartbeat = keeper_of(run)
+        heartbeat = heartbeat_of(run)
         run.popen.kill()
-        wait_for(lambda: not lives(heartbeat), "the end of the keeper")
+        wait_for(lambda: not lives(heartbeat), "the end of the heartbeat process")
         until = own.trial().lease_until
         wait_for(lambda: isinstance(own.ask(), Start))
     assert until is not None
@@ -144,12 +146,14 @@ def test_a_killed_loops_trial_is_given_out_at_once_when_the_study_recovers(own: 
     assert (own.trial().state, own.trial().lost) == ("pending", 1)
 
 
-def test_a_keeper_that_dies_is_replaced(own: Own) -> None:
+def test_a_heartbeat_process_that_dies_is_replaced(own: Own) -> None:
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
-        heartbeat = keeper_of(run)
+        heartbeat = heartbeat_of(run)
         heartbeat.kill()
-        wait_for(lambda: [process for process in run.workers if process != heartbeat and lives(process)], "another keeper")
+        wait_for(
+            lambda: [process for process in run.workers if process != heartbeat and lives(process)], "another heartbeat process"
+        )
         wait_for(past_leases(own, 1))
         assert own.trial().attempt == 1
         (own.directory / "go").touch()
@@ -170,7 +174,7 @@ def test_the_lease_of_a_stopped_loop_runs_out_and_what_it_brings_late_is_refused
     assert (own.trial().state, own.trial().attempt, own.trial().worker) == ("completed", 2, "other")
 
 
-def test_a_stopped_loop_that_goes_on_before_anybody_asked_has_its_trial_still(own: Own) -> None:
+def test_a_stopped_loop_that_continues_before_another_worker_asks_still_has_its_trial(own: Own) -> None:
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
         run.popen.send_signal(signal.SIGSTOP)
@@ -188,7 +192,7 @@ def test_a_stopped_loop_that_goes_on_before_anybody_asked_has_its_trial_still(ow
     assert (own.trial().state, own.trial().attempt) == ("completed", 1)
 
 
-def test_stop_now_gives_the_trial_of_a_loop_back_that_reports_nothing_and_what_it_completes_late_counts(own: Own) -> None:
+def test_stop_now_gives_the_trial_of_a_silent_loop_back_and_its_late_completion_counts(own: Own) -> None:
     with own.loop(DEAF) as run:
         wait_for(own.has_begun)
         own.controller.end("own", now=True, reason="enough")
@@ -207,10 +211,10 @@ def test_stop_now_ends_a_loop_that_reports(own: Own) -> None:
     assert own.trial().state == "pending"
 
 
-def test_the_keeper_goes_on_when_the_store_answers_again(own: Own) -> None:
+def test_heartbeats_continue_when_the_store_answers_again(own: Own) -> None:
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
-        heartbeat = keeper_of(run)
+        heartbeat = heartbeat_of(run)
         with closing(sqlite3.connect(own.directory / "broodline.db", isolation_level=None)) as database:
             database.execute("ALTER TABLE studies RENAME TO away")
             time.sleep(LEASE)  # several renewals fail
@@ -222,19 +226,19 @@ def test_the_keeper_goes_on_when_the_store_answers_again(own: Own) -> None:
     assert (own.trial().state, own.trial().attempt) == ("completed", 1)
 
 
-def test_ctrl_c_ends_the_loop_and_its_keeper_and_gives_the_trial_back(own: Own) -> None:
+def test_ctrl_c_ends_the_loop_and_its_heartbeat_process_and_gives_the_trial_back(own: Own) -> None:
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
-        heartbeat = keeper_of(run)
+        heartbeat = heartbeat_of(run)
         assert interrupted(run, signal.SIGINT) != 0
         wait_for(lambda: not lives(heartbeat))
     assert (own.trial().state, own.trial().lost) == ("pending", 0)
 
 
-def test_the_keeper_has_nothing_of_its_owner_open(own: Own) -> None:
+def test_the_heartbeat_process_has_nothing_of_its_owner_open(own: Own) -> None:
     with own.loop(f'open_file = open("weights", "w")\n        {QUIET}') as run:
         wait_for(own.has_begun)
-        heartbeat = keeper_of(run)
+        heartbeat = heartbeat_of(run)
         opened = {Path(file.path).name for file in heartbeat.open_files()}
         assert "weights" not in opened
         assert heartbeat.terminal() is None

@@ -1,4 +1,4 @@
-"""Trials that can't matter any more are stopped early, however they are trained: real processes, to which a stop is real."""
+"""Poor trials are stopped early, by every kind of trainer: real processes, which a stop really ends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def by_commands(directory: Path) -> Any:
     return running("run", write(directory, SHELL), cwd=directory)
 
 
-def by_commands_that_do_not_listen(directory: Path) -> Any:
+def by_commands_that_ignore_sigterm(directory: Path) -> Any:
     deaf = write(directory, "trap '' TERM\n" + SHELL)
     deaf.write_text(deaf.read_text().replace("grace = 5", "grace = 0.2"))
     return running("run", deaf, cwd=directory)
@@ -83,7 +83,7 @@ def by_an_own_loop(directory: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    "train", [by_commands, by_commands_that_do_not_listen, by_resident_programs, by_a_function, by_an_own_loop]
+    "train", [by_commands, by_commands_that_ignore_sigterm, by_resident_programs, by_a_function, by_an_own_loop]
 )
 def test_poor_trials_are_stopped_early_and_fewer_steps_are_trained(tmp_path: Path, train: Callable[[Path], Any]) -> None:
     with train(tmp_path) as run:

@@ -150,7 +150,7 @@ def test_a_program_that_can_not_be_executed(tmp_path: Path) -> None:
 def test_a_program_without_its_interpreter(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer="#!/no/such/interpreter\n", command=("./train.sh",))
     (tmp_path / "train.sh").chmod(0o755)
-    run_fails(study, "./train.sh can't be started: there is no such interpreter as its first line names")
+    run_fails(study, "./train.sh can't be started: the interpreter that its first line names does not exist")
 
 
 @each(PROGRAMS)

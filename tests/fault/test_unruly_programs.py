@@ -1,4 +1,4 @@
-"""Programs that misbehave while they train: a trial may fail, but nothing outlives it, and nothing reaches what is committed."""
+"""Programs that misbehave: a trial may fail, but no process outlives it, and committed checkpoints stay whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from broodline.storage.checkpoints.manifest import MANIFEST
 
 MIB = 1 << 20
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descendants are found by /proc")
-# What every program below begins with. `finish` saves and measures; `hidden` starts a descendant that is hard to find.
+# The beginning of every program below. `finish` saves and measures; `hidden` starts a descendant that is hard to find.
 PRELUDE = """\
 import ctypes, json, os, resource, signal, subprocess, sys, time
 
@@ -39,7 +39,7 @@ def finish():
         print(json.dumps({"accuracy": trial}), file=file)
 
 def hidden(code, *arguments, twice=True, session=True, group=False, clear=True):
-    # It ignores requests to end, and says that it has begun before this returns.
+    # It ignores requests to end, and has started when this returns.
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
@@ -99,7 +99,7 @@ def assert_whole(directory: Path) -> None:
 # Programs that do not end, or end badly
 
 
-def test_a_program_that_hangs_and_does_not_listen_is_killed_when_its_time_is_over(tmp_path: Path) -> None:
+def test_a_program_that_hangs_and_ignores_sigterm_is_killed_after_its_timeout(tmp_path: Path) -> None:
     program = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nnote('begun', trial, 1, os.getpid())\nwhile True: time.sleep(1)\n"
     study = study_of(tmp_path, program, budget="trials = 2", more="timeout = 3\n")
     text = study.read_text().replace("grace = 5", "grace = 0.2")
@@ -123,7 +123,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("program", "reason"), [case[1:] for case in ENDS], ids=[case[0] for case in ENDS])
-def test_a_program_that_something_else_kills_has_failed_and_was_not_preempted(program: str, reason: str, tmp_path: Path) -> None:
+def test_a_program_that_is_killed_from_outside_has_failed(program: str, reason: str, tmp_path: Path) -> None:
     study = study_of(tmp_path, f"if trial == 1:\n    {program.replace(chr(10), chr(10) + '    ')}\nfinish()\n")
     assert call("run", study).returncode == 0
     trials = trials_of(study)
@@ -135,7 +135,7 @@ def test_a_program_that_something_else_kills_has_failed_and_was_not_preempted(pr
 
 @contextmanager
 def limited(megabytes: int) -> Iterator[Path]:
-    """A memory limit of the kernel's for whoever enters it."""
+    """A control group with a memory limit; a process that writes its number to the file that is yielded enters it."""
     for group, limit in ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max")):
         mine = group / f"broodline-test-{os.getpid()}"
         entry = mine / "cgroup.procs"
@@ -149,7 +149,7 @@ def limited(megabytes: int) -> Iterator[Path]:
         try:
             yield entry
         finally:
-            wait_for(partial(_is_empty, entry), "the end of all that was limited")
+            wait_for(partial(_is_empty, entry), "the end of all processes in the group")
             mine.rmdir()
         return
     pytest.skip("memory can't be limited here: no control group can be made")
@@ -194,7 +194,7 @@ def states(directory: Path, body: str) -> list[tuple[str, str | None]]:
 
 
 def test_a_function_with_a_fault_in_memory_costs_its_trial_and_not_the_study(tmp_path: Path) -> None:
-    """It takes its worker with it, as often as a trial may be lost."""
+    """It ends its worker too, as often as a trial may be lost."""
     told = states(tmp_path, "trial.number == 1 and ctypes.string_at(0)")
     assert told == [("completed", None), ("failed", "lost"), ("completed", None), ("completed", None)]
 
@@ -209,11 +209,11 @@ HARMLESS = [
 
 
 @pytest.mark.parametrize("body", [case[1] for case in HARMLESS], ids=[case[0] for case in HARMLESS])
-def test_a_function_may_do_what_does_no_harm(body: str, tmp_path: Path) -> None:
+def test_a_function_may_change_its_process_harmlessly(body: str, tmp_path: Path) -> None:
     assert states(tmp_path, body) == [("completed", None)] * 4
     for process in psutil.process_iter(["cmdline", "cwd"]):
         if process.info["cmdline"] == ["sleep", "600"] and process.info["cwd"] == str(tmp_path):
-            process.kill()  # what a function starts is its own: broodline can't tell it from what it needs
+            process.kill()  # a function's own processes are left alone: it may need them later
 
 
 # Descendants
@@ -276,7 +276,7 @@ for line in sys.stdin:
 
 
 @LINUX
-def test_what_writes_on_after_its_worker_was_killed_reaches_no_checkpoint(tmp_path: Path) -> None:
+def test_a_process_that_writes_on_after_its_worker_was_killed_reaches_no_checkpoint(tmp_path: Path) -> None:
     """Its directory is that of its own attempt; the attempt that follows has another."""
     program = f"""
 note('begun', trial, os.environ['BROODLINE_ATTEMPT'], os.getpid())
@@ -295,10 +295,10 @@ finish()
         assert {trial["number"]: trial["attempt"] for trial in trials_of(study)} == {0: 1, 1: 1, 2: 2, 3: 1, 4: 1}
         assert_whole(tmp_path)
     finally:
-        end(hidden(tmp_path))  # nobody can tell any more whose it was: it has no parent, no session, no environment
+        end(hidden(tmp_path))  # nothing connects it to its worker any more: no parent, no session, no environment
 
 
-# What they do to files
+# Files
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ finish()
     ids=["moved away", "a link elsewhere", "a file", "a link to nowhere"],
 )
 @pytest.mark.parametrize("evaluates", [False, True], ids=["", "evaluated"])
-def test_a_program_that_replaces_its_directory_has_failed_and_the_place_is_swept(
+def test_a_program_that_replaces_its_directory_has_failed_and_the_replacement_is_deleted(
     spoil: str, reason: str, evaluates: bool, tmp_path: Path
 ) -> None:
     more = '[evaluate]\ncommand = ["sh", "-c", "echo \'{{\\"accuracy\\": 1}}\' >> $BROODLINE_METRICS"]\n' if evaluates else ""
@@ -335,7 +335,7 @@ def test_a_program_that_replaces_its_directory_has_failed_and_the_place_is_swept
 def test_a_program_that_writes_into_its_parents_checkpoint_is_found_out_before_another_reads_it(
     written: str, more: str, tmp_path: Path
 ) -> None:
-    """What is as long as before is found by checksums only."""
+    """A file that is as long as before is found by checksums only."""
     program = f"""
 restore = os.environ.get('BROODLINE_RESTORE')
 note('read', trial, restore and open(restore + '/weights').read())
@@ -352,7 +352,7 @@ finish()
 
 
 @pytest.mark.parametrize("mode", ["log", "stdout", "resident"])
-def test_a_program_may_print_without_end_and_fills_the_log_not_the_memory(mode: str, tmp_path: Path) -> None:
+def test_endless_output_fills_the_log_and_not_the_memory(mode: str, tmp_path: Path) -> None:
     flood = f"for _ in range({128}): os.write(1, b'x' * {MIB})\n"
     resident = f"""
 for line in sys.stdin:

@@ -15,7 +15,7 @@ from broodline.simulation.events import EventQueue
 from broodline.simulation.faults import Faults, outcome_of
 from broodline.simulation.training import Seconds, Train, trained
 from broodline.simulation.workers import Activity, Attempt, SimulatedWorker
-from broodline.workers.worker import REPORT_SECONDS
+from broodline.workers.reporting import REPORT_SECONDS
 
 
 class Owner(Receiver, Protocol):

@@ -17,7 +17,7 @@ from broodline.simulation.events import EventQueue
 from broodline.simulation.faults import Faults, Outages
 from broodline.simulation.heartbeats import Heartbeats
 from broodline.simulation.workers import Attempt, SimulatedWorker
-from broodline.workers.worker import FIRST_WAIT, LONGEST_WAIT
+from broodline.workers.retrying import FIRST_WAIT, LONGEST_WAIT
 
 _RETRY_WITHIN = 5 * LONGEST_WAIT  # seconds after an outage within which every worker has retried
 

@@ -15,16 +15,16 @@ from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFailed, WorkerError
 from broodline.reports.observer import Observer, ViewOf, observing
+from broodline.reports.terminal.log_lines import log_shown_by
 from broodline.storage.base import Store
 from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
+from broodline.studies.engine import engine_for, job_for
 from broodline.studies.interruption import interruptible
-from broodline.studies.job import job_for
 from broodline.studies.recovery import delete_orphans, recover
 from broodline.studies.sole_run import sole_run
 from broodline.studies.supervision import supervise
 from broodline.studies.trainer import TrainerSetup
-from broodline.workers.engines.local import LocalEngine
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def run(
         WorkerError: Workers cannot start.
         KeyboardInterrupt: Ctrl-C or SIGTERM. Running trials are pending again.
     """
-    job = job_for(study, location, setup.make_trainer)
+    job = job_for(study, location, setup.trainer)  # first: a function that cannot be sent is refused before a study is created
     opened = location.open_study(study.name, create=True, checksums=study.checkpoints.checksums)
     with opened as here, sole_run(here.files, study.name), interruptible():
         store, files = here.store, here.files
@@ -70,15 +70,8 @@ def run(
             initialise(store, files)
         recover(store, study.name, files)
         view = _view_of(study.name, workers=workers, show=show)(store)
-        with observing(store, study.name, [view, *observers]) as observation:
-            engine = LocalEngine(
-                job=job,
-                client=controller,
-                devices=setup.engine.devices,
-                threads=setup.engine.threads,
-                lease=study.limits.lease,
-                say=view.say,
-            )
+        with observing(store, study.name, [view, *observers]) as observation, log_shown_by(view.say):
+            engine = engine_for(study, job, cwd=setup.trainer.cwd, client=controller, options=setup.engine)
             supervise(engine, store, study.name, workers=workers, observation=observation, grace=setup.grace)
         delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
         _raise_if_failed(store, study.name)
@@ -130,21 +123,15 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
         WorkerError: The worker cannot start.
         KeyboardInterrupt: Ctrl-C or SIGTERM. The running trial is pending again.
     """
+    job = job_for(study, location, setup.trainer)
     with closing(location.open(create=False)) as store, interruptible():
         # A transaction, not a snapshot: a store that cannot be written fails here, before a process starts.
         with store.transaction(study.name) as records:
             check_same(records, study)
         view = _view_of(study.name, workers=0, show=show)(store)
-        with observing(store, study.name, [view]) as observation:
-            engine = LocalEngine(
-                job=job_for(study, location, setup.make_trainer),
-                client=Controller(store),
-                name=lambda _position: worker,
-                devices=setup.engine.devices,
-                threads=setup.engine.threads,
-                lease=study.limits.lease,
-                say=view.say,
-            )
+        client, options = Controller(store), setup.engine
+        with observing(store, study.name, [view]) as observation, log_shown_by(view.say):
+            engine = engine_for(study, job, cwd=setup.trainer.cwd, client=client, options=options, name=lambda _position: worker)
             supervise(engine, store, study.name, workers=1, observation=observation, grace=setup.grace)
         _raise_if_failed(store, study.name)
 

@@ -9,13 +9,13 @@ from broodline.core.population import StudyState
 from broodline.errors import StoreUnavailable
 from broodline.reports.observer import Observation
 from broodline.storage.base import Store
-from broodline.workers.engines.local import LocalEngine
+from broodline.workers.engines.base import Engine
 
 ATTEND_SECONDS = 0.1
 LOOK_SECONDS = 0.5
 
 
-def supervise(engine: LocalEngine, store: Store, study: str, *, workers: int, observation: Observation, grace: float) -> None:
+def supervise(engine: Engine, store: Store, study: str, *, workers: int, observation: Observation, grace: float) -> None:
     """Starts workers, and returns when all have ended or the study was stopped.
 
     Args:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from broodline.config.programs import EngineOptions
 from broodline.errors import UsageError
+from broodline.registry import TRAINERS
+from broodline.workers.trainers.base import TrainerFactory
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
     from broodline.workers.running_trial import RunningTrial
-    from broodline.workers.trainers.base import Trainer
 
 GRACE_SECONDS = 10.0
 
@@ -26,12 +27,12 @@ class TrainerSetup:
     """How the workers of this machine train.
 
     Args:
-        make_trainer: Makes the trainer, in each worker process.
+        trainer: Makes the trainer, in each worker process.
         engine: The devices and threads of the workers.
         grace: Seconds that a worker has to end when a run ends.
     """
 
-    make_trainer: Callable[[], Trainer]
+    trainer: TrainerFactory
     engine: EngineOptions
     grace: float = GRACE_SECONDS
 
@@ -44,7 +45,7 @@ def setup_of(file: StudyFile) -> TrainerSetup:
     """
     # A worker ends its program first, and then releases its trial: the program's grace comes on top.
     grace = GRACE_SECONDS + (0.0 if file.train is None else file.train.grace)
-    return TrainerSetup(make_trainer=trainer_of(file), engine=file.engine, grace=grace)
+    return TrainerSetup(trainer=trainer_of(file), engine=file.engine, grace=grace)
 
 
 def setup_for(function: Function, *, devices: Sequence[str | int] = (), threads: int = 1) -> TrainerSetup:
@@ -58,26 +59,20 @@ def setup_for(function: Function, *, devices: Sequence[str | int] = (), threads:
     Raises:
         UsageError: The function is not callable.
     """
-    from broodline.workers.trainers.function import FunctionTrainer
-
     if not callable(function):
         raise UsageError(f"train must be a function, got {function!r}")
     options = EngineOptions(devices=tuple(map(str, devices)), threads=threads)
-    return TrainerSetup(make_trainer=partial(FunctionTrainer, function, capture=True), engine=options)
+    trainer = TrainerFactory(make=partial(TRAINERS.load("function"), function, capture=True))
+    return TrainerSetup(trainer=trainer, engine=options)
 
 
-def trainer_of(file: StudyFile) -> Callable[[], Trainer]:
-    """Returns a function that makes the trainer of a study file, for each worker its own.
+def trainer_of(file: StudyFile) -> TrainerFactory:
+    """Returns the factory of the trainer that runs the program of a study file, in that file's folder.
 
     Raises:
         UsageError: The file has no [train].
     """
     if file.train is None:
         raise UsageError(f'{file.path}: [train]: is missing\nhelp: add [train] command = ["python", "train.py"]')
-    if file.train.resident:
-        from broodline.workers.trainers.resident import ResidentTrainer
-
-        return partial(ResidentTrainer, file.train, file.evaluate, cwd=file.folder)
-    from broodline.workers.trainers.command import CommandTrainer
-
-    return partial(CommandTrainer, file.train, file.evaluate, cwd=file.folder)
+    trainer = TRAINERS.load("resident" if file.train.resident else "command")
+    return TrainerFactory(make=partial(trainer, file.train, file.evaluate), cwd=file.folder)

@@ -11,6 +11,7 @@ The tests of a new store, or of a new strategy, subclass a contract and so inher
 
 from broodline.storage.checkpoints.base import checkpoint_of
 from broodline.testing.crashing import Crash, CrashingStore, Moment
+from broodline.testing.engines import EngineContract, StoppedWorkersContract
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
 from broodline.testing.stores import StoreContract
@@ -21,20 +22,24 @@ from broodline.testing.strategies import (
     RestrictedPopulationContract,
     StrategyContract,
 )
+from broodline.testing.trainers import TrainerContract
 
 __all__ = [
     "AnyPopulationContract",
     "Crash",
     "CrashingStore",
     "Crew",
+    "EngineContract",
     "FakeClock",
     "IndependentLineagesContract",
     "MixedLineagesContract",
     "Moment",
     "RestrictedPopulationContract",
+    "StoppedWorkersContract",
     "StoreContract",
     "StrategyContract",
     "Train",
+    "TrainerContract",
     "check_invariants",
     "checkpoint_of",
     "study_from_tables",

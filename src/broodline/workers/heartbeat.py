@@ -1,9 +1,18 @@
-"""Keeps the lease of a program that is its own worker, from a small process beside it that lives exactly as long.
+"""Renews the lease of a program that is its own worker, from a small process that lives exactly as long.
 
-A thread of the program would stand still while its trainer holds the interpreter, in one long call of a C extension, say. The
-keeper is started anew, not forked: it has none of the program's memory, locks, devices or open files, and a session of its own,
-so what a terminal sends (Ctrl-C) reaches the program alone. It goes when the pipe from the program is closed, or the program has
-ended, however that was. (A "parent death signal" would come when the thread ends that started the keeper: that proves nothing.)
+Theory of operation. A thread of the program would stand still while training holds the interpreter, in one long call of a C
+extension, say. So a heartbeat process renews the lease:
+
+* It is started as a new program, not forked. It has none of its owner's memory, locks, devices or open files, and a session
+  of its own: a terminal's Ctrl-C reaches the owner alone.
+* It ends when the pipe from its owner is closed, or when the owner has ended, however that was. (A "parent death signal" comes
+  when the *thread* ends that started the process: that proves nothing about the owner.) It then exits at once, since a renewal
+  that waits for the store must not be made for a dead owner.
+* It does not renew while its owner is stopped (SIGSTOP, a debugger): a stopped program would keep its trial for ever.
+* It watches the study. When the running trials are called back (`broodline stop --now`), it releases the owner's trial and
+  prints a line; the owner learns of it at its next `trial.report`. Should the owner complete the trial before that, and no
+  other worker have it, the completion counts.
+* When it dies, its owner starts another.
 """
 
 from __future__ import annotations
@@ -20,7 +29,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -30,24 +38,26 @@ from broodline.errors import StoreUnavailable, StudyNotFound, WorkerError
 from broodline.storage.base import Store
 from broodline.storage.location import open_store
 from broodline.workers.liveness import is_stopped
+from broodline.workers.log import WorkerLog
+from broodline.workers.own_module import command_of
 
 LOOK_SECONDS = 1.0
 _GRACE = 5.0
-_HOME = str(Path(__file__).resolve().parents[2])
-_START = "import sys; sys.path += {path!r}; from broodline.workers.heartbeat import main; main()"
+_LINES_KEPT = 20
 _READY, _CALLED_BACK = "ready", "called back"
 
 
 @dataclass(kw_only=True)
 class HeartbeatProcess:
-    """A context in which a session's leases are renewed, by a process that is started again should it die.
+    """A context in which another process renews a session's leases; that process is started again should it die.
 
     Args:
         store: The store's URL.
         study: The study's name.
-        session: Whose leases they are.
+        session: The session that holds the leases.
         seconds: Between two renewals.
         called_back: Is called, from another thread, when the study calls its running trials back.
+        log: The worker's log.
 
     Raises:
         WorkerError: The process can't be started.
@@ -58,21 +68,22 @@ class HeartbeatProcess:
     session: str
     seconds: float
     called_back: Callable[[], None]
+    log: WorkerLog
     _popen: subprocess.Popen[str] = field(init=False)
-    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)  # over `_popen`
     _over: threading.Event = field(default_factory=threading.Event, init=False)
 
     def __enter__(self) -> Self:
         self._popen = self._started()
-        self._thread = threading.Thread(target=self._listen, name="broodline keeper", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="broodline heartbeat", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
-        with self._turn:
+        with self._lock:
             self._over.set()
             assert self._popen.stdin
-            with suppress(OSError):  # a line, for who was forked from the program meanwhile may hold the pipe open too
+            with suppress(OSError):  # a line, since a process that was forked from the program may hold the pipe open too
                 self._popen.stdin.write("end\n")
                 self._popen.stdin.close()
             try:
@@ -88,7 +99,7 @@ class HeartbeatProcess:
         arguments = (self.store, self.study, self.session, str(self.seconds), str(os.getpid()))
         try:
             popen = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START.format(path=[_HOME, *sys.path]), *arguments],
+                command_of("broodline.workers.heartbeat", *arguments),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -97,18 +108,18 @@ class HeartbeatProcess:
                 bufsize=1,
             )
         except OSError as error:
-            raise WorkerError(f"the process that keeps the lease can't be started: {error}") from error
+            raise WorkerError(f"the heartbeat process can't be started: {error}") from error
         assert popen.stdin
         assert popen.stdout
-        said: deque[str] = deque(maxlen=20)
+        printed: deque[str] = deque(maxlen=_LINES_KEPT)
         for line in popen.stdout:
             if line.rstrip() == _READY:
                 return popen
-            said.append(line)
+            printed.append(line)
         popen.wait()
         popen.stdin.close()
         popen.stdout.close()
-        raise WorkerError("the process that keeps the lease died while it started: " + "".join(said))
+        raise WorkerError("the heartbeat process died while it started: " + "".join(printed))
 
     def _listen(self) -> None:
         while not self._over.is_set():
@@ -116,38 +127,44 @@ class HeartbeatProcess:
             for line in self._popen.stdout:
                 if line.rstrip() == _CALLED_BACK:
                     self.called_back()
-            with self._turn, suppress(WorkerError):
+            with self._lock:
                 if not self._over.is_set():
                     self._replace()
             self._over.wait(LOOK_SECONDS)
 
     def _replace(self) -> None:
-        before, self._popen = self._popen, self._started()
-        before.wait()
-        for pipe in (before.stdin, before.stdout):
-            with suppress(OSError):  # what was not flushed has no reader any more
+        """Starts another process in the place of one that died; if that fails, it is tried again later."""
+        former = self._popen
+        try:
+            self._popen = self._started()
+        except WorkerError as error:
+            self.log.warning(str(error))
+            return
+        former.wait()
+        for pipe in (former.stdin, former.stdout):
+            with suppress(OSError):  # unflushed data has no reader any more
                 assert pipe
                 pipe.close()
 
 
 def main() -> None:
-    """Runs in the keeper's process, and ends with its owner."""
+    """Runs in the heartbeat process, and ends with its owner."""
     url, study, session, seconds, owner = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     beat = threading.Thread(target=_beat, args=(url, study, session, float(seconds), int(owner)), daemon=True)
     beat.start()
     _wait_for_end_of(int(owner))
-    os._exit(0)  # at once, although a renewal may be waiting for the store: it must not be made for the dead
+    os._exit(0)  # at once: the other thread may be waiting for the store, to renew the lease of an owner that is dead
 
 
 def _wait_for_end_of(owner: int) -> None:
-    """Returns when the owner has ended, or says that it is done."""
+    """Returns when the owner has ended, or asks this process to end."""
     signs: list[int] = [0]
     with suppress(AttributeError, OSError):  # no Linux, an old one, or the owner has ended already
         signs.append(os.pidfd_open(owner))
     while os.getppid() == owner:
-        told, _, _ = select.select(signs, [], [], LOOK_SECONDS)
-        if told:
+        ready, _, _ = select.select(signs, [], [], LOOK_SECONDS)
+        if ready:
             return
 
 
@@ -161,7 +178,7 @@ def _beat(url: str, study: str, session: str, seconds: float, owner: int) -> Non
 
 
 def _renew_for(owner: int, url: str, study: str, session: str, seconds: float) -> NoReturn:
-    """Renews while the owner gets on; what is stopped (SIGSTOP) lives, but would keep its trial for ever."""
+    """Renews the leases while the owner runs, and releases them once when the study calls its trials back."""
     store = open_store(url, create=False)
     client, ended = Controller(store), False
     print(_READY, flush=True)
@@ -171,7 +188,6 @@ def _renew_for(owner: int, url: str, study: str, session: str, seconds: float) -
         with suppress(StoreUnavailable, StudyNotFound):
             before, ended = ended, _is_ended(store, study)
             if ended and not before:
-                # Given back for it, since it may report nothing for long: should it complete the trial, that still counts.
                 client.release(study, [session])
                 print(_CALLED_BACK, flush=True)
             if time.monotonic() >= due and not is_stopped(owner):

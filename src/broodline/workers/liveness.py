@@ -1,6 +1,7 @@
-"""Which workers of this machine are dead, or stand still: each holds a lock on a file of its own for as long as it lives.
+"""Finds out which workers of this machine have died, and which are stopped.
 
-A lock goes with its process, however that ends. A process number would not do: it may be another process's by now.
+A worker holds a lock on a file of its own, named by its session, for as long as it lives. The kernel releases the lock when the
+process ends, however that is. A process number would not do: another process may have it by now.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import IO
 
 @contextmanager
 def alive(directory: Path, session: str) -> Iterator[None]:
-    """Holds the lock of a session."""
+    """Holds the lock of a session while the context lasts."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / session
     while True:
@@ -28,7 +29,7 @@ def alive(directory: Path, session: str) -> Iterator[None]:
 
 
 def _is_still(path: Path, file: IO[str]) -> bool:
-    """False if a file was removed after it was opened and before it was locked: nobody will look at that lock."""
+    """False if a file was removed after it was opened and before it was locked: no process will look at that lock."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -36,19 +37,19 @@ def _is_still(path: Path, file: IO[str]) -> bool:
 
 
 def is_stopped(process: int) -> bool:
-    """True while a process of that number is stopped, by SIGSTOP, Ctrl-Z or a debugger: it lives, and does not get on.
+    """True while a process is stopped, by SIGSTOP, Ctrl-Z or a debugger: it lives, but does not run.
 
-    Linux only, where /proc tells; elsewhere nothing is known of it, and it is taken for one that gets on.
+    Linux only, where /proc shows it; elsewhere every process is taken for one that runs.
     """
     try:
-        told = Path(f"/proc/{process}/stat").read_bytes()
+        stat = Path(f"/proc/{process}/stat").read_bytes()
     except OSError:
         return False
-    return told.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])  # its name stands before, and may hold anything
+    return stat.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])  # the name comes first, in brackets, and may hold any
 
 
 def collect_dead_sessions(directory: Path) -> list[str]:
-    """Removes the files that nobody holds any more, and returns the sessions of their workers."""
+    """Removes the files whose locks no process holds any more, and returns the sessions of their workers."""
     dead = []
     for path in sorted(directory.glob("*")):
         with suppress(BlockingIOError, FileNotFoundError), path.open("r+") as file:

@@ -1,4 +1,4 @@
-"""What programs report, made measurements; and when a trial has failed for what it reported."""
+"""Makes measurements of the values that programs report, and decides when a trial has failed for its values."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from broodline.core.trial import Measurement, Trial
 from broodline.errors import TrialFailed
 
 _PLAIN = (bool, int, float, str, type(None))
-_LARGEST_STEP = 2**63 - 1  # what a database holds
+_LARGEST_STEP = 2**63 - 1  # that fits into a column of a database
 _QUOTED = 200
 _EXAMPLE = '{"step": 1400, "accuracy": 0.93}'
 
 
 def measured(values: Mapping[str, Any], *, end: int, last: Measurement | None = None) -> Measurement:
-    """The measurement in what a program wrote, or a function returned.
+    """The measurement in the values that a program wrote, or a function returned.
 
     Args:
         values: Metrics by name, and perhaps `step`, counted from the beginning of the lineage.
         end: Its step if it names none, unless a later one was reported before.
-        last: What was reported before.
+        last: The measurement that was reported before.
 
     Raises:
-        TrialFailed: The step or a metric is nothing that could be one.
+        TrialFailed: The step or a metric has a value that can't be one.
     """
     metrics = {name: plain(name, value) for name, value in values.items() if name != "step"}
     if values.get("step") is None:
@@ -37,10 +37,10 @@ def plain(name: str, value: Any) -> Any:
     """A metric as a JSON value: the number in a scalar of NumPy, of PyTorch, or of anything else that has `item()`.
 
     Raises:
-        TrialFailed: It is no JSON value.
+        TrialFailed: It is not a JSON value.
     """
     if not isinstance(name, str):
-        raise TrialFailed(f"{name!r} is not the name of a metric: names are texts")
+        raise TrialFailed(f"the name of a metric must be a string, got {name!r}")
     if type(value) in _PLAIN:
         return value
     try:
@@ -56,7 +56,7 @@ def parsed(line: str) -> dict[str, Any]:
     """The JSON object in a line.
 
     Raises:
-        TrialFailed: It is none; the line is quoted.
+        TrialFailed: The line is something else; the error quotes it.
     """
     try:
         values = json.loads(line)
@@ -68,7 +68,7 @@ def parsed(line: str) -> dict[str, Any]:
 
 
 def found(line: str) -> dict[str, Any] | None:
-    """The JSON object that a line of output is; None for any other line."""
+    """The JSON object in a line of output; None for any other line."""
     if not line.lstrip().startswith("{"):
         return None
     try:
@@ -78,30 +78,30 @@ def found(line: str) -> dict[str, Any] | None:
 
 
 def joined(measurements: Sequence[Measurement], evaluation: Mapping[str, Any], trial: Trial) -> list[Measurement]:
-    """The measurements of a trial whose checkpoint was evaluated: a last one, to which these metrics were added, and win."""
+    """The measurements of a trial whose checkpoint was evaluated: a last one has these metrics too, which take precedence."""
     last = measurements[-1] if measurements else Measurement(step=trial.end, metrics={})
     return [*measurements, Measurement(step=last.step, metrics={**last.metrics, **evaluation})]
 
 
 def finish(measurements: Sequence[Measurement], trial: Trial, nothing: str) -> list[Measurement]:
-    """All measurements of a trial that was trained to its end, found fit.
+    """All measurements of a trial that was trained to its end, if they are fit to be recorded.
 
-    Which metrics must be finite is for the study's objective to say; here one of them must be.
+    The study's objective names the metrics that must be finite; here any one of them must be.
 
     Args:
         measurements: In the order in which they were made; the last one decides.
-        trial: Whose they are.
-        nothing: What to say if there are none.
+        trial: The trial.
+        nothing: The message if there are none.
 
     Raises:
-        TrialFailed: There are none, the last has no finite metric, or its step is not behind the trial's first.
+        TrialFailed: There are none, the last has no finite metric, or its step is not after the trial's first.
     """
     if not measurements:
         raise TrialFailed(f"no metric: {nothing}")
     last = measurements[-1]
     if not any(_is_finite(value) for value in last.metrics.values()):
-        told = ", ".join(f"{name} = {value!r}" for name, value in last.metrics.items()) or "it has none"
-        raise TrialFailed(f"no metric of the last measurement is a finite number: {told}")
+        values = ", ".join(f"{name} = {value!r}" for name, value in last.metrics.items()) or "it has none"
+        raise TrialFailed(f"no metric of the last measurement is a finite number: {values}")
     if last.step < trial.start or last.step == trial.start < trial.end:  # `check` asks for no steps
         raise TrialFailed(
             f"reported step {last.step}, but this trial starts at step {trial.start}: "
@@ -119,7 +119,7 @@ def quoted(line: str) -> str:
 def _step(value: Any) -> int:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST_STEP and value == int(value):
         return int(value)
-    raise TrialFailed(f"step {value!r} is not a whole number from 0 on: steps count from the beginning of the lineage")
+    raise TrialFailed(f"step must be an integer from 0 on, got {value!r}; steps count from the beginning of the lineage")
 
 
 def _is_finite(value: Any) -> bool:

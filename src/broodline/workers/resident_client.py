@@ -1,4 +1,4 @@
-"""The program's side of the resident protocol: trials come as lines of JSON on standard input, and are answered one by one.
+"""The program's side of the resident protocol: trials arrive as lines of JSON on standard input, each with one answer.
 
 A program that imports this loads only the standard library and a few small modules.
 """
@@ -16,18 +16,21 @@ from typing import Any, BinaryIO
 
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import UsageError
-from broodline.workers.running_trial import RunningTrial, told
+from broodline.workers.running_trial import RunningTrial, in_one_line
+from broodline.workers.trainers.base import Assignment
+
+_OF_TRIAL = ("attempt", "member", "generation", "seed", "start", "steps")
 
 
 def trials() -> Iterator[RunningTrial]:
-    """Yields the trials that the worker sends, until it sends no more; each is answered when its `with` block is left.
+    """Yields the trials that the worker sends, until it sends no more; leaving the `with` block of a trial answers it.
 
     Raises:
         UsageError: A trial was not trained inside of `with trial:`.
     """
     requests, replies = _channels()
     for request in requests:
-        trial = _running(json.loads(request), replies)
+        trial = RunningTrial(_assignment(json.loads(request)), leave=partial(_answer, replies))
         yield trial
         if not trial.left:
             problem = f"trial {trial.number} was not trained: in the loop over broodline.trials(), train inside of `with trial:`"
@@ -36,7 +39,7 @@ def trials() -> Iterator[RunningTrial]:
 
 
 def _channels() -> tuple[BinaryIO, BinaryIO]:
-    """Takes the two ends of the conversation for ourselves: nothing that the program starts shall read or answer in its place."""
+    """Takes both pipes for this process alone: a program that it starts can neither read its trials nor answer for it."""
     descriptor = int(os.environ.pop("BROODLINE_REPLY"))
     os.set_inheritable(descriptor, False)
     requests = os.fdopen(os.dup(0), "rb")
@@ -46,20 +49,16 @@ def _channels() -> tuple[BinaryIO, BinaryIO]:
     return requests, os.fdopen(descriptor, "wb")
 
 
-def _running(request: dict[str, Any], replies: BinaryIO) -> RunningTrial:
-    trial = Trial(
-        number=request["trial"],
-        params=request["params"],
-        **{name: request[name] for name in ("attempt", "member", "generation", "seed", "start", "steps")},
-    )
-    return RunningTrial(
-        trial,
+def _assignment(request: dict[str, Any]) -> Assignment:
+    trial = Trial(number=request["trial"], params=request["params"], **{name: request[name] for name in _OF_TRIAL})
+    return Assignment(
+        trial=trial,
         restore=Path(request["restore"]) if request["restore"] else None,
         save=Path(request["save"]),
+        log=Path(os.devnull),  # the worker writes the log: it reads the output of this program
         worker=request["worker"],
         devices=tuple(request["devices"]),
-        tell=partial(_append, request["metrics"]),
-        leave=partial(_answer, replies),
+        report=partial(_append, request["metrics"]),
     )
 
 
@@ -69,20 +68,20 @@ def _append(path: str, measurement: Measurement) -> None:
 
 
 def _answer(replies: BinaryIO, trial: RunningTrial, error: BaseException | None) -> bool:
-    """Answers for a trial; an error fails it, not the program, unless it is one that ends programs."""
+    """Answers for a trial; an error fails the trial and not the program, unless it is one that ends programs."""
     if error is not None and not isinstance(error, Exception):
         return False
     if error is None:
         _reply(replies, _values(trial.last) if trial.last else {})
         return True
     traceback.print_exception(error)
-    _reply(replies, {"error": told(error), "traceback": "".join(traceback.format_exception(error))})
+    _reply(replies, {"error": in_one_line(error), "traceback": "".join(traceback.format_exception(error))})
     return True
 
 
 def _reply(replies: BinaryIO, values: dict[str, Any]) -> None:
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # what was printed belongs to this trial's log
+        stream.flush()  # the output so far belongs to this trial's log
     replies.write(_line(values))
     replies.flush()
 

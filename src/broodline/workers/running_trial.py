@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from broodline.core.trial import Measurement, Trial
+from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped
 from broodline.workers.metrics import measured
+from broodline.workers.trainers.base import Assignment
 
 
 class RunningTrial:
@@ -18,45 +18,37 @@ class RunningTrial:
     Attributes:
         params: Its hyperparameters.
         restore_from: The directory of the parent's checkpoint, to be read only; None in generation 0.
-        save_to: An empty directory: what is in it in the end is the checkpoint.
+        save_to: An empty directory: its contents in the end are the checkpoint.
         start: Steps that the weights have behind them.
         steps: Steps to train.
-        number, attempt, member, generation: Which trial it is.
+        number, attempt, member, generation: The trial's place in the study.
         seed: For random numbers; the same at every attempt.
         worker: The name of the worker that trains it.
-        devices: What it may use.
+        devices: The devices that it may use.
 
     Args:
-        trial: The trial.
-        restore: The parent's checkpoint.
-        save: Where the new one goes.
-        worker: Who trains.
-        devices: What with.
-        tell: Is told each measurement; what it raises ends the trial.
-        leave: Is told when a block `with trial:` is left, with the error that left it; True keeps that error from going on.
+        assignment: The trial with its directories and its worker. Its `report` receives each measurement; an error of that
+            ends the trial.
+        leave: Called when a block `with trial:` is left, with the error that left it; True suppresses that error.
     """
 
     def __init__(
         self,
-        trial: Trial,
+        assignment: Assignment,
         *,
-        restore: Path | None,
-        save: Path,
-        worker: str,
-        devices: tuple[str, ...] = (),
-        tell: Callable[[Measurement], None],
         leave: Callable[[RunningTrial, BaseException | None], bool] = lambda _trial, _error: False,
     ) -> None:
+        trial = assignment.trial
         self.params: dict[str, Any] = dict(trial.params)
-        self.restore_from, self.save_to = restore, save
+        self.restore_from, self.save_to = assignment.restore, assignment.save
         self.start, self.steps = trial.start, trial.steps
         self.number, self.attempt = trial.number, trial.attempt
         self.member, self.generation = trial.member, trial.generation
-        self.seed, self.worker, self.devices = trial.seed, worker, devices
+        self.seed, self.worker, self.devices = trial.seed, assignment.worker, assignment.devices
         self.left = False
-        self._tell, self._leave = tell, leave
+        self._report, self._leave = assignment.report, leave
         self._last: Measurement | None = None
-        self._told_to_end: BaseException | None = None
+        self._ended_by: BaseException | None = None
 
     def __repr__(self) -> str:
         return f"<trial {self.number}: steps {self.start} to {self.start + self.steps} with {self.params}>"
@@ -69,35 +61,35 @@ class RunningTrial:
             **metrics: Numbers by name; scalars of NumPy and PyTorch are numbers too.
 
         Raises:
-            Stopped: The trial is to end early: let it pass, or save nothing and return.
-            TrialFailed: A metric is no number or other JSON value, or the step is none.
+            Stopped: The trial is to end early: let the error pass, or save nothing and return.
+            TrialFailed: A metric is not a number or another JSON value, or the step is not an integer.
         """
         self.check()
         measurement = self.measured({**metrics, "step": step})
         self._last = measurement
         try:
-            self._tell(measurement)
+            self._report(measurement)
         except (Stopped, LeaseLost, Preempted) as error:
             # A copy, since the error itself holds the frames of training, and they hold the weights.
-            self._told_to_end = type(error)(*error.args)
+            self._ended_by = type(error)(*error.args)
             raise
 
     def measured(self, values: dict[str, Any]) -> Measurement:
         """These metrics as the next measurement of this trial.
 
         Raises:
-            TrialFailed: They hold what can't be a metric.
+            TrialFailed: A value can't be a metric.
         """
         return measured(values, end=self.start + self.steps, last=self._last)
 
     def check(self) -> None:
-        """Raises again what an earlier report raised, if that was swallowed."""
-        if self._told_to_end is not None:
-            raise self._told_to_end
+        """Raises the error that ended this trial again, in case the user's code suppressed it."""
+        if self._ended_by is not None:
+            raise self._ended_by
 
     @property
     def last(self) -> Measurement | None:
-        """What was reported last."""
+        """The last measurement that was reported."""
         return self._last
 
     def __enter__(self) -> Self:
@@ -108,8 +100,25 @@ class RunningTrial:
         return self._leave(self, error)
 
 
-def told(error: BaseException) -> str:
-    """An error in one line: its type and the first line of its text."""
+def recorded(
+    report: Callable[[Measurement], None],
+) -> tuple[list[Measurement], Callable[[Measurement], None]]:
+    """Returns a list, and a function that reports each measurement after adding it to the list.
+
+    Args:
+        report: Where measurements are reported; the measurement that makes it raise is in the list too.
+    """
+    measurements: list[Measurement] = []
+
+    def record(measurement: Measurement) -> None:
+        measurements.append(measurement)
+        report(measurement)
+
+    return measurements, record
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error in one line: its type and the first line of its message."""
     try:
         lines = str(error).strip().splitlines()
     except Exception:

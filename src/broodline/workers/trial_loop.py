@@ -1,6 +1,11 @@
 """`broodline.trials()`: the loop of a worker, turned inside out for a program that has a loop of its own.
 
-A resident program is handed its trials by the worker that started it. With a store and a study, the program is the worker.
+Theory of operation. A worker calls a trainer; here the user's code calls for trials. So the worker runs in a thread, and
+its trainer is a `_Handover`: it puts each assignment into a queue and waits for the outcome. The user's thread takes the
+assignment from the queue, yields it as a `RunningTrial`, and puts the outcome into the other queue where the block
+`with trial:` is left. The lease is renewed by another process, see `heartbeat`.
+
+A resident program is sent its trials by the worker that started it. With a store and a study, the program is the worker.
 """
 
 from __future__ import annotations
@@ -12,12 +17,12 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed, UsageError
 from broodline.workers.metrics import finish
-from broodline.workers.running_trial import RunningTrial, told
+from broodline.workers.running_trial import RunningTrial, in_one_line, recorded
 from broodline.workers.trainers.base import Assignment
 
 
@@ -27,8 +32,8 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
     Args:
         store: The store's URL; without it the program must have been started as a resident program.
         study: The study's name; it must exist.
-        worker: The name of this worker, the host's name and the process's number by default; who comes back under
-            the same name gets back the trial that it held.
+        worker: The name of this worker, the host's name and the process's number by default. A worker that comes back under
+            its name gets back the trial that it held.
 
     Raises:
         UsageError: The program is not resident, and no store is named.
@@ -45,9 +50,9 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
                 "broodline.trials(): this program was not started as a resident program ([train] resident = true); "
                 "name a store and a study: broodline.trials('sqlite:///broodline.db', 'my-study')"
             )
-        from broodline.workers.resident_client import trials as handed_out
+        from broodline.workers.resident_client import trials as resident_trials
 
-        return handed_out()
+        return resident_trials()
     return _own_trials(store, study, worker or f"{socket.gethostname()}-{os.getpid()}")
 
 
@@ -77,6 +82,7 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
             session=session,
             seconds=defined.limits.lease / RENEWALS,
             called_back=handover.called_back.set,
+            log=worker.log,
         )
         with alive(files.workers, session), heartbeat:
             thread.start()
@@ -90,76 +96,73 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
 
 @dataclass(kw_only=True)
 class _Handover:
-    """A trainer that hands each assignment to another thread, and waits until that one is done with it."""
+    """A trainer that hands each assignment to another thread, and waits for the outcome.
 
-    _given: queue.Queue[Assignment | BaseException | None] = field(default_factory=queue.Queue)
-    _ended: queue.Queue[list[Measurement] | BaseException] = field(default_factory=queue.Queue)
+    Attributes:
+        called_back: Set, by another thread, when the trial that is trained now is to be given back.
+    """
+
     called_back: threading.Event = field(default_factory=threading.Event)
+    _assignments: queue.Queue[Assignment | BaseException | None] = field(default_factory=queue.Queue)
+    _outcomes: queue.Queue[list[Measurement] | BaseException] = field(default_factory=queue.Queue)
 
     def run(self, work: Callable[[], str]) -> None:
-        """Runs in the worker's thread; what it raises is raised in the caller's."""
+        """Runs in the worker's thread; an error of that is raised in the caller's."""
         try:
             work()
         except BaseException as error:
-            self._given.put(error)
+            self._assignments.put(error)
         else:
-            self._given.put(None)
+            self._assignments.put(None)
 
     def train(self, assignment: Assignment) -> list[Measurement]:
-        self._given.put(assignment)
-        outcome = self._ended.get()
+        self._assignments.put(assignment)
+        outcome = self._outcomes.get()
         if isinstance(outcome, BaseException):
             raise outcome
         return finish(outcome, assignment.trial, "the block `with trial:` was left without a call of trial.report")
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Nothing is kept between trials."""
 
     def abandon(self) -> None:
         """Gives back the trial that is being trained, if any."""
-        self._ended.put(Preempted())
+        self._outcomes.put(Preempted())
 
     def trials(self) -> Iterator[RunningTrial]:
         """Yields the trials, in the caller's thread."""
-        while (given := self._given.get()) is not None:
-            if isinstance(given, BaseException):
-                raise given
-            trial = self._running(given)
+        while (assignment := self._assignments.get()) is not None:
+            if isinstance(assignment, BaseException):
+                raise assignment
+            trial = self._running(assignment)
             yield trial
             if not trial.left:
                 raise UsageError(f"trial {trial.number}: train it inside of `with trial:`, so that its end is known")
 
     def _running(self, assignment: Assignment) -> RunningTrial:
-        measurements: list[Measurement] = []
-
         self.called_back.clear()
 
-        def tell(measurement: Measurement) -> None:
-            measurements.append(measurement)
+        def report(measurement: Measurement) -> None:
             if self.called_back.is_set():
                 raise Preempted
             assignment.report(measurement)
 
+        measurements, record = recorded(report)
+
         def leave(_trial: RunningTrial, error: BaseException | None) -> bool:
-            self._ended.put(measurements if error is None else _outcome_of(error))
+            self._outcomes.put(measurements if error is None else _outcome_of(error))
             return isinstance(error, Exception | Preempted)
 
-        return RunningTrial(
-            assignment.trial,
-            restore=assignment.restore,
-            save=assignment.save,
-            worker=assignment.worker,
-            devices=assignment.devices,
-            tell=tell,
-            leave=leave,
-        )
+        return RunningTrial(replace(assignment, report=record), leave=leave)
 
 
 def _outcome_of(error: BaseException) -> BaseException:
-    """What the worker is told of an error that left `with trial:`; Ctrl-C and the like give the trial back."""
-    if isinstance(error, Stopped | TrialFailed | LeaseLost) or not isinstance(error, Exception):
-        return error if isinstance(error, Exception) else Preempted()
+    """The error that the worker gets for one that left `with trial:`; Ctrl-C and the like give the trial back."""
+    if isinstance(error, Stopped | TrialFailed | LeaseLost):
+        return error
+    if not isinstance(error, Exception):
+        return Preempted()
     traceback.print_exception(error)
-    failed = TrialFailed(told(error), "".join(traceback.format_exception(error)))
+    failed = TrialFailed(in_one_line(error), "".join(traceback.format_exception(error)))
     failed.__cause__ = error
     return failed

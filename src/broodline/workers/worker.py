@@ -1,35 +1,41 @@
-"""The loop of a worker: ask, restore, train, save, complete (and ask for the next with the same call)."""
+"""The loop of a worker: ask, restore, train, save, complete; completing a trial also asks for the next one.
+
+Theory of operation. The controller decides, the worker acts. Each call of the client is one transaction and may be made
+again without a second effect, so the worker makes it until the store answers. A trial ends in one of five ways:
+
+====================  ============================================================  ==================
+it ended by           the worker calls                                              its directory
+====================  ============================================================  ==================
+training to its end   `complete`, after the checkpoint is committed                 committed
+a failed program      `fail`                                                        discarded
+an early stop         `stop`                                                        discarded
+a request to leave    `release`: the trial is pending again                         discarded
+a lost lease          nothing: another attempt has the trial, and ours is refused   discarded, all of it
+====================  ============================================================  ==================
+
+Between two trials the worker holds nothing. A worker that is killed at any instruction leaves a lease that runs out and a
+staging directory that the next run deletes.
+"""
 
 from __future__ import annotations
 
+import logging
 import random
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
-from broodline.controller.client import Answer, Client, Done, Signal, Start, Wait, WorkerSession
-from broodline.core.trial import Measurement, Trial
-from broodline.errors import (
-    CheckpointError,
-    CheckpointUnavailable,
-    LeaseLost,
-    Preempted,
-    Stopped,
-    StoreUnavailable,
-    TrialFailed,
-)
-from broodline.storage.disk import is_disk_full
+from broodline.controller.client import Answer, Client, Done, Start, Wait, WorkerSession
+from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
 from broodline.storage.study_files import StudyFiles
-from broodline.workers.trainers.base import Assignment, Trainer
+from broodline.workers.interruption import Interruption
+from broodline.workers.log import WorkerLog
+from broodline.workers.reporting import BatchedReports
+from broodline.workers.retrying import growing, until_answered
+from broodline.workers.trainers.base import Trainer
+from broodline.workers.training import Training
 
 T = TypeVar("T")
-
-FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
-REPORT_SECONDS = 1.0
-_ROOM = 1 << 20  # a disk with less than this many bytes free counts as full
 
 
 @dataclass(kw_only=True)
@@ -39,11 +45,10 @@ class Worker:
     Args:
         client: The controller.
         study: The study's name.
-        asker: Who this worker is.
-        files: Where checkpoints and logs are.
+        identity: The worker's name and session.
+        files: The study's checkpoints and logs.
         trainer: Trains one trial.
-        devices: What this worker may use; told to the program.
-        say: Is told, in one line, what keeps the worker waiting, and when it goes on.
+        devices: The devices that this worker may use; its programs are given them.
     """
 
     client: Client
@@ -52,216 +57,100 @@ class Worker:
     files: StudyFiles
     trainer: Trainer
     devices: tuple[str, ...] = ()
-    say: Callable[[str], None] = print
-    _leaving: bool = field(default=False, init=False)
-    _interruptible: bool = field(default=False, init=False)
+    log: WorkerLog = field(init=False)
+    _interruption: Interruption = field(default_factory=Interruption, init=False)
+    _training: Training = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = WorkerLog(logging.getLogger(__name__), study=self.study, worker=self.identity.worker)
+        self._training = Training(
+            files=self.files,
+            trainer=self.trainer,
+            worker=self.identity.worker,
+            devices=self.devices,
+            interruption=self._interruption,
+            log=self.log,
+        )
 
     def run(self) -> str:
-        """Works until the study is done, or until `leave` is called; returns why it ended."""
-        answer = self._insist(lambda: self.client.ask(self.study, self.identity))
-        wait = FIRST_WAIT
-        while not self._leaving and not isinstance(answer, Done):
+        """Works until the study is done or the worker is asked to leave; returns the reason."""
+        answer, waits = self._ask(), growing()
+        while not self.leaving and not isinstance(answer, Done):
             self._remove(answer.delete)
             if isinstance(answer, Wait):
-                answer, wait = self._ask_later(wait), min(2 * wait, LONGEST_WAIT)
+                answer = self._ask_later(next(waits))
             else:
-                answer, wait = self._work(answer), FIRST_WAIT
+                answer, waits = self._work(answer), growing()
         self._remove(answer.delete)
         if not isinstance(answer, Done):
-            self._insist(lambda: self.client.release(self.study, [self.identity.session]))
-            return "told to leave"
+            self._release()
+            return "asked to leave"
         return answer.reason
 
     def leave(self) -> None:
-        """Makes the worker go as soon as it can: its trial is given back."""
-        self._leaving = True
+        """Makes the worker leave as soon as it can, with its trial given back; for another thread."""
+        self._interruption.request()
 
     @property
     def leaving(self) -> bool:
-        """True once it was told to leave."""
-        return self._leaving
+        """True once the worker was asked to leave."""
+        return self._interruption.requested
 
     def interrupt(self) -> None:
-        """The same, from a signal handler of the thread that works: training is interrupted."""
-        already = self._leaving
-        self.leave()
-        if self._interruptible and not already:
-            raise Preempted
+        """Makes the worker leave now; for a signal handler of the thread that works. Training is interrupted."""
+        self._interruption.interrupt()
+
+    def _ask(self) -> Answer:
+        return self._insist(lambda: self.client.ask(self.study, self.identity))
 
     def _ask_later(self, seconds: float) -> Answer:
         try:
-            with self._can_be_interrupted():
+            with self._interruption.allowed():
                 self.client.wait(seconds * random.uniform(0.5, 1.0))
         except Preempted:
             return Wait()
-        return self._insist(lambda: self.client.ask(self.study, self.identity))
+        return self._ask()
 
     def _work(self, start: Start) -> Answer:
-        """Trains a trial to its end, whichever it is, and returns the answer to the next ask."""
+        """Trains a trial until it ends, in whichever way, and returns the answer to the next ask."""
         trial = start.trial
-        reports = _Reports(client=self.client, study=self.study, trial=trial)
+        reports = BatchedReports(client=self.client, study=self.study, trial=trial)
         try:
-            restore = self._verified(start)
-            if restore is None and trial.parent is not None:
-                parent = trial.parent
-                return self._insist(lambda: self.client.damaged(self.study, trial.number, trial.attempt, parent, self.identity))
-            return self._insist(self._trained(trial, restore, reports))
-        except TrialFailed as failed:
-            return self._insist(self._failure(trial, reports, failed))
+            return self._insist(self._outcome(start, reports))
         except LeaseLost as lost:
-            self.say(str(lost))
+            self.log.warning(str(lost), extra={"trial": trial.number})
             self.files.checkpoints.discard_attempt(trial)
         except Preempted:
-            self._insist(lambda: self.client.release(self.study, [self.identity.session]))
-            if self._leaving:
+            self._release()
+            if self.leaving:
                 return Wait()
         finally:
             self.files.checkpoints.discard(trial)
-        return self._insist(lambda: self.client.ask(self.study, self.identity))
+        return self._ask()
 
-    def _verified(self, start: Start) -> Path | None:
-        """The parent's checkpoint, found whole; None without a parent, or if the checkpoint is missing or damaged.
-
-        Raises:
-            TrialFailed: It can't be read here: to give it up for that would lose what may be whole.
-        """
+    def _outcome(self, start: Start, reports: BatchedReports) -> Callable[[], Answer]:
+        """Trains and saves; returns the call that reports the outcome to the controller."""
+        trial, study, identity = start.trial, self.study, self.identity
         try:
-            return None if start.restore is None else self.files.checkpoints.open(start.restore)
-        except CheckpointError as error:
-            self.say(f"trial {start.trial.number}: {error}; it starts from another trial")
-            return None
-        except CheckpointUnavailable as error:
-            raise TrialFailed(f"the checkpoint of trial {start.trial.parent} can't be read: {error}") from error
-
-    def _trained(self, trial: Trial, restore: Path | None, reports: _Reports) -> Callable[[], Answer]:
-        """Trains and saves; returns the call that tells the controller how it went."""
-        study, identity = self.study, self.identity
-        try:
-            measurements, checkpoint = self._patiently(trial, restore, reports)
+            restore = self._training.restored(start)
+            if restore is None and trial.parent is not None:
+                parent = trial.parent
+                return lambda: self.client.damaged(study, trial.number, trial.attempt, parent, identity)
+            measurements, checkpoint = self._training.run(trial, restore, reports)
         except Stopped:
-            return lambda: self.client.stop(study, trial.number, trial.attempt, reports.untold(), identity)
+            return lambda: self.client.stop(study, trial.number, trial.attempt, reports.unsent(), identity)
         except TrialFailed as failed:
-            return self._failure(trial, reports, failed)
-        rest = reports.untold_of(measurements)
+            reason, output, unsent = failed.reason, failed.output, reports.unsent()
+            return lambda: self.client.fail(study, trial.number, trial.attempt, unsent, reason, output, identity)
+        rest = reports.unsent_of(measurements)
         return lambda: self.client.complete(study, trial.number, trial.attempt, rest, checkpoint, identity)
 
-    def _failure(self, trial: Trial, reports: _Reports, failed: TrialFailed) -> Callable[[], Answer]:
-        reason, output, untold = failed.reason, failed.output, reports.untold()
-        return lambda: self.client.fail(self.study, trial.number, trial.attempt, untold, reason, output, self.identity)
-
-    def _patiently(self, trial: Trial, restore: Path | None, reports: _Reports) -> tuple[list[Measurement], str]:
-        """Trains and saves, again and again while the disk is full: that is no fault of the trial."""
-        while True:
-            try:
-                return self._train_and_save(trial, restore, reports)
-            except (OSError, TrialFailed) as error:
-                if not (is_disk_full(error) or self._free() < _ROOM):
-                    if isinstance(error, TrialFailed):
-                        raise
-                    raise TrialFailed(f"{type(error).__name__}: {error}") from error
-            self.files.checkpoints.discard(trial)
-            self._wait_for_room(trial)
-            reports.again()
-
-    def _train_and_save(self, trial: Trial, restore: Path | None, reports: _Reports) -> tuple[list[Measurement], str]:
-        try:
-            assignment = Assignment(
-                trial=trial,
-                restore=restore,
-                save=self.files.checkpoints.begin(trial),
-                log=self.files.log(trial),
-                worker=self.identity.worker,
-                devices=self.devices,
-                report=reports.add,
-            )
-            with self._can_be_interrupted():
-                measurements = self.trainer.train(assignment)
-            return measurements, self.files.checkpoints.commit(trial)
-        except CheckpointError as error:
-            raise TrialFailed(str(error)) from error
-
-    def _wait_for_room(self, trial: Trial) -> None:
-        before, seconds = self._free(), FIRST_WAIT
-        self.say(f"{self.files.root}: the disk is full; trial {trial.number} is trained again when there is room")
-        with self._can_be_interrupted():
-            while self._free() < max(before + 1, _ROOM) and seconds < 30:
-                time.sleep(seconds)
-                seconds *= 1.5
-        self.say(f"trying trial {trial.number} again")
+    def _release(self) -> None:
+        self._insist(lambda: self.client.release(self.study, [self.identity.session]))
 
     def _insist(self, call: Callable[[], T]) -> T:
-        """Makes a call until the store answers."""
-        seconds, told = FIRST_WAIT, False
-        while True:
-            try:
-                result = call()
-                if told:
-                    self.say("the store answers again")
-                return result
-            except StoreUnavailable as error:
-                if not told:
-                    self.say(f"the store does not answer ({error}); waiting")
-                told = True
-            time.sleep(seconds * random.uniform(0.5, 1.0))
-            seconds = min(2 * seconds, 5 * LONGEST_WAIT)
-
-    def _free(self) -> int:
-        return self.files.checkpoints.free_space()
+        return until_answered(call, self.log)
 
     def _remove(self, checkpoints: Sequence[str]) -> None:
         for checkpoint in checkpoints:
             self.files.checkpoints.remove(checkpoint)
-
-    @contextmanager
-    def _can_be_interrupted(self) -> Iterator[None]:
-        """While training or waiting `leave` may raise; while telling the controller it may not."""
-        self._interruptible = True
-        try:
-            if self._leaving:
-                raise Preempted
-            yield
-        finally:
-            self._interruptible = False
-
-
-@dataclass(kw_only=True)
-class _Reports:
-    """What a running trial measured, told to the controller at most once a second: reporting must be cheap."""
-
-    client: Client
-    study: str
-    trial: Trial
-    _measurements: list[Measurement] = field(default_factory=list)
-    _told: int = 0
-    _at: float = field(default_factory=time.monotonic)
-
-    def add(self, measurement: Measurement) -> None:
-        """Takes a measurement; raises Stopped or Preempted where the trial is to end."""
-        self._measurements.append(measurement)
-        if time.monotonic() - self._at >= REPORT_SECONDS:
-            self._tell()
-
-    def untold(self) -> list[Measurement]:
-        """What the controller has not heard yet."""
-        return self._measurements[self._told :]
-
-    def untold_of(self, final: Sequence[Measurement]) -> list[Measurement]:
-        """The same, of a trainer's final list, which begins with what was reported."""
-        return list(final[self._told :])
-
-    def again(self) -> None:
-        """Forgets what was measured and told, because the trial begins again: all that it measures from now on is news."""
-        self._measurements.clear()
-        self._told = 0
-
-    def _tell(self) -> None:
-        self._at = time.monotonic()
-        try:
-            signal = self.client.report(self.study, self.trial.number, self.trial.attempt, self.untold())
-        except StoreUnavailable:
-            return  # the trial goes on; what it measured is told later
-        self._told = len(self._measurements)
-        if signal is Signal.STOP:
-            raise Stopped(f"trial {self.trial.number} can't matter any more")
-        if signal is Signal.RELEASE:
-            raise Preempted

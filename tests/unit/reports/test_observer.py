@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from recorded import Recorded, identity, recorded
 from sqlalchemy.engine import Engine
 
-from broodline.config.programs import EngineOptions
 from broodline.config.study import parse
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import StoreUnavailable
@@ -24,9 +23,8 @@ from broodline.storage.base import Store
 from broodline.storage.location import StudyLocation
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.studies.run import run
-from broodline.studies.trainer import TrainerSetup
+from broodline.studies.trainer import setup_for
 from broodline.workers.running_trial import RunningTrial
-from broodline.workers.trainers.function import FunctionTrainer
 
 
 class Diary:
@@ -251,7 +249,7 @@ def test_an_observer_of_a_run_sees_the_trials_of_all_workers_once_each_and_a_res
         run(
             parse({"name": "s", "trial_steps": 1, "population": 3, **document}, "test"),
             location=StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}"),
-            setup=TrainerSetup(make_trainer=lambda: FunctionTrainer(train), engine=EngineOptions()),
+            setup=setup_for(train),
             workers=2,
             show=False,
             observers=[diary],

@@ -50,7 +50,7 @@ def measured(step: int, **metrics: Any) -> Measurement:
     return Measurement(step=step, metrics=metrics)
 
 
-def test_a_program_is_told_of_its_trial_and_measured_by_its_file(tmp_path: Path) -> None:
+def test_a_program_gets_its_trial_and_reports_by_its_file(tmp_path: Path) -> None:
     text = says(step=2, port="$BROODLINE_PORT") + says(trial="$BROODLINE_TRIAL", a="$(cat $BROODLINE_PARAMS | tr -dc 0-9)")
     given = assignment(tmp_path, 7, params={"x": 5})
     assert trainer(tmp_path, text).train(given) == [measured(2, port=4567), measured(3, trial=7, a=5)]
@@ -74,7 +74,7 @@ def test_params_fill_the_arguments(tmp_path: Path) -> None:
     assert (tmp_path / "0.log").read_text(encoding="utf-8") == "2 --lr=0.1 --steps=3\n"
 
 
-def test_reports_are_told_while_the_program_runs(tmp_path: Path) -> None:
+def test_measurements_are_reported_while_the_program_runs(tmp_path: Path) -> None:
     """The program goes on only when its first report has arrived."""
     text = says(step=1, a=1) + f'while [ ! -e "{tmp_path}/heard" ]; do sleep 0.01; done; ' + says(step=2, a=2)
     given = assignment(tmp_path, report=lambda m: (tmp_path / "heard").touch())
@@ -95,7 +95,7 @@ def test_reports_are_told_while_the_program_runs(tmp_path: Path) -> None:
         (says(step=0, a=1), "reported step 0, but this trial starts at step 0: steps count from the beginning of the lineage"),
     ],
 )
-def test_a_program_that_fails_is_told_from_one_that_does_not(tmp_path: Path, text: str, reason: str) -> None:
+def test_a_program_that_fails_is_distinguished_from_one_that_does_not(tmp_path: Path, text: str, reason: str) -> None:
     failed = failure(tmp_path, "echo before; " + text)
     assert failed.reason == reason
     assert failed.output == "before"

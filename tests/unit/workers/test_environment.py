@@ -1,4 +1,4 @@
-"""What a program is told about its trial."""
+"""The facts about a trial that its program gets."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def test_every_variable_of_a_child_is_set(tmp_path: Path) -> None:
     child = assignment(
         tmp_path, 7, restore=Path("/parent"), devices=("2", "3"), start=20, member=5, generation=2, attempt=3, seed=11
     )
-    told = {**facts(child, port=4567), "metrics": "/scratch/metrics"}
-    assert variables(told, PARAMS) == {
+    about = {**facts(child, port=4567), "metrics": "/scratch/metrics"}
+    assert variables(about, PARAMS) == {
         "BROODLINE_PARAMS": "/scratch/params.json",
         "BROODLINE_RESTORE": "/parent",
         "BROODLINE_SAVE": str(tmp_path / "save-7"),
@@ -45,18 +45,18 @@ def test_every_variable_of_a_child_is_set(tmp_path: Path) -> None:
 
 
 def test_a_trial_of_generation_0_has_nothing_to_restore(tmp_path: Path) -> None:
-    told = facts(assignment(tmp_path), port=1)
-    assert "BROODLINE_RESTORE" not in variables(told, PARAMS)
-    assert fill(["train", "--resume={restore}"], placeholders(told, {}, PARAMS)) == ["train"]
+    about = facts(assignment(tmp_path), port=1)
+    assert "BROODLINE_RESTORE" not in variables(about, PARAMS)
+    assert fill(["train", "--resume={restore}"], placeholders(about, {}, PARAMS)) == ["train"]
 
 
 def test_without_devices_those_of_cuda_are_left_as_they_are(tmp_path: Path) -> None:
-    told = variables(facts(assignment(tmp_path), port=1), PARAMS)
-    assert told["BROODLINE_DEVICES"] == ""
-    assert "CUDA_VISIBLE_DEVICES" not in told
+    about = variables(facts(assignment(tmp_path), port=1), PARAMS)
+    assert about["BROODLINE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in about
 
 
-def test_what_a_trial_around_this_one_was_told_is_not_inherited() -> None:
+def test_the_variables_of_an_outer_trial_are_not_inherited() -> None:
     around = {
         "BROODLINE_RESTORE": "/elsewhere",
         "BROODLINE_REPLY": "5",
@@ -68,9 +68,9 @@ def test_what_a_trial_around_this_one_was_told_is_not_inherited() -> None:
 
 
 def test_params_and_facts_fill_the_arguments(tmp_path: Path) -> None:
-    told = facts(assignment(tmp_path, 7, restore=Path("/parent"), start=20, seed=11), port=1)
+    about = facts(assignment(tmp_path, 7, restore=Path("/parent"), start=20, seed=11), port=1)
     command = ["--lr={lr}", "{params}", "{restore}:{start}+{steps}", "{trial}.{seed}", "--to={save}"]
-    assert fill(command, placeholders(told, {"lr": 0.1}, PARAMS)) == [
+    assert fill(command, placeholders(about, {"lr": 0.1}, PARAMS)) == [
         "--lr=0.1",
         "/scratch/params.json",
         "/parent:20+3",
@@ -81,21 +81,21 @@ def test_params_and_facts_fill_the_arguments(tmp_path: Path) -> None:
 
 def test_an_evaluation_reads_what_was_saved_and_has_nothing_to_train_or_save(tmp_path: Path) -> None:
     given = assignment(tmp_path, restore=Path("/parent"))
-    told = variables(for_evaluation(facts(given, port=1), checkpoint=given.save, step=23), PARAMS)
-    assert told["BROODLINE_RESTORE"] == str(given.save)
-    assert (told["BROODLINE_START"], told["BROODLINE_STEPS"]) == ("23", "0")
-    assert "BROODLINE_SAVE" not in told
+    about = variables(for_evaluation(facts(given, port=1), checkpoint=given.save, step=23), PARAMS)
+    assert about["BROODLINE_RESTORE"] == str(given.save)
+    assert (about["BROODLINE_START"], about["BROODLINE_STEPS"]) == ("23", "0")
+    assert "BROODLINE_SAVE" not in about
 
 
 def test_a_message_has_the_names_of_the_variables_and_the_params_themselves(tmp_path: Path) -> None:
     given = assignment(tmp_path, devices=("0",))
-    told = {**facts(given, port=1), "metrics": "/m"}
-    names = {f"BROODLINE_{name.upper()}" for name in message(told, {"lr": 0.1})}
-    assert names - {"BROODLINE_RESTORE"} == variables(told, PARAMS).keys() - {"CUDA_VISIBLE_DEVICES"}
-    assert message(told, {"lr": 0.1})["params"] == {"lr": 0.1}
-    assert message(told, {})["restore"] is None
+    about = {**facts(given, port=1), "metrics": "/m"}
+    names = {f"BROODLINE_{name.upper()}" for name in message(about, {"lr": 0.1})}
+    assert names - {"BROODLINE_RESTORE"} == variables(about, PARAMS).keys() - {"CUDA_VISIBLE_DEVICES"}
+    assert message(about, {"lr": 0.1})["params"] == {"lr": 0.1}
+    assert message(about, {})["restore"] is None
 
 
-def test_a_program_that_stays_is_told_what_is_true_of_all_its_trials(tmp_path: Path) -> None:
-    told = worker_variables(assignment(tmp_path, devices=("0",)))
-    assert told == {"BROODLINE_WORKER": "4", "BROODLINE_DEVICES": "0", "CUDA_VISIBLE_DEVICES": "0"}
+def test_a_resident_program_gets_the_facts_that_hold_for_all_its_trials(tmp_path: Path) -> None:
+    about = worker_variables(assignment(tmp_path, devices=("0",)))
+    assert about == {"BROODLINE_WORKER": "4", "BROODLINE_DEVICES": "0", "CUDA_VISIBLE_DEVICES": "0"}

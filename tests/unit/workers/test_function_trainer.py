@@ -1,4 +1,4 @@
-"""Training by a Python function: what it returns and raises, and what becomes of it."""
+"""Training by a Python function: its return value, its errors, and its output."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def raising(error: BaseException) -> Any:
     return function
 
 
-def test_what_is_returned_comes_after_what_was_reported(tmp_path: Path) -> None:
+def test_the_returned_metrics_come_after_the_reported_ones(tmp_path: Path) -> None:
     def function(trial: RunningTrial) -> dict[str, float]:
         trial.report(step=1, accuracy=0.1)
         return {"accuracy": 0.2}
 
-    heard: list[Measurement] = []
+    reported_now: list[Measurement] = []
     reported = Measurement(step=1, metrics={"accuracy": 0.1})
-    assert trained(tmp_path, function, report=heard.append) == [reported, Measurement(step=3, metrics={"accuracy": 0.2})]
-    assert heard == [reported]
+    assert trained(tmp_path, function, report=reported_now.append) == [reported, Measurement(step=3, metrics={"accuracy": 0.2})]
+    assert reported_now == [reported]
 
 
 def test_a_function_that_reports_need_not_return(tmp_path: Path) -> None:
@@ -80,25 +80,25 @@ def test_an_error_fails_the_trial_with_its_traceback_after_what_was_printed(tmp_
     assert failed.__cause__ is error
 
 
-def test_sys_exit_does_not_end_the_worker_even_if_it_says_that_all_is_well(tmp_path: Path) -> None:
+def test_sys_exit_does_not_end_the_worker_even_with_status_0(tmp_path: Path) -> None:
     assert failure(tmp_path, lambda _: sys.exit(0)).reason == "SystemExit: 0"
 
 
-def test_a_full_disk_can_be_told_from_a_failing_function(tmp_path: Path) -> None:
+def test_a_full_disk_is_distinguished_from_a_failing_function(tmp_path: Path) -> None:
     assert is_disk_full(failure(tmp_path, raising(OSError(errno.ENOSPC, "No space left on device"))))
 
 
 @pytest.mark.parametrize("error", [Stopped("enough"), LeaseLost("gone"), Preempted(), KeyboardInterrupt()])
-def test_what_ends_a_trial_without_failing_it_passes(tmp_path: Path, error: BaseException) -> None:
+def test_an_error_that_ends_a_trial_without_failing_it_passes(tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)) as raised:
         trained(tmp_path, raising(error))
     assert raised.value is error
 
 
 @pytest.mark.parametrize("ends", ["returns", "raises another"])
-def test_a_function_that_swallows_the_news_that_it_is_stopped_is_stopped(tmp_path: Path, ends: str) -> None:
+def test_a_function_that_suppresses_stopped_is_stopped(tmp_path: Path, ends: str) -> None:
     def stop(_: Measurement) -> None:
-        raise Stopped("it can't matter any more")
+        raise Stopped("stopped early")
 
     def function(trial: RunningTrial) -> dict[str, float]:
         try:
@@ -108,11 +108,11 @@ def test_a_function_that_swallows_the_news_that_it_is_stopped_is_stopped(tmp_pat
                 raise RuntimeError("the framework gave up") from stopped
         return {"a": 1.0}
 
-    with pytest.raises(Stopped, match="it can't matter any more"):
+    with pytest.raises(Stopped, match="stopped early"):
         trained(tmp_path, function, report=stop)
 
 
-def test_what_is_printed_is_not_captured_unless_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_is_captured_only_on_request(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def function(_: RunningTrial) -> dict[str, float]:
         os.write(1, b"epoch 1\n")
         return {"a": 1.0}

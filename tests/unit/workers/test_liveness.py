@@ -1,4 +1,4 @@
-"""Which processes live and stand still."""
+"""Workers that have died, and processes that are stopped."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from broodline.workers.liveness import alive, collect_dead_sessions, is_stopped
 Lock = Callable[[IO[str], int], None]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-def test_a_process_is_frozen_from_sigstop_to_sigcont() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows it")
+def test_a_process_is_stopped_from_sigstop_to_sigcont() -> None:
     with subprocess.Popen(["sleep", "600"]) as process:
         assert not is_stopped(process.pid)
         process.send_signal(signal.SIGSTOP)
@@ -53,16 +53,14 @@ def test_a_worker_whose_new_file_is_taken_for_a_dead_ones_makes_another(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_buries_the_dead_leaves_a_file_alone_that_another_has_removed_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_another_process_has_replaced_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").touch()
     with ExitStack() as living:
 
-        def buried_and_begun_anew() -> None:
+        def removed_and_made_again() -> None:
             (tmp_path / "a").unlink()
             living.enter_context(alive(tmp_path, "a"))
 
-        once_before_locking(monkeypatch, buried_and_begun_anew)
+        once_before_locking(monkeypatch, removed_and_made_again)
         assert collect_dead_sessions(tmp_path) == []
         assert (tmp_path / "a").exists()

@@ -94,7 +94,7 @@ def test_the_last_json_object_counts_however_its_bytes_arrive(tmp_path: Path) ->
     with log_file(tmp_path / "log") as log:
         lines = JsonLines(log)
         for piece in (b'epoch 1\n{"a": 1}\n{"a"', b": 2}\n{bro", b"ken\n", b"done", b""):
-            lines.hear(piece)
+            lines.receive(piece)
         assert lines.last() == {"a": 2}
     assert (tmp_path / "log").read_bytes() == b'epoch 1\n{"a": 1}\n{"a": 2}\n{broken\ndone'
 
@@ -102,5 +102,5 @@ def test_the_last_json_object_counts_however_its_bytes_arrive(tmp_path: Path) ->
 def test_the_last_line_of_output_needs_no_end(tmp_path: Path) -> None:
     with log_file(tmp_path / "log") as log:
         lines = JsonLines(log)
-        lines.hear(b'{"a": 3}')
+        lines.receive(b'{"a": 3}')
         assert lines.last() == {"a": 3}

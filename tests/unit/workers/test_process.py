@@ -1,4 +1,4 @@
-"""Real programs, really ended: nothing that they started is left behind."""
+"""Real programs and their ends: no process that they started is left behind."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from assignments import PYTHON, is_gone
 
 from broodline.errors import Preempted, TrialFailed
 from broodline.workers.trainers.process import Process, ending
-from broodline.workers.trainers.process_tree import family, kill_all_of
+from broodline.workers.trainers.process_tree import descendants, kill_all_of
 
 FAR = 60.0
-# Starts others in sessions of their own, says who they are, and stays; one of them has hidden its environment.
+# Starts others in sessions of their own and prints their numbers; one of them has hidden its environment.
 STARTER = """
 import os, subprocess, sys
 one = subprocess.Popen(["sleep", "600"], start_new_session=True)
@@ -25,37 +25,37 @@ print(os.getpid(), one.pid, two.pid, flush=True)
 """
 
 
-class Heard(list[bytes]):
-    """What a program said."""
+class Output(list[bytes]):
+    """The output of a program."""
 
     @property
     def text(self) -> str:
         return b"".join(self).decode()
 
 
-def started(process: Process, *command: str, directory: Path) -> Heard:
-    heard = Heard()
+def started(process: Process, *command: str, directory: Path) -> Output:
+    output = Output()
     process.start(command, environ=os.environ, cwd=directory, stdout=subprocess.PIPE)
-    process.listen(process.output, heard.append)
-    return heard
+    process.listen(process.output, output.append)
+    return output
 
 
-def heard_line(process: Process, heard: Heard) -> str:
-    """The first line that a program says."""
+def first_line(process: Process, output: Output) -> str:
+    """The first line that a program prints."""
     until = time.monotonic() + FAR
-    while "\n" not in heard.text:
+    while "\n" not in output.text:
         assert time.monotonic() < until
         process.wait(1.0)
-    return heard.text.splitlines()[0]
+    return output.text.splitlines()[0]
 
 
 def test_the_status_of_a_program_is_known_when_it_has_ended(tmp_path: Path) -> None:
     with Process(grace=5) as process:
-        heard = started(process, "sh", "-c", "echo out; echo err >&2; exit 3", directory=tmp_path)
+        output = started(process, "sh", "-c", "echo out; echo err >&2; exit 3", directory=tmp_path)
         while not process.wait(FAR):
             pass
     assert process.status == 3
-    assert sorted(heard.text.split()) == ["err", "out"]
+    assert sorted(output.text.split()) == ["err", "out"]
 
 
 def test_waiting_is_over_as_soon_as_the_program_is(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_waiting_is_over_as_soon_as_the_program_is(tmp_path: Path) -> None:
         assert time.monotonic() - begun < FAR / 2
 
 
-def test_where_the_end_cannot_be_waited_for_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_is_found_by_looking_where_the_system_does_not_signal_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "pidfd_open")
     with Process(grace=5) as process:
         process.start(["sh", "-c", "exit 4"], environ=os.environ, cwd=tmp_path, stdout=subprocess.DEVNULL)
@@ -81,16 +81,16 @@ def test_a_program_that_is_asked_to_end_may_end_well(tmp_path: Path) -> None:
         program = (
             "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print('up', flush=True); signal.pause()"
         )
-        heard = started(process, PYTHON, "-c", program, directory=tmp_path)
-        heard_line(process, heard)
+        output = started(process, PYTHON, "-c", program, directory=tmp_path)
+        first_line(process, output)
         process.end()
     assert process.status == 7
 
 
 def test_a_program_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) -> None:
     with Process(grace=0.1) as process:
-        heard = started(process, "sh", "-c", "trap '' TERM; echo up; while :; do sleep 600; done", directory=tmp_path)
-        heard_line(process, heard)
+        output = started(process, "sh", "-c", "trap '' TERM; echo up; while :; do sleep 600; done", directory=tmp_path)
+        first_line(process, output)
         process.end()
     assert process.status == -signal.SIGKILL
 
@@ -98,8 +98,8 @@ def test_a_program_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path
 def test_a_program_outlives_the_shell_that_started_it_by_its_grace(tmp_path: Path) -> None:
     child = f"""trap 'echo saved >"{tmp_path}/saved"; exit' TERM; echo up; while :; do sleep 0.05; done"""
     with Process(grace=FAR) as process:
-        heard = started(process, "sh", "-c", 'sh -c "$1" & wait', "sh", child, directory=tmp_path)
-        heard_line(process, heard)
+        output = started(process, "sh", "-c", 'sh -c "$1" & wait', "sh", child, directory=tmp_path)
+        first_line(process, output)
         process.end()
     assert (tmp_path / "saved").read_text() == "saved\n"
 
@@ -108,8 +108,8 @@ def test_a_program_outlives_the_shell_that_started_it_by_its_grace(tmp_path: Pat
 def test_descendants_in_sessions_of_their_own_end_with_the_program(tmp_path: Path, stays: bool) -> None:
     program = STARTER + ("import signal; signal.pause()" if stays else "two.kill(); two.wait()")
     with Process(grace=5) as process:
-        heard = started(process, PYTHON, "-c", program, directory=tmp_path)
-        pids = [int(word) for word in heard_line(process, heard).split()]
+        output = started(process, PYTHON, "-c", program, directory=tmp_path)
+        pids = [int(word) for word in first_line(process, output).split()]
         if stays:
             assert not any(is_gone(pid) for pid in pids)
             process.end()
@@ -120,21 +120,21 @@ def test_descendants_in_sessions_of_their_own_end_with_the_program(tmp_path: Pat
 
 def test_a_background_job_ends_with_the_program(tmp_path: Path) -> None:
     with Process(grace=5) as process:
-        heard = started(process, "sh", "-c", "env -i sleep 600 & echo $!", directory=tmp_path)
-        pid = int(heard_line(process, heard))
+        output = started(process, "sh", "-c", "env -i sleep 600 & echo $!", directory=tmp_path)
+        pid = int(first_line(process, output))
         process.wait_for_end()
     assert process.status == 0
     assert is_gone(pid)
 
 
 @pytest.mark.parametrize("error", [Preempted, KeyboardInterrupt, ValueError])
-def test_a_block_left_by_an_error_leaves_nothing_behind(tmp_path: Path, error: type[BaseException]) -> None:
+def test_a_block_left_by_an_error_leaves_no_process(tmp_path: Path, error: type[BaseException]) -> None:
     pids: list[int] = []
 
     def fail_in_the_midst() -> None:
         with Process(grace=5) as process:
-            heard = started(process, PYTHON, "-c", STARTER + "import signal; signal.pause()", directory=tmp_path)
-            pids.extend(int(word) for word in heard_line(process, heard).split())
+            output = started(process, PYTHON, "-c", STARTER + "import signal; signal.pause()", directory=tmp_path)
+            pids.extend(int(word) for word in first_line(process, output).split())
             raise error
 
     with pytest.raises(error):
@@ -155,34 +155,34 @@ def test_a_process_of_ours_that_is_no_descendant_is_left_alone(tmp_path: Path) -
         other.wait()
 
 
-def test_what_a_dead_worker_left_behind_is_found_by_its_session(tmp_path: Path) -> None:
+def test_processes_that_a_dead_worker_left_are_found_by_its_session(tmp_path: Path) -> None:
     with Process(grace=5, owner="life-1") as process, Process(grace=5, owner="life-2") as another:
-        heard = started(process, PYTHON, "-c", STARTER + "import signal; signal.pause()", directory=tmp_path)
-        pids = [int(word) for word in heard_line(process, heard).split()]
-        other = int(heard_line(another, started(another, "sh", "-c", "echo $$; sleep 600", directory=tmp_path)))
+        output = started(process, PYTHON, "-c", STARTER + "import signal; signal.pause()", directory=tmp_path)
+        pids = [int(word) for word in first_line(process, output).split()]
+        other = int(first_line(another, started(another, "sh", "-c", "echo $$; sleep 600", directory=tmp_path)))
         kill_all_of("life-1")
         assert all(is_gone(pid) for pid in pids)
         assert not is_gone(other)
 
 
-def test_a_family_is_empty_once_all_have_ended(tmp_path: Path) -> None:
+def test_a_program_has_no_descendants_once_all_have_ended(tmp_path: Path) -> None:
     with Process(grace=5, owner="mine") as process:
         process.start(["sleep", "600"], environ=os.environ, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        assert len(family(None, "mine.")) == 1
+        assert len(descendants(None, "mine.")) == 1
         process.end()
-    assert family(None, "mine.") == {}
+    assert descendants(None, "mine.") == {}
 
 
-def test_what_is_sent_arrives_whole_even_if_it_is_more_than_a_pipe_holds(tmp_path: Path) -> None:
+def test_data_arrives_whole_even_if_it_is_more_than_a_pipe_holds(tmp_path: Path) -> None:
     with Process(grace=5) as process:
-        heard = Heard()
+        output = Output()
         process.start(["wc", "-c"], environ=os.environ, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        process.listen(process.output, heard.append)
+        process.listen(process.output, output.append)
         process.send(b"x" * 1_000_000)
         while process.sending:
             process.wait(FAR)
         process.hang_up()
-    assert heard.text.strip() == "1000000"
+    assert output.text.strip() == "1000000"
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
@@ -195,31 +195,31 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "reason"),
     [
         ("no-such-program", "no such program: no-such-program"),
         ("./here", "./here can't be started: Permission denied"),
-        ("./scripted", "./scripted can't be started: there is no such interpreter as its first line names"),
+        ("./scripted", "./scripted can't be started: the interpreter that its first line names does not exist"),
         ("nul\0", "can't be started: embedded null byte"),
     ],
 )
-def test_a_program_that_cannot_be_started_fails_the_trial(tmp_path: Path, program: str, told: str) -> None:
+def test_a_program_that_cannot_be_started_fails_the_trial(tmp_path: Path, program: str, reason: str) -> None:
     (tmp_path / "here").touch()
     (tmp_path / "scripted").write_text("#!/no/such/interpreter\n", encoding="utf-8")
     (tmp_path / "scripted").chmod(0o755)
     with pytest.raises(TrialFailed) as failed, Process(grace=5) as process:
         process.start([program], environ=os.environ, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    assert told in failed.value.reason
+    assert reason in failed.value.reason
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrialFailed, match=r"no such folder to run sh in: .*/gone"), Process(grace=5) as process:
         process.start(["sh"], environ=os.environ, cwd=tmp_path / "gone", stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "words"),
     [(3, "exit status 3"), (-9, "killed by signal SIGKILL"), (-11, "killed by signal SIGSEGV"), (-40, "killed by signal 40")],
 )
-def test_how_a_program_ended_is_told_in_words(status: int, told: str) -> None:
-    assert ending(status) == told
+def test_the_end_of_a_program_is_described_in_words(status: int, words: str) -> None:
+    assert ending(status) == words

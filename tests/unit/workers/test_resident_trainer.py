@@ -1,4 +1,4 @@
-"""Training by a program that stays: one process for many trials, and what becomes of it when one goes wrong."""
+"""Training by a resident program: one process for many trials, and its replacement when one goes wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from broodline.core.trial import Measurement
 from broodline.errors import Preempted, Stopped, TrialFailed
 from broodline.workers.trainers.resident import ResidentTrainer
 
-# Does what its trial's `do` says, and always tells which process it is.
+# Executes its trial's `do`, and always reports the number of its process.
 LOOP = """
 import os, sys
 import broodline
@@ -32,7 +32,7 @@ for trial in broodline.trials():
         trial.report(step=trial.start + 1, pid=os.getpid())
         exec(trial.params.get("do", ""))
 """
-# The same, without broodline's help: it answers with what its trial's `answer` says.
+# The same without broodline: it answers with its trial's `answer`.
 BARE = """
 import json, os, sys
 reply = os.fdopen(int(os.environ["BROODLINE_REPLY"]), "w")
@@ -84,7 +84,7 @@ def test_the_last_report_is_the_answer_and_is_not_counted_twice(make: Make, tmp_
     assert [m.step for m in measurements] == [1, 2]
 
 
-def test_a_trial_knows_all_that_it_was_told(make: Make, tmp_path: Path) -> None:
+def test_a_trial_has_every_fact_of_its_request(make: Make, tmp_path: Path) -> None:
     names = [
         "restore_from",
         "save_to",
@@ -108,7 +108,7 @@ def test_a_trial_knows_all_that_it_was_told(make: Make, tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_printed_is_in_the_log_of_its_trial(make: Make, tmp_path: Path) -> None:
+def test_output_is_in_the_log_of_its_trial(make: Make, tmp_path: Path) -> None:
     trainer = make()
     for number in range(3):
         trained(trainer, tmp_path, number, do=f"print('trial', {number}); print('oops', file=sys.stderr)")
@@ -120,7 +120,7 @@ def test_what_is_printed_is_in_the_log_of_its_trial(make: Make, tmp_path: Path) 
     ]
 
 
-def test_an_error_fails_the_trial_and_the_program_goes_on(make: Make, tmp_path: Path) -> None:
+def test_an_error_fails_the_trial_and_not_the_program(make: Make, tmp_path: Path) -> None:
     trainer = make()
     first = pid_of(trained(trainer, tmp_path, 0))
     failed = failure(trainer, tmp_path, 1, do="raise ValueError('bad lr')")
@@ -155,7 +155,7 @@ def test_a_program_that_dies_or_is_silent_fails_its_trial_and_is_started_again(
     assert pid_of(trained(trainer, tmp_path, 1)) != dead
 
 
-def test_a_program_that_cannot_start_fails_every_trial_with_what_it_said(make: Make, tmp_path: Path) -> None:
+def test_a_program_that_cannot_start_fails_every_trial_with_its_output(make: Make, tmp_path: Path) -> None:
     trainer = make("import no_such_module")
     for number in range(2):
         failed = failure(trainer, tmp_path, number)
@@ -214,11 +214,11 @@ def test_closing_does_not_wait_forever(make: Make, tmp_path: Path) -> None:
     assert is_gone(pid)
 
 
-def test_closing_what_never_started_is_fine(make: Make) -> None:
+def test_closing_before_the_first_trial_is_fine(make: Make) -> None:
     make().close()
 
 
-def test_a_trial_that_is_not_entered_is_told_clearly(make: Make, tmp_path: Path) -> None:
+def test_a_trial_whose_block_is_not_entered_has_a_clear_error(make: Make, tmp_path: Path) -> None:
     failed = failure(make("import broodline\nfor trial in broodline.trials(): pass"), tmp_path)
     assert "trial 0 was not trained" in failed.reason
     assert "with trial:" in failed.reason
@@ -229,7 +229,7 @@ def test_a_trial_that_reported_nothing_has_failed(make: Make, tmp_path: Path) ->
     assert "neither answered with any nor reported any" in failed.reason
 
 
-def test_what_the_program_starts_can_neither_read_its_trials_nor_answer_for_it(make: Make, tmp_path: Path) -> None:
+def test_a_process_that_the_program_starts_can_neither_read_its_trials_nor_answer_for_it(make: Make, tmp_path: Path) -> None:
     do = "import subprocess; print(subprocess.run(['cat'], check=True), os.environ.get('BROODLINE_REPLY'))"
     trained(make(), tmp_path, do=do)
     assert (tmp_path / "0.log").read_text(encoding="utf-8").splitlines()[-1].endswith("returncode=0) None")
@@ -269,7 +269,7 @@ def test_the_request_has_the_names_of_the_variables(make: Make, tmp_path: Path) 
         ('{"step": 0, "a": 1}', "reported step 0, but this trial starts at step 0"),
     ],
 )
-def test_an_answer_that_is_no_measurement_fails_the_trial(make: Make, tmp_path: Path, answer: str, reason: str) -> None:
+def test_an_answer_that_is_not_a_measurement_fails_the_trial(make: Make, tmp_path: Path, answer: str, reason: str) -> None:
     trainer = make(BARE)
     failed = failure(trainer, tmp_path, 0, answer=answer, do="print('why', flush=True)")
     assert reason in failed.reason
@@ -277,7 +277,7 @@ def test_an_answer_that_is_no_measurement_fails_the_trial(make: Make, tmp_path: 
     assert trained(trainer, tmp_path, 1) == [Measurement(step=3, metrics={"a": 1})]
 
 
-def test_a_program_that_speaks_unasked_is_started_again_and_not_believed(make: Make, tmp_path: Path) -> None:
+def test_an_answer_without_a_request_is_ignored_and_the_program_started_again(make: Make, tmp_path: Path) -> None:
     text = """
 import json, os, pathlib, sys, time
 reply = os.fdopen(int(os.environ["BROODLINE_REPLY"]), "w")
@@ -325,7 +325,7 @@ def test_importing_the_programs_side_loads_no_database() -> None:
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
-def test_a_shell_answers_as_the_page_says_also_on_a_descriptor_of_two_digits(shell: str, tmp_path: Path) -> None:
+def test_a_shell_answers_as_on_the_page_also_on_a_descriptor_of_two_digits(shell: str, tmp_path: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here")
     page = (Path(__file__).parents[3] / "docs" / "programs.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How one trial is trained: the `Trainer` protocol, and what a trainer is given; one file a kind of trainer."""
+"""The plug-in point of training: the `Trainer` protocol and the `Assignment` that it is given; one file a kind of trainer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from broodline.core.trial import Measurement, Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One attempt at a trial, and all that a trainer may use for it.
+    """One attempt at a trial, with everything that a trainer may use for it.
 
     Args:
-        trial: What to train: `trial.start` steps are behind its weights, `trial.steps` are to be trained.
+        trial: The trial: `trial.start` steps are behind its weights, `trial.steps` are to be trained.
         restore: The directory of the parent's checkpoint, to be read only; None to start from nothing.
-        save: An empty directory: what is in it in the end is the checkpoint.
-        log: The file for what the program prints; its directory exists.
+        save: An empty directory: its contents in the end are the checkpoint.
+        log: The file for the program's output; its directory exists.
         worker: The worker's name.
-        devices: What this worker may use.
-        report: Is told each measurement as it is made, which is cheap; raises Stopped, Preempted or LeaseLost where the trial
-            is to end.
+        devices: The devices that this worker may use.
+        report: Called with each measurement as it is made, which is cheap; raises Stopped, Preempted or LeaseLost where the
+            trial is to end.
     """
 
     trial: Trial
@@ -38,15 +38,48 @@ class Trainer(Protocol):
     """Trains one trial at a time."""
 
     def train(self, assignment: Assignment) -> list[Measurement]:
-        """Trains, saves and measures; returns all that was measured, beginning with what was reported; the last one decides.
+        """Trains, saves and measures.
 
-        Whatever it raises, no process that trained is left running.
+        However it ends, no process that trained is left running.
+
+        Returns:
+            All measurements, beginning with those that were reported, in the order in which they were made; the last one
+            decides how fit the trial is.
 
         Raises:
             TrialFailed: The program failed.
-            Stopped: It ended early, because `assignment.report` said so.
-            Preempted: The worker must go.
+            Stopped: `assignment.report` ended the trial early.
+            Preempted: The worker is to leave.
+            LeaseLost: Another attempt has the trial.
         """
 
     def close(self) -> None:
-        """Ends what was kept for the next trial."""
+        """Ends a program that was kept for the next trial; may be called twice."""
+
+
+class MakesTrainer(Protocol):
+    """Makes a trainer in the process that trains. A registered trainer, with its other arguments filled in, is one."""
+
+    def __call__(self, *, cwd: Path) -> Trainer:
+        """Makes the trainer.
+
+        Args:
+            cwd: The folder in which programs run.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerFactory:
+    """A way to make a study's trainer, here or in a worker.
+
+    Args:
+        make: Makes it.
+        cwd: The folder in which programs run, on this machine; None: the current one.
+    """
+
+    make: MakesTrainer
+    cwd: Path | None = None
+
+    def __call__(self) -> Trainer:
+        """Makes the trainer in this process."""
+        return self.make(cwd=self.cwd or Path.cwd())

@@ -1,4 +1,4 @@
-"""Trains by a program that is run once for each trial, in any language."""
+"""Trains by a program in any language that is run once for each trial."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broodline.workers.trainers.program_run import concluded, evaluation, free_p
 
 
 class CommandTrainer:
-    """Runs a command for each trial, and another to measure what it saved.
+    """Runs a command for each trial, and another to measure the new checkpoint.
 
     Args:
         train: The program that trains.
@@ -29,10 +29,10 @@ class CommandTrainer:
         self._port = port
 
     def train(self, assignment: Assignment) -> list[Measurement]:
-        told = facts(assignment, port=self._port())
+        about = facts(assignment, port=self._port())
         with log_file(assignment.log) as log:
-            measurements = self._train.run(assignment.trial, told, log, assignment.report)
-            return concluded(measurements, self._evaluate, assignment, told, log, self._train.nothing)
+            measurements = self._train.run(assignment.trial, about, log, assignment.report)
+            return concluded(measurements, self._evaluate, assignment, about, log, self._train.nothing)
 
     def close(self) -> None:
-        """Nothing is kept from one trial to the next."""
+        """Does nothing: no program outlives its trial."""

@@ -1,4 +1,4 @@
-"""What a program is told about its trial: by variables, in its arguments, or as a message."""
+"""Describes a trial to its program: by variables, in its arguments, or as a message."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Facts = Mapping[str, Any]
 
 
 def facts(assignment: Assignment, *, port: int) -> dict[str, Any]:
-    """What there is to tell about a trial, by name; None where it has none, as of a file for metrics that is yet to be made.
+    """The facts about a trial, by name; None where the trial has none, and for the metrics file, which is made later.
 
     Args:
         assignment: The attempt at it.
-        port: A free one.
+        port: A free port.
     """
     trial = assignment.trial
     return {
@@ -44,56 +44,56 @@ def facts(assignment: Assignment, *, port: int) -> dict[str, Any]:
     }
 
 
-def for_evaluation(told: Facts, *, checkpoint: Path, step: int) -> dict[str, Any]:
-    """The same for the program that measures the new checkpoint: it has weights to read, nothing to train or to save.
+def for_evaluation(about: Facts, *, checkpoint: Path, step: int) -> dict[str, Any]:
+    """The facts for the program that measures the new checkpoint: it has weights to read, and nothing to train or to save.
 
     Args:
-        told: What the program that trained was told.
-        checkpoint: What that one saved.
+        about: The facts for the program that trained.
+        checkpoint: The directory in which that one saved.
         step: The steps that its weights have behind them.
     """
-    return {**told, "restore": str(checkpoint), "save": None, "start": step, "steps": 0}
+    return {**about, "restore": str(checkpoint), "save": None, "start": step, "steps": 0}
 
 
-def message(told: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
+def message(about: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     """The request to a resident program; its params come with it, not in a file."""
-    return {"params": dict(params), **told}
+    return {"params": dict(params), **about}
 
 
-def placeholders(told: Facts, params: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What can be filled into the arguments of a command.
+def placeholders(about: Facts, params: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The values that can be filled into the arguments of a command.
 
     Args:
-        told: About the trial.
+        about: The facts about the trial.
         params: Its hyperparameters.
         path: The file that holds them.
     """
-    return {**params, **{name: told[name] for name in PLACEHOLDERS if name != "params"}, "params": str(path)}
+    return {**params, **{name: about[name] for name in PLACEHOLDERS if name != "params"}, "params": str(path)}
 
 
-def variables(told: Facts, path: Path) -> dict[str, str]:
-    """The environment of a program that is run once for this trial; what the trial does not have is not set.
+def variables(about: Facts, path: Path) -> dict[str, str]:
+    """The environment of a program that is run once for this trial; a fact that the trial does not have is not set.
 
     Args:
-        told: About the trial.
+        about: The facts about the trial.
         path: The file that holds its hyperparameters.
     """
-    named = {name: spelled(value) for name, value in told.items() if value is not None and name != "devices"}
+    named = {name: spelled(value) for name, value in about.items() if value is not None and name != "devices"}
     given = {"params": str(path), **named}
-    return {PREFIX + name.upper(): value for name, value in given.items()} | device_variables(told["devices"])
+    return {PREFIX + name.upper(): value for name, value in given.items()} | device_variables(about["devices"])
 
 
 def worker_variables(assignment: Assignment) -> dict[str, str]:
-    """The environment of a program that stays: what is true of all of its trials."""
+    """The environment of a resident program: the facts that hold for all of its trials."""
     return {f"{PREFIX}WORKER": assignment.worker, **device_variables(assignment.devices)}
 
 
 def device_variables(devices: tuple[str, ...] | list[str]) -> dict[str, str]:
-    """The devices in broodline's variable, and where there are any in that of CUDA."""
-    text = ",".join(devices)
-    return {f"{PREFIX}DEVICES": text} | ({"CUDA_VISIBLE_DEVICES": text} if devices else {})
+    """The devices in broodline's variable and, if there are any, in CUDA's."""
+    joined = ",".join(devices)
+    return {f"{PREFIX}DEVICES": joined} | ({"CUDA_VISIBLE_DEVICES": joined} if devices else {})
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what another trial was told: a study may be run by a program of a study."""
+    """An environment without the variables of another trial: a program of a study may run a study itself."""
     return {name: value for name, value in environ.items() if name not in _OURS}

@@ -6,12 +6,14 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
 from broodline.workers.metrics import finish
-from broodline.workers.running_trial import RunningTrial, told
+from broodline.workers.running_trial import RunningTrial, in_one_line, recorded
 from broodline.workers.trainers.base import Assignment
 from broodline.workers.trainers.output import captured, tail
 
@@ -23,42 +25,37 @@ class FunctionTrainer:
 
     Args:
         function: Takes a RunningTrial, trains, saves, and returns the final metrics, or None if it has reported them.
-        capture: Send what is printed meanwhile, by programs that it starts too, into the trial's log.
+        capture: Send the output of the function, and of the programs that it starts, into the trial's log.
+        cwd: The folder in which each call begins; None: the current one.
     """
 
-    def __init__(self, function: Callable[[RunningTrial], Mapping[str, Any] | None], *, capture: bool = False) -> None:
-        self._function, self._capture = function, capture
+    def __init__(
+        self,
+        function: Callable[[RunningTrial], Mapping[str, Any] | None],
+        *,
+        capture: bool = False,
+        cwd: Path | None = None,
+    ) -> None:
+        self._function, self._capture, self._cwd = function, capture, cwd or Path()
 
     def train(self, assignment: Assignment) -> list[Measurement]:
-        measurements: list[Measurement] = []
-
-        def tell(measurement: Measurement) -> None:
-            measurements.append(measurement)
-            assignment.report(measurement)
-
-        trial = RunningTrial(
-            assignment.trial,
-            restore=assignment.restore,
-            save=assignment.save,
-            worker=assignment.worker,
-            devices=assignment.devices,
-            tell=tell,
-        )
+        measurements, record = recorded(assignment.report)
+        trial = RunningTrial(replace(assignment, report=record))
         returned = self._call(trial, assignment)
         if returned:
             measurements.append(trial.measured(dict(returned)))
         return finish(measurements, assignment.trial, _NOTHING)
 
     def close(self) -> None:
-        """Nothing is kept from one trial to the next."""
+        """Does nothing: nothing is kept between trials."""
 
     def _call(self, trial: RunningTrial, assignment: Assignment) -> Mapping[str, Any] | None:
         try:
-            with captured(assignment.log) if self._capture else nullcontext(), _in_its_place():
+            with captured(assignment.log) if self._capture else nullcontext(), _returning_to(self._cwd):
                 returned = self._function(trial)
         except (Stopped, LeaseLost, Preempted, KeyboardInterrupt):
             raise
-        except BaseException as error:  # SystemExit, and what else a library may invent, must not end the worker
+        except BaseException as error:  # SystemExit, or an error that a library invents, must not end the worker
             trial.check()
             raise self._failed(error, assignment) from error
         trial.check()
@@ -75,13 +72,13 @@ class FunctionTrainer:
             return TrialFailed(error.reason, "\n".join(filter(None, (printed, error.output))))
         own = error.__traceback__.tb_next if error.__traceback__ else None  # the first frame is ours
         trace = "".join(traceback.format_exception(type(error), error, own)).rstrip()
-        return TrialFailed(told(error), "\n".join(filter(None, (printed, trace))))
+        return TrialFailed(in_one_line(error), "\n".join(filter(None, (printed, trace))))
 
 
 @contextmanager
-def _in_its_place() -> Iterator[None]:
-    """Comes back to the folder that this process works in, wherever a function goes: the next trial begins there too."""
-    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+def _returning_to(folder: Path) -> Iterator[None]:
+    """Comes back to a folder, wherever a function goes: the next trial begins there too."""
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield
     finally:

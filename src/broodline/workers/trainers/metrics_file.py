@@ -12,26 +12,26 @@ from broodline.core.trial import Measurement, Trial
 from broodline.workers.metrics import measured, parsed
 
 
-class Reports:
-    """What a program has reported so far.
+class MetricsFile:
+    """The measurements that a program has made so far, in the file or otherwise.
 
     Args:
-        path: The file that it appends JSON lines to; made here, empty.
-        trial: Whose metrics they are.
-        tell: Is told each measurement as it is found.
+        path: The file, to which the program appends JSON lines; made here, empty.
+        trial: The trial that is measured.
+        report: Called with each measurement as it is found.
     """
 
-    def __init__(self, path: Path, trial: Trial, tell: Callable[[Measurement], None]) -> None:
-        self.path, self._trial, self._tell = path, trial, tell
+    def __init__(self, path: Path, trial: Trial, report: Callable[[Measurement], None]) -> None:
+        self.path, self._trial, self._report = path, trial, report
         self._read = 0
         self.measurements: list[Measurement] = []
         path.touch()
 
     def follow(self) -> None:
-        """Takes what was appended since, as far as its lines are complete.
+        """Takes the lines that are complete by now.
 
         Raises:
-            TrialFailed: A line is no JSON object, or holds what can't be a metric.
+            TrialFailed: A line is not a JSON object, or a value can't be a metric.
         """
         complete, newline, _ = self._appended().rpartition(b"\n")
         self._read += len(complete) + len(newline)
@@ -41,7 +41,7 @@ class Reports:
         """Takes the rest, a last line without its end too, and returns all measurements.
 
         Raises:
-            TrialFailed: A line is no JSON object, or holds what can't be a metric.
+            TrialFailed: A line is not a JSON object, or a value can't be a metric.
         """
         rest = self._appended()
         self._read += len(rest)
@@ -49,39 +49,39 @@ class Reports:
         return self.measurements
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """Takes metrics that were told in another way than by the file.
+        """Takes metrics that did not come through the file.
 
         Raises:
-            TrialFailed: They hold what can't be a metric.
+            TrialFailed: A value can't be a metric.
         """
         self._add(self._measured(values))
 
     def conclude(self, values: Mapping[str, Any]) -> None:
-        """The same, of metrics that may only say again what was reported last.
+        """Takes the final metrics, unless they only repeat the last measurement.
 
         Raises:
-            TrialFailed: They hold what can't be a metric.
+            TrialFailed: A value can't be a metric.
         """
-        concluding = self._measured(values)
-        if not self.measurements or _text(concluding) != _text(self.measurements[-1]):
-            self._add(concluding)
+        final = self._measured(values)
+        if not self.measurements or _as_text(final) != _as_text(self.measurements[-1]):
+            self._add(final)
 
     def _measured(self, values: Mapping[str, Any]) -> Measurement:
         return measured(values, end=self._trial.end, last=self.measurements[-1] if self.measurements else None)
 
     def _add(self, measurement: Measurement) -> None:
         self.measurements.append(measurement)
-        self._tell(measurement)
+        self._report(measurement)
 
     def _appended(self) -> bytes:
         try:
             with self.path.open("rb", buffering=0) as file:
                 if file.seek(0, os.SEEK_END) < self._read:
-                    self._read = 0  # the program has begun it anew
+                    self._read = 0  # the program has started the file over
                 file.seek(self._read)
                 return file.read()
         except FileNotFoundError:
-            return b""  # between the removal and the renaming of a program that writes it anew
+            return b""  # a program that starts its file over may remove it and then rename another into its place
 
     def _take(self, data: bytes) -> None:
         for line in data.decode(errors="replace").split("\n"):
@@ -89,6 +89,6 @@ class Reports:
                 self.add(parsed(line))
 
 
-def _text(measurement: Measurement) -> str:
-    """To compare by: in a text NaN equals itself."""
+def _as_text(measurement: Measurement) -> str:
+    """A form for comparing: as a number, NaN does not equal itself."""
     return json.dumps([measurement.step, measurement.metrics], sort_keys=True)

@@ -1,4 +1,4 @@
-"""What programs print: kept in the log of the trial, and told where it failed."""
+"""The output of programs: it goes to the log of the trial, and its tail to the error of a trial that failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_LINE = 1 << 20
 def log_file(path: Path) -> Iterator[BinaryIO]:
     """A log, empty and open to be appended to; it is removed if it stays empty."""
     with path.open("ab", buffering=0) as file:
-        file.truncate(0)  # the same attempt may have begun before, and found the disk full
+        file.truncate(0)  # the same attempt may have started before, and found the disk full
         try:
             yield file
         finally:
@@ -29,7 +29,7 @@ def log_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def tail(path: Path, since: int = 0) -> str:
-    """The last lines of a log, from a byte on; undecodable bytes are replaced, and "" is said of a log that isn't there."""
+    """The last lines of a log, from a byte on, with undecodable bytes replaced; "" if there is no log."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -40,7 +40,7 @@ def tail(path: Path, since: int = 0) -> str:
 
 
 def last_lines(text: str, lines: int = TAIL_LINES) -> str:
-    """The last lines of a text, without trailing space."""
+    """The last lines of a string, without trailing space."""
     return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
@@ -52,21 +52,21 @@ class JsonLines:
     """
 
     def __init__(self, log: BinaryIO) -> None:
-        self._log, self._begun = log, b""
+        self._log, self._unfinished = log, b""
         self._last: dict[str, Any] | None = None
 
-    def hear(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Takes some output; b"" ends it."""
         self._log.write(data)
-        *lines, self._begun = (self._begun + data).split(b"\n")
-        self._begun = self._begun[-_LONGEST_LINE:]
+        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        self._unfinished = self._unfinished[-_LONGEST_LINE:]
         for line in lines:
             self._look_at(line)
 
     def last(self) -> dict[str, Any] | None:
-        """The last JSON object, or None if there was none; to be asked when all has been heard."""
-        self._look_at(self._begun)
-        self._begun = b""
+        """The last JSON object, or None if there was none; to be called when the output has ended."""
+        self._look_at(self._unfinished)
+        self._unfinished = b""
         return self._last
 
     def _look_at(self, line: bytes) -> None:
@@ -76,7 +76,7 @@ class JsonLines:
 
 @contextmanager
 def captured(path: Path) -> Iterator[None]:
-    """Sends what this process and those that it starts print into a log, at the level of file descriptors."""
+    """Sends the output of this process, and of those that it starts, into a log: by its file descriptors, not by `sys.stdout`."""
     with log_file(path) as file:
         _flush()
         saved = os.dup(1), os.dup(2)
@@ -92,9 +92,9 @@ def captured(path: Path) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Empties the buffers of Python and of C, which otherwise print long after, to a file or a pipe."""
+    """Empties the buffers of Python and of C, which would otherwise be written much later, to wherever output goes then."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):  # there is none, or it is closed
+        with suppress(AttributeError, ValueError):  # a function has closed or removed it
             stream.flush()
     _c_library().fflush(None)
 

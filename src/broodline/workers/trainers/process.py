@@ -1,56 +1,59 @@
-"""Programs as processes: started, listened to, and ended together with all that they started."""
+"""Runs programs as processes: starts them, reads their output, and ends them together with all of their descendants."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
-import selectors
 import signal
 import subprocess
-import termios
 import time
-from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from broodline.errors import TrialFailed
-from broodline.workers.trainers.process_tree import TOKEN, Family, adopt_orphans, birth, family, kill, reap_orphans
+from broodline.workers.trainers.pipes import Pipes
+from broodline.workers.trainers.process_tree import (
+    HANGING_SECONDS,
+    TOKEN,
+    ProcessTree,
+    adopt_orphans,
+    descendants,
+    kill,
+    reap_orphans,
+    start_time,
+)
 
-_CHUNK = 65536
-_HANGING = 5.0  # seconds after which what SIGKILL did not end hangs in the kernel
-_LOOK = 0.02  # seconds between two looks where the end of a process can't be waited for
-_PAUSES = (0.001, 0.05)
-_STARTED: set[int] = set()  # the programs of this process that have not been let go
+_LOOK = 0.02  # seconds between two looks, where a system can't signal the end of a process
+_PAUSES = (0.001, 0.05)  # the shortest and the longest, between two looks at a process tree
+_STARTED: set[int] = set()  # the programs of this process whose exit status was not collected yet
 
 
 class Process:
     """A program in a session of its own; when the `with` block is left, it and all of its descendants have ended.
 
-    Left by an exception, the block asks the program to end (SIGTERM) and gives it time; left in peace, it only sweeps up.
+    Left by an exception, the block asks the program to end (SIGTERM) and gives it time. Left normally, it kills at once the
+    descendants that the program left behind.
 
     Args:
         grace: Seconds between asking the program to end and killing it.
-        owner: Begins the token by which its descendants are known, so that those of one owner can be found. A program with an
-            owner has its orphans adopted by this process, so that none can hide.
+        owner: Begins the token of its descendants, so that those of one owner can be found. This process adopts the orphans of
+            a program with an owner, so that none can hide.
     """
 
     def __init__(self, *, grace: float, owner: str | None = None) -> None:
         self._grace, self._token = grace, f"{owner or ''}.{secrets.token_hex(8)}"
         self._adopts = owner is not None and adopt_orphans()
-        self._born: int | None = None
+        self._start: int | None = None
         self._popen: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
         self._started = 0.0
-        self._known: Family = {}
-        self._unsent, self._sent = b"", 0
-        self._closed = self._refused = False
-        self._selector = selectors.DefaultSelector()
+        self._known: ProcessTree = {}
+        self._closed = False
+        self._pipes = Pipes()
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +96,7 @@ class Process:
             raise TrialFailed(_why_not_started(command[0], cwd, error)) from error
         _STARTED.add(self._popen.pid)
         if self._adopts:
-            self._born = birth(self._popen.pid)
+            self._start = start_time(self._popen.pid)
         self._watch_end(self._popen.pid)
 
     @property
@@ -109,56 +112,48 @@ class Process:
         assert self._popen.stdout is not None
         return self._popen.stdout.fileno()
 
-    def listen(self, descriptor: int, hear: Callable[[bytes], None]) -> None:
-        """Lets `wait` pass on what comes out of a pipe, and b"" when it was closed."""
-        os.set_blocking(descriptor, False)
-        self._selector.register(descriptor, selectors.EVENT_READ, partial(self._hear, descriptor, hear))
+    def listen(self, descriptor: int, receive: Callable[[bytes], None]) -> None:
+        """Lets `wait` pass on the data that arrives on a pipe, and b"" when it was closed."""
+        self._pipes.listen(descriptor, receive)
 
     def send(self, data: bytes) -> None:
         """Lets `wait` write to the program's standard input, as fast as it reads."""
-        stdin = self._stdin()
-        self._unsent, self._sent = data, len(data)
-        os.set_blocking(stdin, False)
-        self._selector.register(stdin, selectors.EVENT_WRITE, partial(self._write, stdin))
+        self._pipes.send(self._stdin(), data)
 
     @property
     def sending(self) -> bool:
-        """True while the program has not read all that was sent."""
-        return bool(self._unsent)
+        """True while a part of the data is still to be written to the program."""
+        return self._pipes.sending
 
     @property
     def unread(self) -> bool:
-        """True if the program has read nothing of what was sent last, as far as the system tells."""
-        waiting = array("i", [0])
-        fcntl.ioctl(self._stdin(), termios.FIONREAD, waiting)
-        return self._refused or waiting[0] + len(self._unsent) >= self._sent
+        """True if the program has read nothing of the data that was sent last, as far as the system shows."""
+        return self._pipes.unread(self._stdin())
 
     def wait(self, seconds: float) -> bool:
-        """Waits until the program has ended or there was something to hear, or so many seconds; True if it has ended."""
-        for key, _ in self._selector.select(seconds if self._pidfd is not None else min(seconds, _LOOK)):
-            key.data()
+        """Waits until the program has ended or data has arrived, or so many seconds; True if it has ended."""
+        self._pipes.wait(seconds if self._pidfd is not None else min(seconds, _LOOK))
         return self.ended
 
     @property
     def ended(self) -> bool:
-        """True once the program has ended, whatever its descendants do."""
+        """True once the program has ended, even if its descendants run on."""
         if self._popen is None or self._popen.returncode is not None:
             return True
         try:
-            # Left unreaped, so that its number stays its own until its family is gone.
+            # Its exit status is not collected, so that its number stays its own until its descendants have ended.
             return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True
 
     def drain(self) -> None:
-        """Hears what has been said by now: a read takes as much as a pipe holds."""
-        for key, _ in self._selector.select(0):
-            key.data()
+        """Passes on the data that has arrived by now."""
+        self._pipes.wait(0)
 
     def hang_up(self) -> None:
         """Closes the program's standard input, and gives it time to end."""
         if self._popen is not None and self._popen.stdin is not None:
-            self._forget(self._stdin())
+            self._pipes.stop_watching(self._stdin())
             self._popen.stdin.close()
             self.wait_for_end()
 
@@ -167,7 +162,7 @@ class Process:
         self._wait_until(time.monotonic() + self._grace)
 
     def end(self) -> None:
-        """Asks the program to end, waits, and kills what is left."""
+        """Asks the program to end, waits, and kills the processes that are left."""
         try:
             if not self._closed:
                 self._ask_to_end()
@@ -175,7 +170,7 @@ class Process:
             self.close()
 
     def close(self) -> None:
-        """Kills what is left of the program and its descendants, and hears what they said."""
+        """Kills the program and its descendants, as far as they still run, and passes on their last output."""
         if self._closed:
             return
         self._closed = True
@@ -183,7 +178,7 @@ class Process:
             try:
                 self._kill()
             except BaseException:
-                self._kill()  # a signal's handler raised in the midst of it
+                self._kill()  # a signal handler raised in the midst of it
                 raise
             self.drain()
         finally:
@@ -191,7 +186,7 @@ class Process:
 
     def _ask_to_end(self) -> None:
         until = time.monotonic() + self._grace
-        self._family()  # learnt before any of them is an orphan
+        self._descendants()  # remembered now, before any of them is an orphan
         self._signal_group(signal.SIGTERM)
         self._wait_until(until)
         # A shell that ended at once may have left behind, in its group, the program that is still saving.
@@ -206,9 +201,9 @@ class Process:
 
     def _kill(self) -> None:
         self._signal_group(signal.SIGKILL)
-        until = time.monotonic() + _HANGING
+        until = time.monotonic() + HANGING_SECONDS
         pause = _PAUSES[0]
-        while (members := self._family()) and time.monotonic() < until:
+        while (members := self._descendants()) and time.monotonic() < until:
             kill(members)
             time.sleep(pause)
             pause = min(2 * pause, _PAUSES[1])
@@ -219,62 +214,40 @@ class Process:
         self.reap()
 
     def reap(self) -> None:
-        """Lets orphans of programs go that have ended by themselves."""
+        """Collects the exit status of orphans that have ended by themselves."""
         if self._adopts:
             reap_orphans(_STARTED)
 
-    def _family(self) -> Family:
+    def _descendants(self) -> ProcessTree:
         root = self._popen.pid if self._popen else None
-        others = _STARTED - {root}
-        self._known = family(root, self._token, started=self._started, known=self._known, born=self._born, others=others)
+        self._known = descendants(
+            root, self._token, started=self._started, known=self._known, start=self._start, others=_STARTED - {root}
+        )
         return self._known
 
     def _groups(self) -> set[int]:
-        return {kin.group for kin in self._family().values()}
+        return {info.group for info in self._descendants().values()}
 
     def _signal_group(self, number: int) -> None:
         if self._popen is None or self._popen.returncode is not None:
             return
-        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only the dead are left
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only processes that have ended are left
             os.killpg(self._popen.pid, number)
 
     def _watch_end(self, pid: int) -> None:
         try:
             self._pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):
-            return  # no Linux, an old one, or one in a sandbox
-        self._selector.register(self._pidfd, selectors.EVENT_READ, _nothing)
-
-    def _hear(self, descriptor: int, hear: Callable[[bytes], None]) -> None:
-        try:
-            data = os.read(descriptor, _CHUNK)
-        except BlockingIOError:
-            return
-        if not data:
-            self._forget(descriptor)
-        hear(data)
-
-    def _write(self, stdin: int) -> None:
-        try:
-            self._unsent = self._unsent[os.write(stdin, self._unsent) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:
-            self._unsent, self._refused = b"", True  # it is about to end, or it will be asked in vain
-        if not self._unsent:
-            self._forget(stdin)
+            return  # not Linux, an old one, or one in a sandbox
+        self._pipes.watch(self._pidfd)
 
     def _stdin(self) -> int:
         assert self._popen is not None
         assert self._popen.stdin is not None
         return self._popen.stdin.fileno()
 
-    def _forget(self, descriptor: int) -> None:
-        if descriptor in self._selector.get_map():
-            self._selector.unregister(descriptor)
-
     def _release(self) -> None:
-        self._selector.close()
+        self._pipes.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
@@ -284,7 +257,7 @@ class Process:
 
 
 def ending(status: int) -> str:
-    """How a program ended that did not end well, or should not have ended.
+    """Describes how a program ended that failed, or should not have ended.
 
     >>> ending(3), ending(-9)
     ('exit status 3', 'killed by signal SIGKILL')
@@ -303,11 +276,7 @@ def _why_not_started(program: str, cwd: Path, error: OSError | ValueError) -> st
     if not cwd.is_dir():
         return f"no such folder to run {program} in: {cwd}"
     if error.errno == errno.ENOENT and (cwd / program).exists():
-        return f"{program} can't be started: there is no such interpreter as its first line names"
+        return f"{program} can't be started: the interpreter that its first line names does not exist"
     if error.errno == errno.ENOENT:
         return f"no such program: {program}"
     return f"{program} can't be started: {error.strerror}"
-
-
-def _nothing() -> None:
-    pass

@@ -1,9 +1,24 @@
-"""Which processes descend from a program: those of its session or with its token, orphans that became ours, and their children.
+"""Finds and ends the processes that descend from a program.
 
-An orphan, whatever it did to hide, becomes a child of the process that started the program, if that has asked for it
-(`adopt_orphans`).
+Theory of operation. A program may start others: data loaders, a launcher's ranks, a daemon. All of them must have ended before
+a checkpoint is committed, or one could still write to it. No single mark finds them all, since a process may change its
+session, clear its environment, or lose its parent. So a process belongs to a program if any of these holds:
 
-Linux only, where /proc shows them; elsewhere a program's process group is all that is known of its family.
+1. its session is the one that the program was started in;
+2. its environment holds the program's token (`BROODLINE_TOKEN`), which children inherit;
+3. it belonged to the program at an earlier look (the same number *and* the same start time: numbers are used again);
+4. it is an orphan that this process adopted, is younger than the program, is in no session of another program of ours, and
+   carries no token. Every orphan becomes a child of the nearest ancestor that asked the kernel for it
+   (`adopt_orphans`);
+5. its parent belongs to the program.
+
+A tree is ended by looking and killing until a look finds nothing: a process may start another between a look and its end.
+A process that SIGKILL does not end hangs in the kernel; after some seconds it is given up.
+
+The token begins with the worker's session. So the programs of a worker that was killed are found by another process, except
+for an orphan with a new session and an empty environment: nothing connects that to its worker any more.
+
+Linux only, where /proc shows processes; elsewhere only a program's process group is known.
 """
 
 from __future__ import annotations
@@ -18,67 +33,71 @@ from functools import cache
 from typing import NamedTuple
 
 TOKEN = "BROODLINE_TOKEN"
+HANGING_SECONDS = 5.0  # after which a process that SIGKILL did not end hangs in the kernel
 _PROC = "/proc"
 _DEAD = (b"Z", b"X")
-_HANGING = 5.0  # seconds after which what SIGKILL did not end hangs in the kernel
 _PR_SET_CHILD_SUBREAPER = 36
 _RECENT = 10.0  # seconds in which no machine uses up all process numbers
 
 
-class Kin(NamedTuple):
-    """A process: its parent, process group and session by number, and when it was born, in ticks of the kernel.
+class ProcessInfo(NamedTuple):
+    """A process: its parent, process group and session by number, and its start time, in ticks of the kernel.
 
-    A dead one has ended, and its parent has not looked yet.
+    A dead one has ended, and its parent has not collected its exit status yet.
     """
 
     parent: int
     group: int
     session: int
-    born: int
+    start: int
     dead: bool = False
 
 
-Family = Mapping[int, Kin]
+ProcessTree = Mapping[int, ProcessInfo]
 
 
-def family(
+def descendants(
     root: int | None,
     token: str,
     *,
     started: float | None = None,
-    known: Family | None = None,
-    born: int | None = None,
+    known: ProcessTree | None = None,
+    start: int | None = None,
     others: Collection[int] = (),
-) -> dict[int, Kin]:
+) -> dict[int, ProcessInfo]:
     """The living descendants of a program, itself included, by process number.
 
     Args:
         root: The program's process, which leads a session; None if it is not known.
-        token: The beginning of what the family carries in its environment as BROODLINE_TOKEN.
+        token: The beginning of the token that they carry in their environment.
         started: When the program started, by the monotonic clock: older processes need not be looked at.
-        known: Who belonged to it before.
-        born: When the program was, where its orphans are adopted: those that are younger and nobody else's are its.
+        known: Its descendants at an earlier look.
+        start: The program's start time, if this process adopts its orphans.
         others: The other programs that this process has started.
     """
     mark, known = f"{TOKEN}={token}".encode(), known or {}
-    living = {pid: kin for pid in _candidates(root, started) if (kin := _kin(pid)) is not None and not kin.dead}
-    members = {pid for pid, kin in living.items() if kin.session == root or mark in _environ(pid)}
-    members |= {pid for pid in known if pid in living and living[pid].born == known[pid].born}
-    if born is not None:
-        foreign = {os.getsid(0), *others}
-        adopted = {pid for pid, kin in living.items() if kin.parent == os.getpid() and kin.session not in foreign}
-        members |= {pid for pid in adopted if living[pid].born >= born and TOKEN.encode() not in _environ(pid)}
-    while children := {pid for pid, kin in living.items() if kin.parent in members} - members:
+    living = {pid: info for pid in _candidates(root, started) if (info := _info(pid)) is not None and not info.dead}
+    members = {pid for pid, info in living.items() if info.session == root or mark in _environ(pid)}
+    members |= {pid for pid in known if pid in living and living[pid].start == known[pid].start}
+    if start is not None:
+        members |= _adopted(living, start, {os.getsid(0), *others})
+    while children := {pid for pid, info in living.items() if info.parent in members} - members:
         members |= children
     return {pid: living[pid] for pid in members}
+
+
+def children() -> list[int]:
+    """The living children of this process, adopted ones included."""
+    infos = {pid: info for pid in _all() if (info := _info(pid)) is not None}
+    return [pid for pid, info in infos.items() if info.parent == os.getpid() and not info.dead]
 
 
 @cache
 def adopt_orphans() -> bool:
     """Makes orphans among the descendants of this process its children; False where the system can't.
 
-    They would be those of process 1 otherwise, and one that left its session and cleared its environment could not be told
-    from any other process.
+    Otherwise process 1 gets them, and one that left its session and cleared its environment could not be told from any other
+    process.
     """
     try:
         return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
@@ -87,23 +106,23 @@ def adopt_orphans() -> bool:
 
 
 def reap_orphans(started: Collection[int]) -> None:
-    """Lets adopted orphans go that have ended.
+    """Collects the exit status of adopted orphans that have ended, which frees their numbers.
 
     Args:
-        started: The programs that this process started itself, and looks after itself.
+        started: The programs that this process started itself, and collects elsewhere.
     """
     ours, own = os.getpid(), os.getsid(0)
     for pid in _all():
-        kin = _kin(pid)
-        if kin is not None and kin.dead and kin.parent == ours and kin.session != own and pid not in started:
+        info = _info(pid)
+        if info is not None and info.dead and info.parent == ours and info.session != own and pid not in started:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
 
-def birth(pid: int) -> int | None:
-    """When a process was born, in ticks of the kernel; None if there is none of that number."""
-    kin = _kin(pid)
-    return None if kin is None else kin.born
+def start_time(pid: int) -> int | None:
+    """When a process started, in ticks of the kernel; None if no process has that number."""
+    info = _info(pid)
+    return None if info is None else info.start
 
 
 def kill_all_of(owner: str) -> None:
@@ -112,21 +131,27 @@ def kill_all_of(owner: str) -> None:
     Args:
         owner: The session of the worker, which has died itself.
     """
-    until = time.monotonic() + _HANGING
-    while (members := family(None, f"{owner}.")) and time.monotonic() < until:
+    until = time.monotonic() + HANGING_SECONDS
+    while (members := descendants(None, f"{owner}.")) and time.monotonic() < until:
         kill(members)
         time.sleep(0.001)
 
 
 def kill(pids: Iterable[int]) -> None:
-    """Kills processes, some of which may have ended meanwhile."""
+    """Kills processes; it does not matter if some of them have ended by now."""
     for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):  # ended, or another user's, whom it must answer to
+        with suppress(ProcessLookupError, PermissionError):  # it has ended, or runs as another user by now
             os.kill(pid, signal.SIGKILL)
 
 
+def _adopted(living: ProcessTree, start: int, foreign: Collection[int]) -> set[int]:
+    """The orphans that this process adopted since a program started, and that no other program's session or token claims."""
+    adopted = {pid for pid, info in living.items() if info.parent == os.getpid() and info.session not in foreign}
+    return {pid for pid in adopted if living[pid].start >= start and TOKEN.encode() not in _environ(pid)}
+
+
 def _candidates(root: int | None, started: float | None) -> list[int]:
-    """The processes to look at: those of higher numbers than the root's, while numbers can't have begun anew."""
+    """The processes to look at: only those of higher numbers than the root's, unless numbers may have started over."""
     newest = _newest()
     if root is None or started is None or time.monotonic() - started > _RECENT or newest < root:
         return _all()
@@ -145,14 +170,15 @@ def _newest() -> int:
     return int((_read("loadavg") or b"0").split()[-1])
 
 
-def _kin(pid: int) -> Kin | None:
-    """What is known of a process; None if there is none of that number."""
-    _, _, told = _read(f"{pid}/stat").rpartition(b")")  # its name stands before, in brackets, and may hold anything
-    fields = told.split()
+def _info(pid: int) -> ProcessInfo | None:
+    """A process as /proc shows it; None if no process has that number."""
+    # The process's name comes first, in brackets, and may hold anything, brackets and spaces too.
+    _, _, stat = _read(f"{pid}/stat").rpartition(b")")
+    fields = stat.split()
     if not fields:
         return None
     parent, group, session = map(int, fields[1:4])
-    return Kin(parent, group, session, born=int(fields[19]), dead=fields[0] in _DEAD)
+    return ProcessInfo(parent, group, session, start=int(fields[19]), dead=fields[0] in _DEAD)
 
 
 def _environ(pid: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Trains by a program that stays: started once a worker, it is handed one trial after another."""
+"""Trains by a resident program: a worker starts it once, and hands it one trial after another."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from broodline.errors import TrialFailed
 from broodline.workers.metrics import parsed
 from broodline.workers.trainers.base import Assignment
 from broodline.workers.trainers.environment import Facts, facts, message
-from broodline.workers.trainers.metrics_file import Reports
+from broodline.workers.trainers.metrics_file import MetricsFile
 from broodline.workers.trainers.output import log_file, tail
 from broodline.workers.trainers.program_run import concluded, evaluation, free_port
-from broodline.workers.trainers.resident_session import Conversation, Unheard
+from broodline.workers.trainers.resident_session import RequestUnread, ResidentProgram
 from broodline.workers.trainers.scratch import scratch
 
 
 class ResidentTrainer:
-    """Hands each trial to a program that is started at the first one, and again after it had to be ended or has died.
+    """Hands each trial to a program that is started at the first one, and again after it was ended or has died.
 
     Args:
         train: The program that trains.
@@ -32,51 +32,51 @@ class ResidentTrainer:
     def __init__(self, train: Train, evaluate: Evaluate | None = None, *, cwd: Path, port: Callable[[], int] = free_port) -> None:
         self._train, self._cwd, self._port = train, cwd, port
         self._evaluate = None if evaluate is None else evaluation(evaluate, train, cwd)
-        self._program: Conversation | None = None
+        self._program: ResidentProgram | None = None
 
     def train(self, assignment: Assignment) -> list[Measurement]:
-        told = facts(assignment, port=self._port())
+        about = facts(assignment, port=self._port())
         with log_file(assignment.log) as log:
             try:
-                measurements = self._measurements(assignment, told, log)
+                measurements = self._measurements(assignment, about, log)
             except TrialFailed as failed:
                 failed.output = failed.output or tail(assignment.log)
                 raise
             nothing = f"{self._train.command[0]} neither answered with any nor reported any"
-            return concluded(measurements, self._evaluate, assignment, told, log, nothing)
+            return concluded(measurements, self._evaluate, assignment, about, log, nothing)
 
     def close(self) -> None:
         program, self._program = self._program, None
         if program is not None:
             program.close()
 
-    def _measurements(self, assignment: Assignment, told: Facts, log: BinaryIO) -> list[Measurement]:
+    def _measurements(self, assignment: Assignment, about: Facts, log: BinaryIO) -> list[Measurement]:
         with scratch(assignment.trial.session) as folder:
-            reports = Reports(Path(folder) / "metrics.jsonl", assignment.trial, assignment.report)
-            request = message({**told, "metrics": str(reports.path)}, assignment.trial.params)
-            answer = parsed(self._answer(request, assignment, log, reports))
+            metrics = MetricsFile(Path(folder) / "metrics.jsonl", assignment.trial, assignment.report)
+            request = message({**about, "metrics": str(metrics.path)}, assignment.trial.params)
+            answer = parsed(self._answer(request, assignment, log, metrics))
             if isinstance(answer.get("error"), str):  # a number is a metric of that name
                 raise TrialFailed(answer["error"], str(answer.get("traceback", "")))
-            reports.finish()
+            metrics.finish()
             if answer:
-                reports.conclude(answer)
-            return reports.measurements
+                metrics.conclude(answer)
+            return metrics.measurements
 
-    def _answer(self, request: Mapping[str, Any], assignment: Assignment, log: BinaryIO, reports: Reports) -> str:
+    def _answer(self, request: Mapping[str, Any], assignment: Assignment, log: BinaryIO, metrics: MetricsFile) -> str:
         """The program's answer, a line."""
         try:
-            return self._ask(request, assignment, log, reports)
-        except Unheard:
-            return self._ask(request, assignment, log, reports)  # of a program that has just been started
+            return self._ask(request, assignment, log, metrics)
+        except RequestUnread:
+            return self._ask(request, assignment, log, metrics)  # of a program that has just been started
 
-    def _ask(self, request: Mapping[str, Any], assignment: Assignment, log: BinaryIO, reports: Reports) -> str:
-        """The same; a program that fails to give one, or must not go on, is ended."""
+    def _ask(self, request: Mapping[str, Any], assignment: Assignment, log: BinaryIO, metrics: MetricsFile) -> str:
+        """The program's answer; a program that does not give one, or whose trial is called back, is ended."""
         try:
             if self._program is None or not self._program.idle:
                 self.close()
-                self._program = Conversation(self._train, cwd=self._cwd, owner=assignment.trial.session)
+                self._program = ResidentProgram(self._train, cwd=self._cwd, owner=assignment.trial.session)
                 self._program.start(assignment)
-            return self._program.ask(request, log, reports.follow)
+            return self._program.ask(request, log, metrics.follow)
         except BaseException:
             program, self._program = self._program, None
             if program is not None:

@@ -1,6 +1,6 @@
-"""The small directory through which a worker and the program of one trial tell each other params and measurements.
+"""The small temporary directory through which a worker and the program of one trial exchange params and measurements.
 
-It is named after the worker's session, so that what a killed worker left can be found.
+It is named after the worker's session, so that it can be found when a killed worker left it behind.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from broodline.workers.trainers.process_tree import kill_all_of
 
 
 def scratch(session: str | None) -> TemporaryDirectory[str]:
-    """A directory among the temporary files of this machine, for as long as the context lasts."""
+    """A directory among the temporary files of this machine, while the context lasts."""
     return TemporaryDirectory(prefix=_prefix(session or "one"), ignore_cleanup_errors=True)
 
 

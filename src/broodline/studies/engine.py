@@ -1,0 +1,69 @@
+"""Makes the engine that runs the workers of a study."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+from broodline.config.programs import EngineOptions
+from broodline.controller.client import Client
+from broodline.core.study import StudyConfig
+from broodline.errors import UsageError
+from broodline.registry import ENGINES
+from broodline.storage.location import StudyLocation
+from broodline.workers.engines.base import Engine
+from broodline.workers.engines.launcher import Job, LauncherType
+from broodline.workers.trainers.base import TrainerFactory
+
+
+def engine_for(
+    study: StudyConfig,
+    job: Job,
+    *,
+    cwd: Path | None,
+    client: Client,
+    options: EngineOptions,
+    name: Callable[[int], str] = str,
+) -> Engine:
+    """Makes the engine of a study; it starts no worker yet.
+
+    Args:
+        study: The study.
+        job: The work of its workers.
+        cwd: The folder in which workers and their programs run; None: the current one.
+        client: The controller.
+        options: Devices, threads.
+        name: The name of the worker at a place, counted from 0.
+    """
+    launcher: LauncherType = ENGINES.load("local")
+    return Engine(
+        launcher=launcher(job=job, cwd=cwd or Path.cwd(), threads=options.threads),
+        client=client,
+        study=study.name,
+        name=name,
+        devices=options.devices,
+        lease=study.limits.lease,
+    )
+
+
+def job_for(study: StudyConfig, location: StudyLocation, trainer: TrainerFactory) -> Job:
+    """The work of a study's workers.
+
+    Raises:
+        UsageError: The trainer can't be sent to workers.
+    """
+    return Job(store=location.url, study=study.name, trainer=_pickled(trainer), checksums=study.checkpoints.checksums)
+
+
+def _pickled(trainer: TrainerFactory) -> bytes:
+    import cloudpickle
+
+    try:
+        pickled: bytes = cloudpickle.dumps(trainer.make, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise UsageError(
+            f"the function can't be sent to worker processes: {error}; "
+            "create an object that can't be copied (a lock, an open file, a connection) inside of the function"
+        ) from error
+    return pickled

@@ -1,0 +1,95 @@
+"""The plug-in point of an engine: a `Launcher` starts workers somewhere, and a `Handle` watches and ends one of them.
+
+An engine for Ray, Dask, Slurm or Kubernetes is one file with these two classes and an entry point in the group
+`broodline.engines`. `EngineContract` in `broodline.testing` tests it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from broodline.controller.client import WorkerSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The work of all workers of a study. It names no path of a machine: a worker derives those where it runs.
+
+    Args:
+        store: The store's URL, from which a worker also derives the folder of the study's checkpoints and logs.
+        study: The study's name.
+        trainer: A function that makes the trainer, pickled by cloudpickle (a function from `__main__` or a notebook travels
+            by value). It takes `cwd`, the folder that programs run in.
+        checksums: Whether checkpoints carry checksums.
+    """
+
+    store: str
+    study: str
+    trainer: bytes
+    checksums: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """One worker that a launcher is to start.
+
+    Args:
+        index: Its place among the workers of the engine, counted from 0.
+        identity: Its name and its session, which is another at each start.
+        devices: The devices that it may use.
+    """
+
+    index: int
+    identity: WorkerSession
+    devices: tuple[str, ...] = ()
+
+
+class Handle(Protocol):
+    """A worker that was started."""
+
+    def poll(self) -> int | None:
+        """The exit status of a worker that has ended, below 0 the signal that killed it; None while it runs."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """True while the worker lives but does not run (SIGSTOP, a debugger); False where that is not known."""
+
+    def lines(self) -> list[str]:
+        """The complete lines that the worker printed since the last call, its messages among them. Does not wait."""
+
+    def stop(self) -> None:
+        """Asks the worker to give its trial back and to end. Does not wait."""
+
+    def kill(self) -> None:
+        """Ends the worker at once, and waits until it has ended."""
+
+    def close(self) -> None:
+        """Frees the handle of a worker that has ended, and ends the programs that it left behind if it died."""
+
+
+class Launcher(Protocol):
+    """Starts workers. A class that is registered as an engine takes `job`, `cwd` (a folder) and `threads` (a number)."""
+
+    def launch(self, spec: WorkerSpec) -> Handle:
+        """Starts a worker; returns before that is ready."""
+
+    def wait(self, seconds: float) -> None:
+        """Waits so many seconds, or less if a worker printed something or ended."""
+
+    def close(self) -> None:
+        """Frees the resources of the launcher; all workers have ended."""
+
+
+class LauncherType(Protocol):
+    """A registered engine: makes the launcher of one study's workers."""
+
+    def __call__(self, *, job: Job, cwd: Path, threads: int) -> Launcher:
+        """Makes the launcher.
+
+        Args:
+            job: The work of its workers.
+            cwd: The folder in which workers run, and their programs with them.
+            threads: Threads for numeric libraries, each worker.
+        """

@@ -1,0 +1,48 @@
+"""Calls that are made again while the store is unavailable, and only then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from broodline.errors import LeaseLost, StoreError, StoreUnavailable
+from broodline.workers import retrying
+from broodline.workers.log import WorkerLog
+from broodline.workers.retrying import until_answered
+
+LOG = WorkerLog(logging.getLogger("broodline.test"), study="digits", worker="0")
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.001)
+
+
+def answers_after(failures: int, error: Exception) -> Callable[[], str]:
+    left = [error] * failures
+
+    def call() -> str:
+        if left:
+            raise left.pop()
+        return "answer"
+
+    return call
+
+
+def test_a_call_is_made_until_the_store_answers_and_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "broodline")
+    assert until_answered(answers_after(3, StoreUnavailable("locked")), LOG) == "answer"
+    assert caplog.messages == [
+        "worker 0: the store does not answer (locked); waiting",
+        "worker 0: the store answers again",
+    ]
+
+
+@pytest.mark.parametrize("error", [StoreError("no such table"), LeaseLost("superseded"), ValueError("a mistake")])
+def test_another_error_is_raised_at_once(error: Exception) -> None:
+    call = answers_after(1, error)
+    with pytest.raises(type(error)):
+        until_answered(call, LOG)
+    assert call() == "answer"
