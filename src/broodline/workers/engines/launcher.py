@@ -73,7 +73,11 @@ class Launcher(Protocol):
     """Starts workers. A class that is registered as an engine takes `job`, `cwd` (a folder) and `threads` (a number)."""
 
     def launch(self, spec: WorkerSpec) -> Handle:
-        """Starts a worker; returns before that is ready."""
+        """Starts a worker; returns before that is ready.
+
+        Raises:
+            WorkerError: It can't be started.
+        """
 
     def wait(self, seconds: float) -> None:
         """Waits so many seconds, or less if a worker printed something or ended."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from broodline.errors import WorkerError
 from broodline.workers.engines.launcher import Job, WorkerSpec
 from broodline.workers.liveness import is_stopped
 from broodline.workers.own_module import command_of
@@ -43,15 +44,10 @@ class LocalLauncher:
         self._selector = selectors.DefaultSelector()
 
     def launch(self, spec: WorkerSpec) -> LocalHandle:
-        popen = subprocess.Popen(
-            command_of("broodline.workers.engines.worker_process"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=self._cwd,
-            env=_environment(os.environ, self._threads, spec.devices),
-            process_group=0,  # Ctrl-C reaches the engine alone, which decides
-        )
+        try:
+            popen = self._started(spec)
+        except OSError as error:
+            raise WorkerError(f"a worker process can't be started in {self._cwd}: {error}") from error
         assert popen.stdin and popen.stdout
         message = pickle.dumps((self._job, spec))
         with suppress(BrokenPipeError):  # it died at once: the supervision finds out, and shows what it printed
@@ -60,6 +56,17 @@ class LocalLauncher:
         os.set_blocking(popen.stdout.fileno(), False)
         self._selector.register(popen.stdout, selectors.EVENT_READ)
         return LocalHandle(popen, spec.identity.session, self._selector)
+
+    def _started(self, spec: WorkerSpec) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command_of("broodline.workers.engines.worker_process"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self._cwd,
+            env=_environment(os.environ, self._threads, spec.devices),
+            process_group=0,  # Ctrl-C reaches the engine alone, which decides
+        )
 
     def wait(self, seconds: float) -> None:
         self._selector.select(seconds)
