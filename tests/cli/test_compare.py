@@ -151,7 +151,7 @@ def test_what_can_not_be_compared_or_drawn_is_told(location: StudyLocation, tmp_
     assert "only studies of one objective can be compared" in refused("deep", "other", "--store", location.url)
     assert "study 'empty': no trial has completed yet" in refused("deep", "empty", "--store", location.url)
     assert "must end in .svg, .png, .pdf" in refused("deep", "--store", location.url, "-o", tmp_path / "figure.gif")
-    assert "study 'deep' is named 2 times" in refused("deep", f"{location.url}#deep", "--store", location.url)
+    assert "study 'deep' is given 2 times" in refused("deep", f"{location.url}#deep", "--store", location.url)
     assert "can't be written" in refused("deep", "--store", location.url, "-o", tmp_path / "missing" / "figure.svg")
 
 
