@@ -1,10 +1,10 @@
-"""Whether the cost of a decision grows with the length of a study: complete-and-ask in long and in short studies, interleaved.
+"""Measures whether the cost of a decision grows with the length of a study.
 
-Two stores are filled with completed studies, one short and one long; then one more trial at a time is completed in each in turn::
+Fills two stores, with a short and a long study. Then completes one more trial at a time in each, in turn::
 
     python -m benchmarks.ask_cost [--short 1000] [--long 100000] [--asks 500]
 
-It prints the median of each in ms, and their ratio.
+Prints the median of each in ms, and the ratio.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from broodline.core.trial import Measurement
 from broodline.storage.location import open_store
 
 POPULATION = 20
-ASKER = WorkerSession(worker="0", session="benchmark")
+SESSION = WorkerSession(worker="0", session="benchmark")
 
 
 def filled(path: Path, trials: int) -> Callable[[], None]:
-    """Fills a store with a study of so many trials, and returns what trains one more."""
+    """Fills a store with a study of that many trials, and returns a function that trains one more."""
     store = open_store(f"sqlite:///{path}")
     controller = Controller(store)
     controller.open(
@@ -43,14 +43,14 @@ def filled(path: Path, trials: int) -> Callable[[], None]:
             "benchmark",
         )
     )
-    answer = controller.ask("long", ASKER)
+    answer = controller.ask("long", SESSION)
 
     def train_one() -> None:
         nonlocal answer
         assert isinstance(answer, Start)
         trial = answer.trial
         measured = [Measurement(step=trial.end, metrics={"score": trial.params["lr"]})]
-        answer = controller.complete("long", trial.number, trial.attempt, measured, f"checkpoints/{trial.number:06d}.1", ASKER)
+        answer = controller.complete("long", trial.number, trial.attempt, measured, f"checkpoints/{trial.number:06d}.1", SESSION)
 
     for _ in range(trials):
         train_one()
@@ -58,7 +58,7 @@ def filled(path: Path, trials: int) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Measures, and prints."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", type=int, default=1000)
     parser.add_argument("--long", type=int, default=100_000)

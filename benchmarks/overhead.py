@@ -1,17 +1,17 @@
-"""What broodline costs beside training: 2 workers, a population of 8, checkpoints of 1 KB, a Python function, durable commits.
+"""Measures the overhead: 2 workers, a population of 8, checkpoints of 1 KB, a Python function, durable commits.
 
-Each figure is the median of several runs, every run a fresh process and a fresh store::
+Each figure is the median of several runs. Every run has a new process and a new store::
 
     python -m benchmarks.overhead [--runs 3] [--directory DIR]
 
-It prints, as one line of JSON at the end too:
+Prints these figures, at the end as one line of JSON too:
 
 first_trial_s    from the start of the process to the first line of the training function
-trials_per_s     of the whole process, its start and end included, when training takes no time
+trials_per_s     trials per second of the whole process, start and end included, without training time
 steady_per_s     the same from the first trial to the last
-overhead_ms      worker time a trial that is not training, at that rate: workers / steady_per_s
+overhead_ms      worker time per trial outside of training, at that rate: workers / steady_per_s
 efficiency       training time / (workers x time from the first trial to the last), with trials of 100 ms
-rss_mb, pss_mb   resident and proportional memory of all processes together, at their largest
+rss_mb, pss_mb   peak resident and proportional memory of all processes together
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ study.run(train, workers={workers}, budget=broodline.Budget(trials={trials}))
 
 
 def measured(directory: Path, *, trials: int, seconds: float) -> dict[str, float]:
-    """Runs one study in a process of its own, and returns what it took."""
+    """Runs one study in a new process, and returns its figures."""
     begun = time.time()
     script = directory / "study.py"
     script.write_text(
@@ -62,7 +62,7 @@ def measured(directory: Path, *, trials: int, seconds: float) -> dict[str, float
     )
     begun = time.time()
     process = subprocess.Popen([sys.executable, str(script)], cwd=directory, stdout=subprocess.DEVNULL)
-    # Looking at memory takes processor time from what is measured: once is enough, and not where seconds are shared out.
+    # Sampling memory takes processor time from the study, so only the run without training time does it.
     rss, pss = (0, 0) if seconds else _largest_memory(process)
     process.wait()
     ended = time.time()
@@ -84,21 +84,21 @@ def _largest_memory(process: subprocess.Popen[bytes]) -> tuple[int, int]:
     root, rss, pss = psutil.Process(process.pid), 0, 0
     while process.poll() is None:
         try:
-            family = [root, *root.children(recursive=True)]
-            infos = [member.memory_full_info() for member in family]
+            processes = [root, *root.children(recursive=True)]
+            infos = [each.memory_full_info() for each in processes]
             rss, pss = max(rss, sum(info.rss for info in infos)), max(pss, sum(info.pss for info in infos))
         except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
-            pass  # one ended while we looked
+            pass  # a process ended during the sample
         time.sleep(0.25)
     return rss, pss
 
 
 def main() -> None:
-    """Measures, and prints."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--directory", type=Path, help="where the stores go (default: a temporary directory)")
+    parser.add_argument("--directory", type=Path, help="directory of the stores (default: a temporary one)")
     options = parser.parse_args()
     idle, busy = [], []
     for _ in range(options.runs):

@@ -1,19 +1,19 @@
-"""What `kill -9` costs: a run is killed five times at random moments, all of its processes at once, and goes on each time.
+"""Measures the cost of `kill -9`: kills all processes of a run at a random moment, five times, and resumes it.
 
-4 workers, a population of 8, a program of its own process for each trial, which trains for a quarter of a second::
+4 workers, a population of 8, one program per trial, which trains for a quarter of a second::
 
     python -m benchmarks.restart [--runs 3] [--spare-programs] [--directory DIR]
 
-Judged by the log that the program writes and flushes itself. It prints for each restart, and as one line of JSON at the end:
+The program's own log, which it flushes, is the evidence. Prints for each restart, and as one line of JSON at the end:
 
-visible          completions that could be read before the kill
-changed          of those, how many were not the same after all (must be 0)
-again            trials that were begun before the kill and again after it
-completed_again  of those, how many were recorded as completed when the run was killed (must be 0)
+visible          completions that were readable before the kill
+changed          those of them that differ afterwards (must be 0)
+again            trials that started before the kill and again after it
+completed_again  those of them that were recorded as completed at the kill (must be 0)
 first_s          seconds from the start of the new process to the first line of the program
-orphans          processes of the killed run that were alive when the next had trained its first trial
+orphans          processes of the killed run that are alive after the first trial of the next run
 
-With --spare-programs the programs that train are not killed: the next run has to find and end them.
+With --spare-programs the training programs are not killed. The next run has to find and end them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from statistics import median
 import psutil
 
 KILLS, WORKERS, POPULATION = 5, 4, 8
-MARK = "BROODLINE_BENCHMARK"  # a variable that all processes of a study inherit
-SECONDS = 120.0  # what no step takes longer, however slow the machine
+MARK = "BROODLINE_BENCHMARK"  # an environment variable that all processes of a study inherit
+SECONDS = 120.0  # longer than any step takes, also on a slow machine
 STUDY = """
 name = "restart"
 trial_steps = 1
@@ -73,7 +73,7 @@ with open(os.environ["BROODLINE_METRICS"], "a") as file:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """What one kill did, and the restart after it."""
+    """The figures of one kill and the restart after it."""
 
     visible: int
     changed: int
@@ -84,7 +84,7 @@ class Restart:
 
 
 class Life:
-    """The lives of one study."""
+    """One study that is killed and restarted."""
 
     def __init__(self, directory: Path, rng: random.Random, *, spare_programs: bool) -> None:
         self._directory, self._rng, self._spare = directory, rng, spare_programs
@@ -96,7 +96,7 @@ class Life:
         self._run = self._start()
 
     def killed_and_restarted(self) -> Restart:
-        """Kills everything at a random moment, starts the run again, and waits until that has completed something."""
+        """Kills all processes at a random moment, restarts the run, and waits until it has completed trials."""
         finished = self._count("saved")
         self._wait(lambda: self._count("saved") >= finished + POPULATION)
         time.sleep(self._rng.uniform(0, 1.0))
@@ -107,7 +107,7 @@ class Life:
         self._begun = time.time()
         self._run = self._start()
         self._wait(lambda: any(what == "saved" and at > self._begun for what, _, _, at in self._log()[known:]))
-        orphans = sum(life < self._lives for life in self._family().values())
+        orphans = sum(life < self._lives for life in self._processes().values())
         finished = self._count("saved")
         self._wait(lambda: self._count("saved") >= finished + POPULATION)
         begun = [(number, at) for what, number, _, at in self._log()[known:] if what == "begun" and at >= self._begun]
@@ -123,10 +123,10 @@ class Life:
         )
 
     def finish(self) -> None:
-        """Lets the last run go to its end, and looks whether the population is whole.
+        """Ends the last run, and checks that the population is complete.
 
         Raises:
-            SystemExit: It is not.
+            SystemExit: It is not complete.
         """
         self._call("stop", "study.toml")
         status = self._run.wait(SECONDS)
@@ -138,8 +138,8 @@ class Life:
             raise SystemExit(f"the study ended with status {status}, {len(members)} members; all completed: {done}")
 
     def close(self) -> None:
-        """Leaves no process behind."""
-        _signal(self._family(), signal.SIGKILL)
+        """Kills all remaining processes."""
+        _signal(self._processes(), signal.SIGKILL)
         self._run.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -149,9 +149,9 @@ class Life:
         return subprocess.Popen(command, cwd=self._directory, env=environ, stdout=subprocess.DEVNULL, start_new_session=True)
 
     def _kill(self) -> None:
-        """Kills all processes of the run at one moment: they are stopped first, until none is left that could start another."""
+        """Kills all processes of the run at once: it first stops them, until none is left that could start another."""
         stopped = set[psutil.Process]()
-        while new := set(self._family()) - stopped:
+        while new := set(self._processes()) - stopped:
             _signal(new, signal.SIGSTOP)
             stopped |= new
         spared = {process for process in stopped if self._spare and self._is_program(process)}
@@ -159,8 +159,8 @@ class Life:
         self._run.wait()
         _signal(spared, signal.SIGCONT)
 
-    def _family(self) -> dict[psutil.Process, int]:
-        """The living processes of the study, and in which of its lives they were started: they carry its mark."""
+    def _processes(self) -> dict[psutil.Process, int]:
+        """The processes of the study that are alive, by their mark, and the number of the run that started each."""
         found = {}
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -201,7 +201,7 @@ class Life:
         until = time.monotonic() + SECONDS
         while not fact():
             if time.monotonic() > until or self._run.poll() not in (None, 0):
-                raise SystemExit(f"the run does not go on (status {self._run.poll()})")
+                raise SystemExit(f"the run makes no progress (status {self._run.poll()})")
             time.sleep(0.01)
 
 
@@ -212,12 +212,12 @@ def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None
 
 
 def _lasting(record: dict[str, object]) -> dict[str, object]:
-    """What must stay of a completed trial; its checkpoint may be swept when nothing needs it any more."""
+    """The fields of a completed trial that never change; its checkpoint may be deleted later."""
     return {name: value for name, value in record.items() if name != "checkpoint"}
 
 
 def measured(directory: Path, rng: random.Random, *, spare_programs: bool) -> Iterator[Restart]:
-    """Kills and restarts one study, and lets it end."""
+    """Kills and restarts one study, and ends it."""
     life = Life(directory, rng, spare_programs=spare_programs)
     try:
         for _ in range(KILLS):
@@ -228,12 +228,12 @@ def measured(directory: Path, rng: random.Random, *, spare_programs: bool) -> It
 
 
 def main() -> None:
-    """Measures, and prints."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--spare-programs", action="store_true", help="do not kill the programs that train")
-    parser.add_argument("--directory", type=Path, help="where the stores go (default: a temporary directory)")
+    parser.add_argument("--spare-programs", action="store_true", help="do not kill the training programs")
+    parser.add_argument("--directory", type=Path, help="directory of the stores (default: a temporary one)")
     options = parser.parse_args()
     rng, restarts = random.Random(options.seed), list[Restart]()
     print("  ".join(f"{name:>15}" for name in Restart.__slots__))
@@ -253,7 +253,7 @@ def main() -> None:
     }
     print(json.dumps({"runs": options.runs, "kills": len(restarts), "cores": os.cpu_count(), **figures}))
     if any(restart.changed or restart.completed_again or restart.orphans for restart in restarts):
-        raise SystemExit("a completion changed, a trial was trained again that was completed, or a process was left behind")
+        raise SystemExit("a completion changed, a completed trial was retrained, or an orphaned process is alive")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""What committing a large checkpoint costs beside writing it: 50 MB through broodline against the same bytes by a plain program.
+"""Measures the cost of committing a large checkpoint: 50 MB through broodline against the same bytes by a plain program.
 
-Each pair writes the same bytes twice on the same file system, in alternating order: once as a plain program does that wants
-them to be there after a power failure (write, flush the files, flush their directory), and once as a worker does (`begin`,
-write, `commit`: a manifest, flush, rename)::
+Each pair writes the same bytes twice to the same file system, in alternating order. A plain program makes them survive a power
+failure: it writes, flushes the files and flushes their directory. A worker calls `begin`, writes, and calls `commit`, which
+writes a manifest, flushes and renames::
 
     python -m benchmarks.saving [--pairs 40] [--megabytes 50] [--directory DIR]
 
-It prints the median time of each and the median of the pairs' ratios, for one file and for twenty, without and with
-checksums. A disk is noisy: judge by the median of many pairs.
+Prints the median time of each and the median ratio of the pairs, for one file and for twenty, without and with checksums.
+Disks are noisy: use many pairs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COUNTS = (1, 20)
 
 
 def write(directory: Path, content: list[bytes]) -> list[Path]:
-    """What a program does to save its weights; it does not flush."""
+    """Saves weights as a training program does, without a flush."""
     paths = [directory / f"weights-{number:02d}" for number in range(len(content))]
     for path, data in zip(paths, content, strict=True):
         path.write_bytes(data)
@@ -39,7 +39,7 @@ def write(directory: Path, content: list[bytes]) -> list[Path]:
 
 
 def plainly(directory: Path, content: list[bytes]) -> Path:
-    """Writes and flushes as a careful program does; returns what it has made."""
+    """Writes and flushes as a careful program does, and returns the directory."""
     made = directory / "plain"
     made.mkdir()
     for path in [*write(made, content), made, directory]:
@@ -50,7 +50,7 @@ def plainly(directory: Path, content: list[bytes]) -> Path:
 
 
 def committing(files: LocalCheckpointStore) -> Callable[[Path, list[bytes]], Path]:
-    """The same as a worker does it, one trial after another."""
+    """Returns a function that does the same as a worker, for one trial after another."""
     numbers = iter(range(10**6))
 
     def commit(_directory: Path, content: list[bytes]) -> Path:
@@ -62,7 +62,7 @@ def committing(files: LocalCheckpointStore) -> Callable[[Path, list[bytes]], Pat
 
 
 def pairs(directory: Path, count: int, content: list[bytes], *, checksums: bool) -> Iterator[tuple[float, float]]:
-    """Yields the seconds that it took plainly, and through broodline, pair by pair."""
+    """Yields the seconds of the plain program and of broodline, pair by pair."""
     files = LocalCheckpointStore(directory / "study", checksums=checksums)
     files.prepare()
     ways = [plainly, committing(files)]
@@ -73,17 +73,17 @@ def pairs(directory: Path, count: int, content: list[bytes], *, checksums: bool)
             made = way(directory, content)
             seconds[way] = time.perf_counter() - begun
             shutil.rmtree(made)
-            os.sync()  # what one leaves to be written is not paid by the next
-        if number:  # the first is to warm up
+            os.sync()  # so that no way pays for the pending writes of the other
+        if number:  # the first pair is a warm-up
             yield seconds[ways[0]], seconds[ways[1]]
 
 
 def main() -> None:
-    """Measures, and prints."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--megabytes", type=int, default=50)
-    parser.add_argument("--directory", type=Path, help="where to write (default: the system's place for temporary files)")
+    parser.add_argument("--directory", type=Path, help="directory to write to (default: a temporary one)")
     options = parser.parse_args()
     found = []
     for checksums in (False, True):

@@ -1,11 +1,11 @@
-"""What a simulation costs: studies of thousands of workers in virtual time, with faults, on one core of this machine.
+"""Measures the speed of simulations: thousands of workers in virtual time, with faults, on one core.
 
-Jaderberg's toy, 10 steps a trial of 6 virtual seconds each; 2 preemptions and half a crash an hour and worker, a tenth of the
-workers 10 times slower, 1 % of the trials fail, 1 % of the answers are lost, 1 % of the checkpoints are damaged::
+The toy of Jaderberg et al., 10 steps per trial of 6 virtual seconds each; 2 preemptions and half a crash per hour and worker.
+A tenth of the workers is 10 times slower. 1 % of the trials fail, of the answers are lost, and of the checkpoints are corrupt::
 
     python -m benchmarks.simulation [--settings 100x100 ...] [--generations 5]
 
-A setting is WxN. It prints the seconds of processor time, trials a second, memory, and the summary of the last simulation.
+A setting is WxN. Prints processor time, trials per second, memory, and the summary of the last simulation.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def simulated(workers: int, population: int, generations: int) -> broodline.Simu
 
 
 def main() -> None:
-    """Measures, and prints."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", nargs="+", default=["100x100", "1000x1000", "10000x10000"])
-    parser.add_argument("--generations", type=int, default=5, help="trials a member")
+    parser.add_argument("--generations", type=int, default=5, help="trials per member")
     options = parser.parse_args()
     for setting in options.settings:
         workers, population = map(int, setting.split("x"))

@@ -1,19 +1,19 @@
-"""The field's own toys, through the Python API: how good the best trial of a study is, over 20 seeds.
+"""Measures the quality of the best trial on the toy problems of the field, through the Python API, over 20 seeds.
 
 jaderberg   Jaderberg et al. 2017, Fig. 2: maximise 1.2 - x0^2 - x1^2 by the gradient of 1.2 - h0 x0^2 - h1 x1^2, h in [0, 1]
 plain       PBT-Zoo: maximise 1.2 - x^2; the rate is 2 - h, h in [1e-4, 1.1], first drawn in [0.9, 1.1]
-deceptive   PBT-Zoo: the same, but the rate falls with every trial of the lineage that was away from a linear decay of h
+deceptive   PBT-Zoo: the same, but the rate falls with every trial of the lineage that departs from a linear decay of h
 
 Run all, or some::
 
     python -m benchmarks.toys [--seeds 20] [--toys jaderberg plain deceptive] [--settings 16x16 ...]
 
-A setting is WxN, with `none` (random search) or `fittest` (generational, the fittest quarter) behind a colon instead of the
-default strategy, and `@R` to spend R steps in all instead of the toy's number of trials a member. `5x20@` with the steps
-that 5x5 takes compares the two at the same resource.
+A setting is WxN. `:none` (random search) or `:fittest` (generational, the fittest quarter) replaces the default strategy. `@R`
+sets a budget of R steps in all, in place of the toy's number of trials per member. `5x20@` with the steps of 5x5 compares the
+two at the same resource.
 
-Every trial also sleeps for a moment: workers are then about equally fast, as devices would be. As processes that do nothing
-but ask they are as fast as the scheduler happens to let them, and some lineages get several times the steps of others.
+Every trial also sleeps for a moment, so that workers are about equally fast, as devices are. Without it the scheduler decides
+how fast each process is, and some lineages get several times the steps of others.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ import broodline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toy:
-    """A problem: its step from one state to the next, its quality, and its sizes."""
+    """A problem: its step from one state to the next, its penalty at the start of a trial, its quality, and its sizes."""
 
     begin: tuple[float, ...]
     step: Callable[[list[float], dict[str, Any]], list[float]]
-    finish_rename: Callable[[list[float], dict[str, Any], int], list[float]]
+    enter: Callable[[list[float], dict[str, Any], int], list[float]]
     quality: Callable[[list[float]], float]
     trial_steps: int
     trials: int
@@ -61,7 +61,7 @@ def _deceptive_step(state: list[float], h: dict[str, Any]) -> list[float]:
     return [x * (1 - 0.002 * max(2 - h["h"] - 0.2 * away, 0)), away]
 
 
-def _deceptive_settle(state: list[float], h: dict[str, Any], start: int) -> list[float]:
+def _deceptive_enter(state: list[float], h: dict[str, Any], start: int) -> list[float]:
     return [state[0], state[1] + abs(h["h"] - (1000 - start) / 1000)]
 
 
@@ -70,7 +70,7 @@ TOYS = {
     "jaderberg": Toy(
         begin=(0.9, 0.9),
         step=_jaderberg_step,
-        finish_rename=_unchanged,
+        enter=_unchanged,
         quality=lambda x: 1.2 - x[0] ** 2 - x[1] ** 2,
         trial_steps=10,
         trials=20,
@@ -79,7 +79,7 @@ TOYS = {
     "plain": Toy(
         begin=(0.9,),
         step=_plain_step,
-        finish_rename=_unchanged,
+        enter=_unchanged,
         quality=lambda x: 1.2 - x[0] ** 2,
         trial_steps=20,
         trials=50,
@@ -88,7 +88,7 @@ TOYS = {
     "deceptive": Toy(
         begin=(0.9, 0.0),
         step=_deceptive_step,
-        finish_rename=_deceptive_settle,
+        enter=_deceptive_enter,
         quality=lambda x: 1.2 - x[0] ** 2,
         trial_steps=20,
         trials=50,
@@ -104,13 +104,13 @@ SECONDS_A_WORKER = 0.007
 
 
 def trainer(toy: Toy, seconds: float) -> Callable[[Any], dict[str, float]]:
-    """The training function of a toy: its state is the checkpoint."""
+    """The training function of a toy. Its state is the checkpoint."""
 
     def train(trial: Any) -> dict[str, float]:
         state = list(toy.begin)
         if trial.restore_from:
             state = json.loads((trial.restore_from / "state.json").read_text())
-        state = toy.finish_rename(state, trial.params, trial.start)
+        state = toy.enter(state, trial.params, trial.start)
         for _ in range(trial.steps):
             state = toy.step(state, trial.params)
         (trial.save_to / "state.json").write_text(json.dumps(state))
@@ -149,11 +149,11 @@ def best_of(name: str, setting: str, seed: int, directory: Path) -> float:
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--toys", nargs="+", choices=TOYS, default=list(TOYS))
-    parser.add_argument("--settings", nargs="+", help="default: those of the docs")
+    parser.add_argument("--settings", nargs="+", help="default: the settings of docs/benchmarks.md")
     options = parser.parse_args()
     print(f"best quality, mean ± standard deviation of {options.seeds} seeds")
     for name in options.toys:

@@ -1,6 +1,6 @@
-"""Population based training against random search with the same number of steps: `python demo.py` runs, then compares.
+"""Compares population based training with random search for the same number of steps: `python demo.py`.
 
-Both are judged at the end by images that neither training nor selection has seen.
+The comparison uses images that neither training nor selection has used.
 """
 
 import json
@@ -15,12 +15,12 @@ from rich.table import Table
 
 HERE = Path(__file__).parent
 STUDIES = {"population based": HERE / "study.toml", "random search": HERE / "random.toml"}
-# So that `broodline`, and the `python` of the study file, are found without an activated environment.
+# Finds `broodline`, and the `python` of the study file, without an activated environment.
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
 
 
 def call(*command: str | Path) -> None:
-    """Runs a command for the reader to see; ends with its exit status if it fails."""
+    """Prints and runs a command, and exits with its status if it fails."""
     shown = [os.path.relpath(word) if isinstance(word, Path) else word for word in command]
     print(f"\n$ {' '.join(shown)}", flush=True)
     if status := subprocess.run(command, env=ENVIRONMENT).returncode:
@@ -28,14 +28,14 @@ def call(*command: str | Path) -> None:
 
 
 def answer(*command: str | Path) -> dict[str, Any]:
-    """The first line that a command prints, which is JSON."""
+    """The first line that a command prints, parsed as JSON."""
     output = subprocess.run(command, env=ENVIRONMENT, check=True, stdout=subprocess.PIPE, text=True).stdout
     first: dict[str, Any] = json.loads(output.splitlines()[0])
     return first
 
 
 def comparison(best: dict[str, dict[str, Any]]) -> Table:
-    """The best trial of each study, as selection saw it, and on the test images."""
+    """The best trial of each study, on the validation and on the test images."""
     table = Table("", "validation loss", "accuracy", "test loss", "accuracy", title="The best of each")
     for name, trial in best.items():
         test = answer("python", HERE / "test.py", trial["checkpoint"])
@@ -45,7 +45,7 @@ def comparison(best: dict[str, dict[str, Any]]) -> Table:
 
 
 def main() -> None:
-    """Runs both studies, or goes on with them, and shows what came out."""
+    """Runs or resumes both studies, and shows the results."""
     for study in STUDIES.values():
         call("broodline", "run", study)
     call("broodline", "schedule", STUDIES["population based"])

@@ -1,4 +1,4 @@
-"""Judges a checkpoint on the images that neither training nor selection has seen: `python test.py DIR`."""
+"""Evaluates a checkpoint on images that neither training nor selection has used: `python test.py DIR`."""
 
 import json
 import sys

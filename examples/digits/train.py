@@ -1,10 +1,10 @@
-"""Trains a small network on handwritten digits, a few steps at a time: an ordinary script that knows nothing of broodline.
+"""Trains a small network on handwritten digits, a few steps at a time: an ordinary script, independent of broodline.
 
     python train.py --steps=100 --lr=0.1 --save=one
     python train.py --steps=100 --start=100 --lr=0.05 --resume=one --save=two
 
-The weights and their velocities go to `weights.npz` in the directory to save in; the validation loss and accuracy, as one
-line of JSON, to standard output.
+Writes the weights and their velocities to `weights.npz` in the directory of `--save`, and the validation loss and accuracy to
+standard output, as one line of JSON.
 """
 
 import argparse
@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def digits(part: slice) -> tuple[np.ndarray, np.ndarray]:
-    """The 8x8 images (count, 64), from 0 to 1, and the labels (count,) of one part of the data; the parts are always the same."""
+    """The 8x8 images (count, 64), from 0 to 1, and the labels (count,) of one part of the data. The split is fixed."""
     # The file that `sklearn.datasets.load_digits` reads: importing scikit-learn takes ten times as long as a trial.
     file = Path(find_spec("sklearn").origin).parent / "datasets/data/digits.csv.gz"
     table = np.loadtxt(file, delimiter=",", dtype=np.float32)
@@ -30,7 +30,7 @@ def digits(part: slice) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build(rng: np.random.Generator) -> Arrays:
-    """A network of one hidden layer, and the velocity of each of its weights."""
+    """A network with one hidden layer, and the velocity of each of its weights."""
     weights = {
         "w1": rng.normal(0, (2 / 64) ** 0.5, (64, HIDDEN)),
         "b1": np.zeros(HIDDEN),
@@ -41,13 +41,13 @@ def build(rng: np.random.Generator) -> Arrays:
 
 
 def load(directory: Path) -> Arrays:
-    """Reads what `save` wrote."""
+    """Reads a network that `save` wrote."""
     with np.load(directory / "weights.npz") as file:
         return dict(file)
 
 
 def save(net: Arrays, directory: Path) -> None:
-    """Writes the network into a directory."""
+    """Writes the network to a directory."""
     directory.mkdir(parents=True, exist_ok=True)
     np.savez(directory / "weights.npz", **net)
 
@@ -59,7 +59,7 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def gradients(net: Arrays, images: np.ndarray, labels: np.ndarray, kept: np.ndarray) -> Arrays:
-    """The gradient of the cross-entropy; `kept` holds what dropout multiplies each hidden unit by."""
+    """The gradient of the cross-entropy; `kept` holds the dropout factor of each hidden unit."""
     hidden = np.maximum(images @ net["w1"] + net["b1"], 0) * kept
     error = np.exp(log_softmax(hidden @ net["w2"] + net["b2"]))
     error[np.arange(len(labels)), labels] -= 1
@@ -100,10 +100,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--steps", type=int, default=100, help="steps to train")
-    parser.add_argument("--start", type=int, default=0, help="steps that the weights have behind them")
+    parser.add_argument("--start", type=int, default=0, help="step at which training starts")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on from the weights that are saved here")
-    parser.add_argument("--save", type=Path, metavar="DIR", required=True, help="where to save the weights")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="directory of the weights to resume")
+    parser.add_argument("--save", type=Path, metavar="DIR", required=True, help="directory to save the weights to")
     return parser.parse_args()
 
 
@@ -112,7 +112,7 @@ def main() -> None:
     args = arguments()
     rng = np.random.default_rng(args.seed)
     net = load(args.resume) if args.resume else build(rng)
-    with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges says so by its loss
+    with np.errstate(over="ignore", invalid="ignore"):  # the loss shows that a run diverged
         train(net, args.steps, args, rng)
         metrics = evaluate(net, VALIDATION)
     save(net, args.save)

@@ -13,9 +13,9 @@ train_images, images, train_labels, labels = train_test_split(images / 16, label
 
 
 def train(trial: broodline.RunningTrial) -> dict[str, float]:
-    """Trains for the steps of one trial, from where its parent stopped."""
+    """Trains the steps of one trial, from the checkpoint of its parent."""
     model = joblib.load(trial.restore_from / "model") if trial.restore_from else SGDClassifier(loss="log_loss")
-    model.set_params(learning_rate="constant", eta0=trial.params["lr"], alpha=trial.params["alpha"])  # the parent's came along
+    model.set_params(learning_rate="constant", eta0=trial.params["lr"], alpha=trial.params["alpha"])  # after loading
     for _ in range(trial.steps):
         model.partial_fit(train_images, train_labels, classes=np.arange(10))
     joblib.dump(model, trial.save_to / "model")
@@ -23,7 +23,7 @@ def train(trial: broodline.RunningTrial) -> dict[str, float]:
 
 
 def main() -> None:
-    """Runs the study, or goes on with it, and prints the best schedule."""
+    """Runs or resumes the study, and prints the best schedule."""
     study = broodline.Study(
         name="digits-function",
         trial_steps=5,

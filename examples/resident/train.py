@@ -1,4 +1,4 @@
-"""A program that stays: it asks for one trial after another. A step is an epoch of scikit-learn's linear classifier."""
+"""A resident program: it trains one trial after another. A step is an epoch of scikit-learn's linear classifier."""
 
 import joblib
 import numpy as np
@@ -15,7 +15,7 @@ classes = np.unique(labels)
 for trial in broodline.trials():
     with trial:
         model = joblib.load(trial.restore_from / "model") if trial.restore_from else SGDClassifier(loss="log_loss")
-        model.set_params(  # after loading: the checkpoint brings those of the parent along
+        model.set_params(  # after loading, because the checkpoint brings the parent's
             learning_rate="constant",
             eta0=trial.params["lr"],
             alpha=trial.params["alpha"],

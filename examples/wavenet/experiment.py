@@ -1,4 +1,4 @@
-"""Runs the experiment, or goes on with it: every study, one after the other, each with 5 workers.
+"""Runs or resumes the experiment: every study, one after the other, each with 5 workers.
 
     python experiment.py                  # the small size: two CPU cores, some hours
     python experiment.py --size quick     # a minute: shows that everything works
@@ -23,13 +23,13 @@ from typing import Any
 import speech
 from studies import HERE, METHODS, SIZES, Planned, planned, study_file
 
-# So that `broodline`, and the `python` of the study files, are found without an activated environment.
+# Finds `broodline`, and the `python` of the study files, without an activated environment.
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
 REPLAYED = ("pbt-5x5", "pbt-5x20")
 
 
 def broodline(*words: str | Path, keep: bool = True) -> str:
-    """What a command of broodline prints; ends with its exit status if it fails."""
+    """Runs a command of broodline, and returns its output; exits with its status if it fails."""
     done = subprocess.run(["broodline", *words], env=ENVIRONMENT, stdout=subprocess.PIPE if keep else None, text=True)
     if done.returncode:
         sys.exit(done.returncode)
@@ -44,7 +44,7 @@ def trials(study: Path, name: str | None = None) -> list[dict[str, Any]]:
 
 
 def columns(records: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """What the figures need of trials: a list for each column."""
+    """The columns of trials that the figures use."""
     return {
         **{name: [record[name] for record in records] for name in ("number", "member", "generation", "parent", "start", "steps")},
         "lr": [float(f"{record['params']['lr']:.6g}") for record in records],
@@ -53,7 +53,7 @@ def columns(records: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def write(path: Path, results: dict[str, Any]) -> None:
-    """Writes results, a key a line, so that changes can be read."""
+    """Writes results with one key per line, which makes changes readable."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in results.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
@@ -61,12 +61,12 @@ def write(path: Path, results: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the studies of one size lie, and where what they found is collected."""
+    """The folders of the studies of one size, and of their results."""
 
     size: str
 
     def study(self, name: str) -> Path:
-        """A study's file; its store lies beside it."""
+        """The file of a study; its store is in the same folder."""
         return HERE / "runs" / self.size / name / "study.toml"
 
     def results(self, name: str) -> Path:
@@ -74,7 +74,7 @@ class Place:
         return HERE / "results" / self.size / f"{name}.json"
 
     def done(self, name: str) -> dict[str, Any] | None:
-        """The results that were collected in this checkout: those that came with it are of studies that are not here."""
+        """The results of this checkout's own runs: the committed results belong to studies that are not here."""
         path = self._own(name)
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
@@ -92,7 +92,7 @@ class Place:
         return HERE / "runs" / self.size / "collected" / f"{name}.json"
 
     def collect(self, name: str, plan: Planned, records: list[dict[str, Any]], begun: float) -> None:
-        """Writes the results of a study, and says so."""
+        """Writes the results of a study, and prints a line."""
         found = columns(records)
         self.publish(name, {"method": plan.method, "repeat": plan.repeat, **found})
         told = f"{name}: {len(found['loss'])} trials in {time.time() - begun:.0f} s, best {min(found['loss']):.3f}"
@@ -100,7 +100,7 @@ class Place:
 
 
 def run(plan: Planned, place: Place) -> None:
-    """Runs a study to its end, unless its results are there already."""
+    """Runs a study to its end, unless its results exist."""
     if place.has(plan.name, plan.trials):
         return
     study = place.study(plan.name)
@@ -112,7 +112,7 @@ def run(plan: Planned, place: Place) -> None:
 
 
 def go_on(plan: Planned, place: Place) -> None:
-    """Trains the best checkpoint of a study on, by one worker, as long again as a deep lineage: Figure 5."""
+    """Continues the best checkpoint of a study with one worker, for the length of a deep lineage: Figure 5."""
     size, name = SIZES[place.size], f"continued/{plan.name}"
     if place.has(name, size.deep):
         return
@@ -123,7 +123,7 @@ def go_on(plan: Planned, place: Place) -> None:
 
 
 def replay(plan: Planned, place: Place) -> None:
-    """Trains the best lineage of a study again from scratch, some times, with other random numbers."""
+    """Retrains the best lineage of a study from scratch, several times, with fresh random numbers."""
     name, copies = f"replays/{plan.name}", SIZES[place.size].copies
     if place.has(name, copies):
         return
@@ -134,7 +134,7 @@ def replay(plan: Planned, place: Place) -> None:
 
 
 def judge(plans: list[Planned], place: Place) -> None:
-    """Measures the best checkpoint of every study on the test split, once: what is there already is not measured again."""
+    """Measures the best checkpoint of every study on the test split, once; it skips those that have results."""
     if place.done("test"):
         return
     best = [json.loads(broodline("best", place.study(plan.name), "--json").splitlines()[0]) for plan in plans]
@@ -147,12 +147,12 @@ def judge(plans: list[Planned], place: Place) -> None:
 
 
 def all_of(plans: list[Planned], place: Place) -> None:
-    """The whole experiment, in an order in which what there is early is of use."""
+    """The whole experiment, in an order that makes early results useful."""
     size = SIZES[place.size]
     compared = [plan for plan in plans if plan.method in METHODS and plan.repeat < size.repeats]
     for plan in compared:
         run(plan, place)
-    # Each of these has one worker, so as many as there are cores are trained side by side.
+    # Each of these has one worker, so one per core trains concurrently.
     with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
         list(side_by_side.map(lambda plan: replay(plan, place), [plan for plan in compared if plan.method in REPLAYED]))
         list(side_by_side.map(lambda plan: go_on(plan, place), compared))
@@ -162,7 +162,7 @@ def all_of(plans: list[Planned], place: Place) -> None:
 
 
 def main() -> None:
-    """Fetches the data if need be, and runs what is left."""
+    """Fetches the data if it is missing, and runs the remaining studies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--only", nargs="+", choices=METHODS, metavar="METHOD", help=f"of {', '.join(METHODS)}")

@@ -1,4 +1,4 @@
-"""Draws the figures from the committed results, and brings the tables of the README up to date.
+"""Draws the figures from the committed results, and updates the tables of the README.
 
 python figures.py                 # figures/small/*.svg and README.md, from results/small
 python figures.py --size quick    # figures/quick/*.svg
@@ -23,7 +23,7 @@ from findings import Results, Run
 from report import bring_up_to_date
 from studies import CONTROLS, HERE, METHODS, SIZES, SPREAD, Size
 
-# Okabe and Ito's colours, which people with any colour vision tell apart.
+# Okabe and Ito's colours, which are distinct for any colour vision.
 COLOURS = {
     "pbt-5x5": "#D55E00",
     "pbt-5x20": "#E69F00",
@@ -53,7 +53,7 @@ STYLE: dict[str, Any] = {
     "grid.color": "#e6e6e6",
     "lines.linewidth": 1.8,
     "legend.frameon": False,
-    "svg.hashsalt": "broodline",  # so that the same results make the same file
+    "svg.hashsalt": "broodline",  # the same results give the same file
     "svg.fonttype": "none",
 }
 LOSS = "validation loss (nats a sample)"
@@ -62,7 +62,7 @@ STEP = "step of the lineage"
 
 
 def panels(columns: int, width: float = 5.6, height: float = 3.8) -> tuple[Figure, list[Axes]]:
-    """An empty figure with some panels beside each other."""
+    """An empty figure with panels in a row."""
     figure = Figure(figsize=(width * columns, height), layout="constrained")
     return figure, [figure.add_subplot(1, columns, k + 1) for k in range(columns)]
 
@@ -82,7 +82,7 @@ def thousands(axes: Axes) -> None:
 
 
 def zoomed(axes: Axes, losses: Sequence[float], head: float = 1.0) -> None:
-    """The axis of losses around those that matter: curves begin at 5.5, and differ at 3."""
+    """The axis of losses: curves start at 5.5, and differ near 3."""
     low, high = min(losses), max(losses)
     axes.set_ylim(low - 0.15 * head * (high - low) - 0.02, high + head * (high - low) + 0.05)
 
@@ -110,7 +110,7 @@ def figure_4(results: Results, size: Size) -> Figure:
 
 
 def figure_5(results: Results, size: Size) -> Figure:
-    """The best checkpoints, trained on by one worker."""
+    """The best checkpoints, continued by one worker."""
     figure, (axes,) = panels(1, width=6.6)
     before = {(run.method, run.repeat): min(run.loss) for run in results.runs}
     shown = []
@@ -195,7 +195,7 @@ def figure_7(results: Results, size: Size) -> Figure:
 
 
 def figure_8(results: Results, _size: Size) -> Figure:
-    """Where a trial's time goes."""
+    """The parts of a trial's time."""
     assert results.overhead is not None
     point = results.overhead["two_seconds"]
     figure, (axes,) = panels(1, width=7.2, height=2.9)
@@ -274,7 +274,7 @@ FIGURES: dict[str, tuple[Callable[[Results, Size], Figure], Callable[[Results], 
 
 
 def draw(results: Results, size: Size, folder: Path, suffix: str = ".svg") -> list[Path]:
-    """Draws every figure that there are results for; returns the files."""
+    """Draws every figure that has results, and returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     with mpl.rc_context(STYLE):
@@ -288,7 +288,7 @@ def draw(results: Results, size: Size, folder: Path, suffix: str = ".svg") -> li
 
 
 def main() -> None:
-    """Draws, and tells which claims hold."""
+    """Draws the figures, and prints which claims hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--suffix", choices=[".svg", ".png"], default=".svg")

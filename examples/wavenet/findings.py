@@ -1,4 +1,4 @@
-"""What the results say: curves, lineages, and each claim of the paper with the number that decides it. Pure functions."""
+"""The findings in the results: curves, lineages, and each claim of the paper with the number that decides it. Pure functions."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Run:
 
     @property
     def drawn(self) -> list[float]:
-        """The rates with which its lineages began."""
+        """The initial rates of its lineages."""
         return [lr for lr, parent in zip(self.lr, self.parent, strict=True) if parent is None]
 
     def until(self, trials: int) -> Run:
-        """The run as it was when so many trials had completed."""
+        """The run after that many completed trials."""
         columns = {name: getattr(self, name)[:trials] for name in ("number", "parent", "end", "lr", "loss")}
         return Run(method=self.method, repeat=self.repeat, trial_steps=self.trial_steps, **columns)
 
@@ -82,7 +82,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """All that was collected for one size.
+    """The results of one size.
 
     Args:
         runs: The studies of the comparison.
@@ -99,7 +99,7 @@ class Results:
     overhead: dict[str, Any] | None
 
     def of(self, method: str, trials: int | None = None) -> list[Run]:
-        """The repeats of a method that have so many trials; by default the full resource."""
+        """The repeats of a method with at least that many trials; by default the full resource."""
         least = trials or max((len(run.loss) for run in self.runs), default=0)
         return [run.until(least) for run in self.runs if run.method == method and len(run.loss) >= least]
 
@@ -141,7 +141,7 @@ def load(folder: Path) -> Results:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A claim of the paper, and what came out here.
+    """A claim of the paper, and the result here.
 
     Args:
         sentence: What is claimed.
@@ -179,7 +179,7 @@ def claims(results: Results, methods: Sequence[str], shallow: int) -> list[Claim
 
 
 def finals(results: Results, methods: Iterable[str]) -> dict[str, list[float]]:
-    """The best loss at the full resource of each method, one value a repeat; methods without a finished repeat are left out."""
+    """The best loss at the full resource of each method, one value per repeat; methods without a finished repeat are left out."""
     found = {method: [min(run.loss) for run in results.of(method)] for method in methods}
     return {method: losses for method, losses in found.items() if losses}
 
@@ -234,7 +234,7 @@ def ranked(losses: dict[str, float]) -> str:
 
 
 def varies_less(results: Results, method: str, *, than: str, described: str) -> Claim:
-    """Figure 10: at half of the resource, which all repeats have; told also at the full one, where there are some."""
+    """Figure 10: at half of the resource, which all repeats have, and at the full one, for those that have it."""
     most = max((len(run.loss) for run in results.runs), default=0)
     half, full = (spreads(results, (method, than), trials) for trials in (most // 2, most))
     told = [
@@ -255,7 +255,7 @@ def varies_less(results: Results, method: str, *, than: str, described: str) -> 
 
 
 def well_begun(results: Results, trials: int) -> str:
-    """The spread of PBT-5x5 over those repeats that began with a rate within a factor of two of the grid's best."""
+    """The spread of PBT-5x5 over the repeats with an initial rate within a factor of two of the grid's best."""
     points = [(loss, lr) for run in results.of("grid") for loss, lr in zip(run.loss, run.lr, strict=True)]
     _, rate = min(points, default=(0.0, 0.0))
     begun = [run for run in results.of("pbt-5x5", trials) if any(rate / 2 <= lr <= 2 * rate for lr in run.drawn)]
@@ -265,7 +265,7 @@ def well_begun(results: Results, trials: int) -> str:
 
 
 def lower_from_the_same_start(results: Results, than: str, trials: int) -> str:
-    """In how many repeats that begin with the same rates evolution ends lower."""
+    """The number of repeats in which evolution ends lower than the same initial rates without it."""
     ours, theirs = ({run.repeat: run for run in results.of(method, trials)} for method in ("pbt-5x5", than))
     pairs = [(run, theirs[k]) for k, run in ours.items() if k in theirs and sorted(run.drawn) == sorted(theirs[k].drawn)]
     lower = sum(min(run.loss) < min(other.loss) for run, other in pairs)

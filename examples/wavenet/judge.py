@@ -1,6 +1,6 @@
-"""Measures checkpoints on the test split, all of it: the loss on each recording, in nats a sample. Once, when all is decided.
+"""Measures checkpoints on the whole test split: the loss on each recording, in nats per sample. Run it after all decisions.
 
-python judge.py CHECKPOINT ...      # prints a line of JSON for each: the losses, and how many samples each is the mean of
+python judge.py CHECKPOINT ...      # prints a line of JSON for each: the losses, and the number of samples of each
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHUNK = 16_000  # samples predicted at a time
 
 @torch.inference_mode()
 def loss_of(model: wavenet.WaveNet, codes: np.ndarray) -> float:
-    """The mean over every sample of a recording that has a full receptive field behind it."""
+    """The mean over every sample of a recording with a full receptive field before it."""
     context, total = model.receptive_field - 1, 0.0
     for first in range(0, len(codes) - 1 - context, CHUNK):
         part = torch.from_numpy(np.array(codes[first : first + CHUNK + context + 1])).long()

@@ -1,7 +1,7 @@
-"""Measures what cutting training into trials costs: time per step against steps per trial, and where the time goes.
+"""Measures the cost of cutting training into trials: time per step against steps per trial, and the parts of a trial.
 
-    python overhead.py               # some minutes, unless there are results already; nothing else should run meanwhile
-    python overhead.py --again       # in any case
+    python overhead.py               # some minutes, unless results exist; needs an idle machine
+    python overhead.py --again       # also if results exist
 
 One worker, one lineage, a constant learning rate; the same number of steps, in trials of different lengths. What counts is
 the ratio, within each trial, of all its time to that of its training steps: between runs machines change their speed by
@@ -39,7 +39,7 @@ SPANS = ("ask", "setup", "warmup", "train", "save", "complete")
 
 
 def study_file(name: str, size: Size, steps: int, count: int) -> str:
-    """A lineage of so many trials."""
+    """A lineage of that many trials."""
     lines = [f'name = "{name}"', f"trial_steps = {steps}", "population = 1", "workers = 1", "[objective]", 'loss = "minimize"']
     lines += ["[evolution]", 'strategy = "random"', "[budget]", f"trials = {count}", "[space]", "lr = 0.003", *fixed_params(size)]
     return "\n".join([*lines, "[train]", 'command = ["python", "../../../../train.py"]', "resident = true", ""])
@@ -51,7 +51,7 @@ def seconds(moment: str) -> float:
 
 
 def spans_of(records: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Where the time of each trial went, in seconds, and all of it without the evaluation; the last trial has no successor."""
+    """The parts of each trial's time in seconds, and the total without the evaluation; the last trial has no successor."""
     found = []
     for record, following in pairwise(records):
         told = record["metrics"]
@@ -70,7 +70,7 @@ def spans_of(records: list[dict[str, Any]]) -> list[dict[str, float]]:
 
 
 def measured(place: Place, size: Size, steps: int, count: int, name: str) -> list[dict[str, Any]]:
-    """Runs one lineage anew, and returns its trials."""
+    """Runs one lineage from scratch, and returns its trials."""
     study = place.study(f"overhead/{name}")
     shutil.rmtree(study.parent, ignore_errors=True)
     study.parent.mkdir(parents=True)
@@ -80,7 +80,7 @@ def measured(place: Place, size: Size, steps: int, count: int, name: str) -> lis
 
 
 def point_of(steps: int, runs: list[list[dict[str, float]]]) -> dict[str, Any]:
-    """The medians over all trials of all runs, the first of each left out: it loads the libraries and the data."""
+    """The medians over all trials of all runs but the first of each, which loads the libraries and the data."""
     spans = [trial for run in runs for trial in run[1:]]
     medians = {name: median(trial[name] for trial in spans) for name in SPANS}
     return {
@@ -93,13 +93,13 @@ def point_of(steps: int, runs: list[list[dict[str, float]]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures, and writes the results."""
+    """Measures and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--steps", type=int, nargs="+", default=[12, 25, 50, 100, 200, 400], help="a trial")
+    parser.add_argument("--steps", type=int, nargs="+", default=[12, 25, 50, 100, 200, 400], help="steps per trial")
     parser.add_argument("--total", type=int, default=1200, help="steps of each run")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--again", action="store_true", help="also if there are results")
+    parser.add_argument("--again", action="store_true", help="measure again, also if results exist")
     options = parser.parse_args()
     place, size = Place(size=options.size), SIZES[options.size]
     if place.done("overhead") and not options.again:

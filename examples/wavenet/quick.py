@@ -1,4 +1,4 @@
-"""Everything from data to figures and sound in about a minute, far too small for a result: what CI runs.
+"""Runs everything from data to figures and sound in about a minute, for CI; far too small for a result.
 
 python quick.py
 """
@@ -20,14 +20,14 @@ SIZE = "quick"
 
 
 def call(script: str, *arguments: str | Path) -> None:
-    """Runs one of the scripts beside this one; ends with its exit status if it fails."""
+    """Runs another script of this folder, and exits with its status if it fails."""
     print(f"$ python {' '.join(map(str, (script, *arguments)))}", flush=True)
     if status := subprocess.run([sys.executable, HERE / script, *arguments]).returncode:
         sys.exit(status)
 
 
 def main() -> None:
-    """Runs every script, and looks at what they left behind."""
+    """Runs every script, and checks their files."""
     try:
         speech.prepare(SIZES[SIZE].voice)
     except speech.NoDataError as error:

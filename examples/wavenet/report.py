@@ -1,4 +1,4 @@
-"""The tables of the README, made from the results: what the paper reported, and what came out here."""
+"""The tables of the README, made from the results: the figures of the paper, and those of this experiment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def told(values: list[float]) -> str:
 
 
 def rows(results: Results, size: Size) -> list[list[str]]:
-    """A row a method: the paper's three numbers, ours beside them, and the loss on the test split."""
+    """One row per method: the paper's three numbers, ours beside them, and the loss on the test split."""
     made = []
     for method, title in ((method, about.title) for method, about in METHODS.items()):
         runs = results.of(method)
@@ -81,7 +81,7 @@ def report(results: Results, size: Size) -> str:
 
 
 def missing(results: Results, size: Size) -> list[str]:
-    """What of the plan has not been run."""
+    """The studies of the plan that have no results yet."""
     trials = {(run.method, run.repeat): len(run.loss) for run in results.runs}
     further = {(run.method, run.repeat) for run in results.further}
     left = [plan.name for plan in planned(size) if trials.get((plan.method, plan.repeat), 0) < plan.trials]
@@ -95,7 +95,7 @@ def missing(results: Results, size: Size) -> list[str]:
 
 
 def sureness(results: Results) -> list[str]:
-    """How much of the differences on the test split could be chance of which recordings it holds."""
+    """The differences on the test split, with the standard error over its recordings."""
     compared = [(METHODS[other].title, results.advantage("pbt-5x5", other)) for other in METHODS if other != "pbt-5x5"]
     parts = [f"{title} {found[0]:.3f} ± {found[1]:.3f}" for title, found in compared if found is not None]
     if not parts:

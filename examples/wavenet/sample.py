@@ -1,4 +1,4 @@
-"""Makes sound with a trained network, and writes it as a .wav; says how it compares with real speech.
+"""Makes sound with a trained network, writes it as a .wav, and compares it with real speech.
 
 python sample.py runs/small/pbt-5x5-0/study.toml -o sample.wav
 """
@@ -16,11 +16,11 @@ import speech
 import wavenet
 from experiment import broodline
 
-PROMPT = 4000  # samples of real speech to go on from
+PROMPT = 4000  # samples of real speech to continue
 
 
 def best_of(study: Path) -> tuple[wavenet.WaveNet, str]:
-    """The network of a study's best checkpoint, and the voice that it was trained on."""
+    """The network of a study's best checkpoint, and the voice of its training."""
     best = json.loads(broodline("best", study, "--json").splitlines()[0])
     saved = torch.load(Path(best["checkpoint"]) / "checkpoint.pt", map_location="cpu", weights_only=True)
     model = wavenet.build(saved["params"])
@@ -29,7 +29,7 @@ def best_of(study: Path) -> tuple[wavenet.WaveNet, str]:
 
 
 def described(samples: np.ndarray, rate: int) -> dict[str, float]:
-    """What tells speech from silence and from noise.
+    """Figures that distinguish speech from silence and from noise.
 
     Args:
         samples: (time,) in [-1, 1].

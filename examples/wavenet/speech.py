@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).parent / "data"
-LEVELS = 256  # of the mu-law: what the network predicts is one of them
+LEVELS = 256  # of the mu-law; the network predicts one of them
 SPLITS = {"train": 0.90, "validation": 0.05, "test": 0.05}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
-    """Where a voice comes from: a Debian package, and the folder in it that holds one .wav a recording."""
+    """The source of a voice: a Debian package, and its folder with one .wav per recording."""
 
     package: str
     folder: str
@@ -52,7 +52,7 @@ VOICES = {
 
 
 class NoDataError(Exception):
-    """The recordings can't be had here; the message says why, and what to do."""
+    """The recordings are not available; the message gives the reason and a remedy."""
 
 
 def encode(samples: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ def load(voice: str, split: str) -> Recordings:
 
 
 def split_of(name: str) -> str:
-    """Which split a recording belongs to: decided by its name alone, so it never moves from one to another."""
+    """The split of a recording. It follows from the name alone, so a recording never changes its split."""
     place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
     for split, share in SPLITS.items():
         if place < share:
@@ -174,7 +174,7 @@ def unpack(package: Path, into: Path) -> None:
 
 
 def write_splits(name: str, recordings: list[Path]) -> None:
-    """Encodes recordings, and writes each split; the description comes last, so what it describes is there."""
+    """Encodes recordings, and writes each split. The description is written last, when all files exist."""
     if not recordings:
         raise NoDataError(f"the package of {name} holds no recordings where they used to be: {VOICES[name].folder}")
     DATA.mkdir(exist_ok=True)
@@ -190,7 +190,7 @@ def write_splits(name: str, recordings: list[Path]) -> None:
 
 
 def prepare(name: str, deb: Path | None = None) -> None:
-    """Makes sure that the splits of a voice are there.
+    """Prepares the splits of a voice, unless they exist.
 
     Raises:
         NoDataError: They are not, and can't be had.
@@ -204,10 +204,10 @@ def prepare(name: str, deb: Path | None = None) -> None:
 
 
 def main() -> None:
-    """Prepares a voice, or says why it can't be had."""
+    """Prepares a voice, or prints why it is not available."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voice", choices=VOICES, default="festvox")
-    parser.add_argument("--deb", type=Path, help="the package, if it was downloaded elsewhere")
+    parser.add_argument("--deb", type=Path, help="a package that was downloaded elsewhere")
     options = parser.parse_args()
     try:
         prepare(options.voice, options.deb)

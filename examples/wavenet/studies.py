@@ -1,4 +1,4 @@
-"""What is compared, at which size: every study of the experiment as a study file.
+"""The compared methods and sizes: every study of the experiment as a study file.
 
 All methods have the same trainer, network, data, workers, steps a trial and number of trials; only who decides the learning
 rate differs. One unit of resource is a trial; the paper's is 1,000 steps, with 5 workers and 200 units.
@@ -16,7 +16,7 @@ LINEAGES = 5  # of a deep study; the shallow ones have four times as many
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large the experiment is.
+    """The size of the experiment.
 
     Args:
         voice: Which recordings.
@@ -55,7 +55,7 @@ class Size:
 
 
 SIZES = {
-    # CI's: a minute, and no result to speak of.
+    # For CI: a minute, too small for a result.
     "quick": Size(
         voice="asterisk",
         network={"channels": 8, "skip": 16, "layers": 4, "stacks": 1},
@@ -104,7 +104,7 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """Who decides the learning rate.
+    """A method that decides the learning rate.
 
     Args:
         title: In figures.
@@ -129,8 +129,8 @@ METHODS = {
     "gp": Method(title="GP-bandit", population=20, evolution={"strategy": "optuna", "sampler": "gp"}, shallow=True),
     "cmaes": Method(title="CMA-ES", population=20, evolution={"strategy": "optuna", "sampler": "cmaes"}, shallow=True),
 }
-CONTROLS = {  # no contestants
-    # With what is known by now, constant rates around the best ones, for a replayed schedule to beat.
+CONTROLS = {  # for comparison only
+    # Constant rates around the best ones of the grid, as baselines for a replayed schedule.
     "constants": Method(
         title="finer grid", population=5, evolution={"strategy": "grid", "points": 5}, shallow=False, rates=(1e-3, 3.2e-2)
     ),
@@ -161,7 +161,7 @@ class Planned:
 
 
 def planned(size: Size) -> list[Planned]:
-    """All studies of the comparison, in an order in which what there is early is of use."""
+    """All studies of the comparison, in an order that makes early results useful."""
     compared = [Planned(method=method, repeat=k, trials=size.resource) for k in range(size.repeats) for method in METHODS]
     constants = [Planned(method="constants", repeat=k, trials=size.resource) for k in range(size.repeats)]
     spread = [
@@ -174,7 +174,7 @@ def planned(size: Size) -> list[Planned]:
 
 
 def study_file(plan: Planned, size: Size, folder: Path) -> str:
-    """The text of a study file that lies in `folder`."""
+    """The content of a study file in `folder`."""
     method = (METHODS | CONTROLS)[plan.method]
     low, high = method.rates
     budget = {"trials": plan.trials}
@@ -207,7 +207,7 @@ def study_file(plan: Planned, size: Size, folder: Path) -> str:
 
 
 def fixed_params(size: Size) -> list[str]:
-    """The lines of a study file's [space] that tell the trainer everything but the learning rate."""
+    """The lines of a study file's [space] that give the trainer everything but the learning rate."""
     fixed = size.network | {name: getattr(size, name) for name in ("voice", "batch", "segment", "crops", "crop")}
     return [_line(name, value) for name, value in fixed.items()]
 

@@ -1,4 +1,4 @@
-"""Trains a WaveNet, one trial after another: a plain training script, resident, so that imports and data load once.
+"""Trains a WaveNet, one trial after another: a plain resident script, which imports libraries and loads data once.
 
 What is particular to broodline is the loop over `broodline.trials()`, and the report in the end. With the loss it reports
 where the trial's time went, in seconds, for Figures 8 and 9.
@@ -22,32 +22,32 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load(directory: Path, model: wavenet.WaveNet, optimizer: torch.optim.Optimizer) -> None:
-    """Reads what `save` wrote."""
+    """Reads a checkpoint of `save`."""
     saved = torch.load(directory / "checkpoint.pt", map_location=DEVICE, weights_only=True)
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
 
 
 def save(directory: Path, model: wavenet.WaveNet, optimizer: torch.optim.Optimizer, params: dict[str, Any]) -> None:
-    """Writes the weights, what the optimizer remembers, and the params, which hold the network's sizes."""
+    """Writes the weights, the state of the optimizer, and the hyperparameters, which hold the network's sizes."""
     saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "params": params}
     torch.save(saved, directory / "checkpoint.pt")
 
 
 def levels(codes: np.ndarray) -> torch.Tensor:
-    """Mu-law levels as the network takes them."""
+    """Mu-law levels as input of the network."""
     return torch.from_numpy(codes).to(DEVICE).long()
 
 
 def now() -> float:
-    """Seconds since the epoch, when all that was asked of the device is done."""
+    """Seconds since the epoch, after all pending work of the device is done."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
     return time.time()
 
 
 def train_step(model: wavenet.WaveNet, optimizer: torch.optim.Optimizer, codes: np.ndarray) -> None:
-    """One step of Adam; a gradient that is too long is cut to length 1, so that a high rate does not end in NaN at once."""
+    """One step of Adam. Gradients are clipped to length 1: a high rate would end in NaN at once."""
     optimizer.zero_grad()
     wavenet.loss(model, levels(codes)).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -56,7 +56,7 @@ def train_step(model: wavenet.WaveNet, optimizer: torch.optim.Optimizer, codes: 
 
 @torch.inference_mode()
 def evaluate(model: wavenet.WaveNet, recordings: speech.Recordings, params: dict[str, Any]) -> float:
-    """The loss, in nats a sample, on crops that are always the same; every prediction counted sees a full receptive field."""
+    """The loss, in nats per sample, on fixed crops; every prediction that counts has a full receptive field."""
     context = model.receptive_field - 1
     codes = recordings.middles(params["crops"], context + 1 + params["crop"])
     batches = levels(codes).split(4)
@@ -64,7 +64,7 @@ def evaluate(model: wavenet.WaveNet, recordings: speech.Recordings, params: dict
 
 
 def main() -> None:
-    """Trains whatever trials it is handed."""
+    """Trains all trials of this worker."""
     recordings: dict[str, speech.Recordings] = {}
     for trial in broodline.trials():
         with trial:
@@ -80,13 +80,13 @@ def main() -> None:
             if trial.restore_from:
                 load(trial.restore_from, model, optimizer)
             for group in optimizer.param_groups:
-                group["lr"] = params["lr"]  # after loading, which brought the parent's along
+                group["lr"] = params["lr"]  # after loading, because the checkpoint brings the parent's
 
             marks = [now()]
             for step in range(trial.steps):
                 train_step(model, optimizer, recordings["train"].crops(rng, params["batch"], params["segment"]))
                 if step == 0:
-                    marks.append(now())  # it takes longer than others: buffers are made, pages are read
+                    marks.append(now())  # the first step is slow: it allocates buffers and reads pages
             marks.append(now())
             loss = evaluate(model, recordings["validation"], params)
             marks.append(now())

@@ -33,7 +33,7 @@ class Block(nn.Module):
         return self.gated(stream, self.taps(functional.pad(stream, (self.dilation, 0))))
 
     def gated(self, stream: Tensor, tapped: Tensor) -> tuple[Tensor, Tensor]:
-        """What follows the convolution: gates, and the two connections."""
+        """The part after the convolution: gates, and the two connections."""
         signal, gate = tapped.chunk(2, dim=1)
         units = torch.tanh(signal) * torch.sigmoid(gate)
         return stream + self.residual(units), self.skip(units)
@@ -73,12 +73,12 @@ class WaveNet(nn.Module):
 
 
 def build(params: Mapping[str, Any]) -> WaveNet:
-    """The network whose sizes stand among a trial's params."""
+    """The network with the sizes in a trial's hyperparameters."""
     return WaveNet(**{size: params[size] for size in ("channels", "skip", "layers", "stacks")})
 
 
 def loss(model: WaveNet, codes: Tensor, context: int = 0) -> Tensor:
-    """Mean cross-entropy, in nats a sample, of predicting each level of (batch, time) from those before it.
+    """Mean cross-entropy, in nats per sample, of predicting each level of (batch, time) from those before it.
 
     Args:
         model: The network.
@@ -90,7 +90,7 @@ def loss(model: WaveNet, codes: Tensor, context: int = 0) -> Tensor:
 
 
 class Generator:
-    """Makes sound sample by sample, and keeps what each layer must remember, so that no step computes the past again.
+    """Makes sound sample by sample. Each layer keeps its past values, so no step computes them again.
 
     Each layer keeps the last `dilation` steps of its input (Le Paine et al. 2016, "Fast WaveNet", arXiv 1611.09482).
 
@@ -111,7 +111,7 @@ class Generator:
         stream = self._model.embedding(codes)[:, :, None]
         skips: Tensor | float = 0.0
         for block, past in zip(self._model.blocks, self._pasts, strict=True):
-            slot = self._step % block.dilation  # written `dilation` steps ago: the older tap reads it, then it is ours
+            slot = self._step % block.dilation  # from `dilation` steps ago: read, then overwritten
             taps = torch.cat([past[slot], stream], dim=2)
             past[slot] = stream
             stream, skip = block.gated(stream, functional.conv1d(taps, block.taps.weight, block.taps.bias))
@@ -121,7 +121,7 @@ class Generator:
 
     @torch.inference_mode()
     def sample(self, start: Tensor, count: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
-        """Goes on from (batch, time) levels with `count` more, each drawn from the network's distribution."""
+        """Continues (batch, time) levels with `count` more, each drawn from the network's distribution."""
         rng = torch.Generator().manual_seed(seed)
         for codes in start.T:
             scores = self.scores(codes)

@@ -1,4 +1,18 @@
-"""Population based training as a black-box service: it trains a population of models while it tunes their hyperparameters."""
+"""Population based training as a black-box service: it trains a population of models and tunes their hyperparameters.
+
+The public names of this module are the Python API. Other public modules:
+
+* `broodline.testing`: the contract tests of a strategy, a store and other plug-ins. Subclass a contract in a test file and get
+  its whole suite. It also has a fake clock, simulated workers, and a check of all invariants of a study. It needs pytest.
+* `broodline.integrations.torch`, `.optax`, `.keras`: a learned schedule in a training framework.
+* `broodline.errors`: the tree of errors.
+
+Example:
+    >>> import broodline
+    >>> study = broodline.Study(name="digits", space={"lr": broodline.Float(1e-5, 1.0, log=True)},
+    ...                         objective={"accuracy": "maximize"}, trial_steps=200, population=20)  # doctest: +SKIP
+    >>> study.run(train, workers=5, budget=broodline.Budget(time="30m")).best.params               # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
@@ -20,7 +34,7 @@ if TYPE_CHECKING:
 
 logging.getLogger("broodline").addHandler(logging.NullHandler())
 
-# Names are loaded when they are used: a resident program that imports broodline needs no database.
+# Each name is imported at its first use: a resident program that imports broodline loads no database library.
 _HOMES = {
     "load_schedule": "config.schedule_file",
     "save_schedule": "config.schedule_file",

@@ -201,7 +201,7 @@ def test_a_study_that_may_go_on_is_not_shrunk(interrupted: bool, tmp_path: Path)
         before = on_disk(tmp_path)
         done = call("gc", "study.toml", "--keep-best", "1", cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "`broodline stop` ends it" in done.stderr
+        assert "end it with `broodline stop`" in done.stderr
         assert on_disk(tmp_path) == named(tmp_path) == before
 
 

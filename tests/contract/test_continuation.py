@@ -1,4 +1,4 @@
-"""The copy with which going on alone begins, on a real disk and in a real store."""
+"""The lineage that a continuation copies, on a real disk and in a real store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def source(store: Store, tmp_path: Path) -> StudyFiles:
-    """The files of a study of two trials; the weights of each are its number."""
+    """The files of a study with two trials. The weights of each are its number."""
     files, controller, identity = files_in(tmp_path / "source"), Controller(store), WorkerSession(worker="0", session="a")
     files.prepare()
     answer = controller.ask(STUDY.name, identity)
@@ -43,7 +43,7 @@ def source(store: Store, tmp_path: Path) -> StudyFiles:
     return files
 
 
-def test_another_trial_is_copied_after_a_copy_that_was_never_recorded(
+def test_a_copy_succeeds_after_one_that_was_never_recorded(
     store: Store, source: StudyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with store.snapshot(STUDY.name) as records:

@@ -63,7 +63,7 @@ def askers(workers: int) -> list[WorkerSession]:
 
 def trained(name: str, trial: Trial, state: list[float]) -> list[float]:
     toy, params = TOYS[name], dict(trial.params)
-    state = toy.finish_rename(state, params, trial.start)
+    state = toy.enter(state, params, trial.start)
     for _ in range(trial.steps):
         state = toy.step(state, params)
     return state

@@ -1,4 +1,4 @@
-"""Study files with strategy optuna and grid, with real workers; killed, they go on."""
+"""Studies with strategies optuna and grid, with real workers, also after a kill."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from living import begun, running, trials_of, wait_for, write_study
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", pytest.param("gp", marks=pytest.mark.frameworks)])
 @pytest.mark.timeout(400)
-def test_a_sampler_suggests_what_real_workers_train_and_a_kill_changes_nothing_of_that(tmp_path: Path, sampler: str) -> None:
+def test_real_workers_train_the_suggestions_of_a_sampler_also_after_a_kill(tmp_path: Path, sampler: str) -> None:
     more = f'[evolution]\nstrategy = "optuna"\nsampler = "{sampler}"\n'
     study = write_study(tmp_path, population=12, workers=2, budget="generations = 2", more=more)
     with running("run", study, cwd=tmp_path, FREE="9") as run:
@@ -26,10 +26,10 @@ def test_a_sampler_suggests_what_real_workers_train_and_a_kill_changes_nothing_o
     for child in (trial for trial in trials if trial["generation"] == 1):
         assert (child["parent"], child["params"]) == (firsts[child["member"]]["number"], firsts[child["member"]]["params"])
     tried = {trial["params"]["lr"] for trial in firsts.values()}
-    assert len(tried) == 12 or sampler == "gp"  # which does not look at what is being tried, and may suggest that again
+    assert len(tried) == 12 or sampler == "gp"  # gp ignores running trials, and may suggest the same again
 
 
-def test_a_grid_is_tried_by_real_workers(tmp_path: Path) -> None:
+def test_real_workers_train_all_points_of_a_grid(tmp_path: Path) -> None:
     more = '[evolution]\nstrategy = "grid"\npoints = 5\n'
     (tmp_path / "go").touch()
     study = write_study(tmp_path, population=5, workers=2, budget="generations = 2", more=more)

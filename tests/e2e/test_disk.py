@@ -1,4 +1,4 @@
-"""How much a study holds on the disk while it runs, at every moment of it: real workers, one of them four times slower."""
+"""The disk usage of a running study at every moment, with real workers, one of them four times slower."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from broodline.storage.location import default_location
 from broodline.testing import check_invariants
 
 POPULATION, WORKERS, TRIALS = 8, 4, 200
-FAST, SLOW = 0.04, 0.16  # seconds a trial
+FAST, SLOW = 0.04, 0.16  # seconds per trial
 
 # Who trains how long does not depend on the machine. The score follows from the seed alone, so the best is an old one most of the
 # time, and is displaced now and then.
@@ -50,7 +50,7 @@ def seconds_of(trial: dict[str, Any]) -> float:
 
 
 def check_records(store: Store) -> int:
-    """Looks at one moment of a running study; how many checkpoints its records name."""
+    """The number of checkpoints in the records of a running study at one moment."""
     with store.snapshot("digits") as records:
         named = [checkpoint.trial for checkpoint in records.checkpoints()]
         parents = {trial.parent for trial in records.unfinished()} - {None}
@@ -61,7 +61,7 @@ def check_records(store: Store) -> int:
 @pytest.mark.parametrize(
     "size", [50_000, pytest.param(50_000_000, marks=[pytest.mark.soak, pytest.mark.timeout(3000)])], ids=["50 kB", "50 MB"]
 )
-def test_the_disk_never_holds_more_checkpoints_than_two_a_member_the_parents_in_use_and_the_best(
+def test_the_disk_never_holds_more_than_two_checkpoints_per_member_the_parents_in_use_and_the_best(
     size: int, tmp_path: Path
 ) -> None:
     path = study_of(tmp_path, size=size)
@@ -90,7 +90,7 @@ def test_the_disk_never_holds_more_checkpoints_than_two_a_member_the_parents_in_
         check_invariants(store, "digits")
 
 
-def test_the_watch_tells_of_a_study_that_holds_more(tmp_path: Path) -> None:
+def test_the_directory_watch_notices_a_study_that_holds_more(tmp_path: Path) -> None:
     trials = BOUND + HANDED_IN + 5
     path = study_of(tmp_path, size=50_000, trials=trials, more="[checkpoints]\nkeep_all = true\n")
     with watching(tmp_path / "broodline.files" / "digits" / "checkpoints") as watch:

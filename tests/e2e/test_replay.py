@@ -70,7 +70,7 @@ def source_of(folder: Path) -> dict[str, Any]:
 
 
 def lineage_of(folder: Path) -> list[dict[str, Any]]:
-    """The source's best lineage, from its beginning."""
+    """The best lineage of the source, the first trial first."""
     return list(reversed(lines_of_json("lineage", "study.toml", cwd=folder)))
 
 
@@ -108,7 +108,7 @@ def test_with_recorded_seeds_a_deterministic_trainer_gives_the_same_bytes(folder
     assert [row["trial"] for row in told["comparison"]] == [trial["number"] for trial in lineage_of(folder)]
 
 
-def test_people_are_shown_what_is_replayed_and_how_it_compares(folder: Path) -> None:
+def test_the_terminal_shows_the_replay_and_its_comparison(folder: Path) -> None:
     best = source_of(folder)
     said = output("replay", "study.toml", cwd=folder)
     assert f"replay of trial {best['number']} of study 'toy'" in said
@@ -124,7 +124,7 @@ def test_any_completed_trial_can_be_replayed(folder: Path) -> None:
     assert told["replay"]["trial"] == 4
 
 
-def test_fresh_seeds_are_others_and_the_schedule_is_the_same(folder: Path) -> None:
+def test_fresh_seeds_differ_and_the_schedule_is_the_same(folder: Path) -> None:
     best = source_of(folder)
     told = replayed(folder, "--seeds", "fresh")
     ours, source = (weights(folder, path).splitlines() for path in (told["checkpoints"][0], best["checkpoint"]))
@@ -132,7 +132,7 @@ def test_fresh_seeds_are_others_and_the_schedule_is_the_same(folder: Path) -> No
     assert not {line.split()[2] for line in ours} & {line.split()[2] for line in source}
 
 
-def test_copies_are_trained_side_by_side_the_first_with_the_recorded_seeds(folder: Path) -> None:
+def test_copies_train_concurrently_and_the_first_has_the_recorded_seeds(folder: Path) -> None:
     best = source_of(folder)
     told = replayed(folder, "--copies", "3", "--workers", "3")
     found = [weights(folder, path) for path in told["checkpoints"]]
@@ -142,20 +142,20 @@ def test_copies_are_trained_side_by_side_the_first_with_the_recorded_seeds(folde
     assert [[trial["params"] for trial in own] for own in copies_of(folder, told["study"])] == [lineage] * 3
 
 
-def test_some_params_follow_and_the_others_stay_as_they_were_at_the_beginning(folder: Path) -> None:
+def test_parameters_that_do_not_follow_keep_their_first_value(folder: Path) -> None:
     lineage = [trial["params"] for trial in lineage_of(folder)]
     (own,) = copies_of(folder, replayed(folder, "--only", "lr")["study"])
     assert [trial["params"] for trial in own] == [{**lineage[0], "lr": params["lr"]} for params in lineage]
     assert len({trial["params"]["wd"] for trial in own}) == 1 < len({params["wd"] for params in lineage})
 
 
-def test_a_param_that_is_set_has_this_value_all_along(folder: Path) -> None:
+def test_a_fixed_parameter_keeps_its_value(folder: Path) -> None:
     lineage = [trial["params"] for trial in lineage_of(folder)]
     (own,) = copies_of(folder, replayed(folder, "--set", "wd=7.5", "--set", "width=128")["study"])
     assert [trial["params"] for trial in own] == [{**params, "wd": 7.5, "width": 128} for params in lineage]
 
 
-def test_another_program_is_trained_along_the_schedule(folder: Path) -> None:
+def test_another_program_trains_along_the_schedule(folder: Path) -> None:
     (folder / "final").mkdir()
     (folder / "final" / "train.sh").write_text(TRAINER.replace("score", 'score\\": 5000, \\"other'))
     (folder / "final" / "final.toml").write_text("[train]\ncommand = ['sh', 'train.sh']\n[checkpoints]\nkeep_all = true\n")
@@ -165,7 +165,7 @@ def test_another_program_is_trained_along_the_schedule(folder: Path) -> None:
     assert all(trial["checkpoint"] for trial in own)
 
 
-def test_a_replay_that_was_killed_goes_on_and_needs_its_source_no_more(folder: Path) -> None:
+def test_a_killed_replay_resumes_without_its_source(folder: Path) -> None:
     best = source_of(folder)
     expected = weights(folder, best["checkpoint"])
     (folder / "hold").touch()
@@ -203,7 +203,7 @@ def test_another_worker_joins_a_replay(folder: Path) -> None:
     assert len({trial["worker"] for own in copies_of(folder, "again") for trial in own}) == 2
 
 
-def test_a_damaged_checkpoint_does_not_change_what_is_trained(folder: Path) -> None:
+def test_a_corrupt_checkpoint_does_not_change_the_result(folder: Path) -> None:
     best = source_of(folder)
     (folder / "hold").touch()
     with running("replay", "study.toml", "--name", "again", cwd=folder) as run:
@@ -217,7 +217,7 @@ def test_a_damaged_checkpoint_does_not_change_what_is_trained(folder: Path) -> N
     assert len(own) == len(lineage_of(folder)) + 1
 
 
-def test_a_copy_that_fails_ends_and_if_all_do_the_replay_has_failed(folder: Path) -> None:
+def test_a_failed_copy_ends_and_the_replay_fails_if_all_copies_fail(folder: Path) -> None:
     (folder / "train.sh").write_text('[ "$BROODLINE_GENERATION" -lt 2 ] || exit 3\n' + TRAINER)
     done = call("replay", "study.toml", "--copies", "2", cwd=folder)
     assert done.returncode == 1
@@ -250,14 +250,14 @@ def test_a_mistake_is_one_clear_error_and_nothing_is_created(folder: Path, argum
     database.close()
 
 
-def test_a_replay_that_was_begun_otherwise_is_not_gone_on_with(folder: Path) -> None:
+def test_a_replay_with_other_options_is_not_resumed(folder: Path) -> None:
     replayed(folder, "--set", "wd=0.5", "--name", "again")
     done = call("replay", "study.toml", "--set", "wd=0.6", "--name", "again", cwd=folder)
     assert done.returncode == 2
     assert "set: {'wd': 0.5} -> {'wd': 0.6}" in done.stderr
 
 
-def test_a_study_in_which_nothing_has_completed_can_not_be_replayed(tmp_path: Path) -> None:
+def test_a_study_without_completed_trials_can_not_be_replayed(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(STUDY)
     (tmp_path / "train.sh").write_text("exit 3")
     assert call("run", "study.toml", cwd=tmp_path).returncode == 1
@@ -267,7 +267,7 @@ def test_a_study_in_which_nothing_has_completed_can_not_be_replayed(tmp_path: Pa
     assert (failed.returncode, "only a completed trial" in failed.stderr) == (2, True)
 
 
-def test_in_python_a_replay_is_a_call_beside_run(tmp_path: Path) -> None:
+def test_study_replay_does_the_same_in_python(tmp_path: Path) -> None:
     def train(trial: Any) -> dict[str, float]:
         before = json.loads((trial.restore_from / "weights").read_text()) if trial.restore_from else []
         (trial.save_to / "weights").write_text(json.dumps([*before, [trial.start, trial.steps, trial.seed, dict(trial.params)]]))

@@ -13,5 +13,5 @@ LEARNED = Schedule(
     ),
     end=12,
 )
-STEPS = range(15)  # some beyond the end, where the last params stay
+STEPS = range(15)  # some after the end, where the last segment stays
 RATES = [LEARNED(step)["lr"] for step in STEPS]

@@ -1,4 +1,4 @@
-"""Schedules in Keras 3, with each of its backends that is installed by `make frameworks`."""
+"""Schedules in Keras 3, with each backend that `make frameworks` installs."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def adapter() -> Any:
 
 
 def moves(jax: Any, optimizer: Any, steps: int) -> list[float]:
-    """How far a weight moves in each update under a gradient of -1, the updates traced once."""
+    """The change of a weight in each update under a gradient of -1, with the updates traced once."""
     weight = jax.numpy.zeros(())
     state, moved = optimizer.init(weight), []
 
@@ -50,7 +50,7 @@ def test_every_update_has_the_schedules_learning_rate(jax: Any, optax: Any, adap
     assert moves(jax, optimizer, len(STEPS)) == pytest.approx(RATES, rel=1e-6)
 
 
-def test_training_goes_on_from_a_step_and_in_other_units(jax: Any, optax: Any, adapter: Any) -> None:
+def test_training_resumes_at_a_step_and_in_other_units(jax: Any, optax: Any, adapter: Any) -> None:
     optimizer = optax.sgd(learning_rate=adapter.schedule_fn(LEARNED.shift(3).rescale(2)))
     assert moves(jax, optimizer, 5) == pytest.approx([RATES[step] for step in (3, 5, 7, 9, 11)], rel=1e-6)
 
@@ -77,7 +77,7 @@ def test_values_are_exact_where_jax_has_64_bits(jax: Any, adapter: Any) -> None:
         assert [float(adapter.schedule_fn(LEARNED)(step)) for step in STEPS] == RATES
 
 
-def test_steps_that_optax_can_not_count_are_told(adapter: Any) -> None:
+def test_steps_beyond_32_bits_are_refused(adapter: Any) -> None:
     segments = (Segment(start=0, params={"lr": 0.1}), Segment(start=2**31, params={"lr": 0.2}))
     long = Schedule(segments=segments, end=2**32)
     with pytest.raises(UsageError, match=r"schedule\.rescale"):

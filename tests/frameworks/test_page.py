@@ -1,4 +1,4 @@
-"""The code of docs/schedule.md runs as it stands, each block in a process of its own, in a folder with a schedule."""
+"""The code of docs/schedule.md runs unchanged, each block in a new process, in a folder with a schedule."""
 
 from __future__ import annotations
 

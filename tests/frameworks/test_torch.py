@@ -34,7 +34,7 @@ def rates(optimizer: Any) -> list[float]:
 
 
 def trained(optimizer: Any, scheduler: Any, steps: int) -> list[list[float]]:
-    """Trains some steps; the learning rates that each was trained with."""
+    """Trains some steps, and returns the learning rates of each."""
     used = []
     for _ in range(steps):
         used.append(rates(optimizer))
@@ -72,7 +72,7 @@ def test_a_learning_rate_that_is_a_tensor_stays_one(torch: Any, adapter: Any) ->
     assert optimizer.param_groups[0]["lr"] is held
 
 
-def test_each_group_can_have_a_param_of_its_own(torch: Any, adapter: Any) -> None:
+def test_each_group_can_have_its_own_hyperparameter(torch: Any, adapter: Any) -> None:
     optimizer = sgd(torch)
     adapter.lambda_lr(optimizer, LEARNED, ["lr", "momentum"])
     assert rates(optimizer) == [0.1, 0.9]
@@ -81,7 +81,7 @@ def test_each_group_can_have_a_param_of_its_own(torch: Any, adapter: Any) -> Non
 
 
 @pytest.mark.parametrize("stopped", [0, 1, 3, 8])
-def test_training_goes_on_from_saved_states(torch: Any, adapter: Any, stopped: int) -> None:
+def test_training_resumes_saved_states(torch: Any, adapter: Any, stopped: int) -> None:
     optimizer = sgd(torch)
     scheduler = adapter.lambda_lr(optimizer, LEARNED)
     used = trained(optimizer, scheduler, stopped)
@@ -104,13 +104,13 @@ def test_a_loaded_state_does_not_bring_an_old_schedule_back(torch: Any, adapter:
     assert trained(optimizer, scheduler, len(STEPS)) == [[rate, rate] for rate in RATES]
 
 
-def test_training_goes_on_from_a_step_without_any_state(torch: Any, adapter: Any) -> None:
+def test_training_resumes_at_a_step_without_saved_state(torch: Any, adapter: Any) -> None:
     optimizer = sgd(torch)
     scheduler = adapter.lambda_lr(optimizer, LEARNED.shift(3))
     assert trained(optimizer, scheduler, len(STEPS) - 3) == [[rate, rate] for rate in RATES[3:]]
 
 
-def test_a_scheduler_may_be_stepped_once_an_epoch(torch: Any, adapter: Any) -> None:
+def test_a_scheduler_may_step_once_per_epoch(torch: Any, adapter: Any) -> None:
     optimizer = sgd(torch)
     scheduler = adapter.lambda_lr(optimizer, LEARNED.rescale(4))
     assert trained(optimizer, scheduler, 4) == [[RATES[step]] * 2 for step in (0, 4, 8, 12)]
@@ -123,11 +123,11 @@ def test_several_params_are_set_at_a_step(torch: Any, adapter: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "saying"), [("weight_decay", "the schedule has no param"), ("optimizer", "SGD has no param")])
-def test_a_param_that_is_not_on_both_sides_is_told(torch: Any, adapter: Any, name: str, saying: str) -> None:
+def test_a_name_that_schedule_or_optimizer_lacks_is_refused(torch: Any, adapter: Any, name: str, saying: str) -> None:
     with pytest.raises(UsageError, match=saying):
         adapter.set_params(sgd(torch), LEARNED, 0, [name])
 
 
-def test_a_learning_rate_that_is_no_number_is_told(torch: Any, adapter: Any) -> None:
+def test_a_learning_rate_that_is_not_a_number_is_refused(torch: Any, adapter: Any) -> None:
     with pytest.raises(UsageError, match="'optimizer' is 'sgd'"):
         adapter.lambda_lr(sgd(torch), LEARNED, "optimizer")

@@ -1,4 +1,4 @@
-"""The study that trains a lineage again: its legs are the lineage, whatever that went through."""
+"""The definition of a replay: its segments are the lineage, for every strategy and every kind of change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from broodline.testing.playing import Crew, FakeClock, study_from_tables
 
 
 class Overshooting(Crew):
-    """Trials that train more steps than they were to, by up to four, unless they are replayed: then exactly as many."""
+    """Trials that overshoot by up to four steps. Trials of a replay train the requested steps."""
 
     def _tell(self, trial: Trial, metrics: Any, identity: WorkerSession) -> Any:
         if metrics is None:
@@ -82,14 +82,14 @@ def test_a_replay_has_the_schedule_of_its_source(seed: int, strategy: str, copie
     assert len({trial.seed for trial in replayed}) == len(replayed)
 
 
-def test_fresh_seeds_depend_on_the_copy_and_the_leg_and_not_on_the_pace_of_workers() -> None:
+def test_fresh_seeds_depend_on_copy_and_segment_and_not_on_the_speed_of_workers() -> None:
     again = replay_of(study_from_tables(), lineage_with(SGD, ADAM, SGD), name="again", copies=3, seeds="fresh", seed=7)
     alone, together = ({(t.member, t.generation): t.seed for t in trained_again(again, workers)} for workers in (1, 3))
     assert alone == together
     assert len(set(alone.values())) == 9
 
 
-def test_the_definition_holds_all_of_a_replay() -> None:
+def test_the_definition_of_a_replay_survives_storage() -> None:
     study, trials = source(1, "initiator")
     lineage = lineage_of(next(t.number for t in reversed(trials.values()) if t.state is TrialState.COMPLETED), trials.get)
     again = replay_of(study, lineage, name="again", copies=2, only=["lr"], fixed={"width": [1, 2]})
@@ -97,7 +97,7 @@ def test_the_definition_holds_all_of_a_replay() -> None:
 
 
 def lineage_with(*params: dict[str, Any]) -> list[Trial]:
-    """A lineage with these params, as `lineage_of` returns it."""
+    """A lineage with these hyperparameters, as `lineage_of` returns it."""
     trials = [
         Trial(number=index, member=0, generation=index, params=each, start=10 * index, steps=10, state=TrialState.COMPLETED)
         for index, each in enumerate(params)
@@ -115,22 +115,22 @@ def segments(*lineage: dict[str, Any], **wishes: Any) -> list[dict[str, Any]]:
     return [dict(segment.params) for segment in replay.segments]
 
 
-def test_a_param_whose_condition_comes_and_goes_does_so_again() -> None:
+def test_a_parameter_exists_in_the_segments_where_its_condition_holds() -> None:
     assert segments(SGD, ADAM, SGD) == [SGD, ADAM, SGD]
 
 
-def test_what_does_not_follow_stays_with_what_depends_on_it() -> None:
+def test_a_parameter_that_does_not_follow_keeps_its_first_value() -> None:
     assert segments(SGD, ADAM, only=["lr"]) == [SGD, {**SGD, "lr": 0.2}]
     assert segments(ADAM, {**SGD, "momentum": 0.7}, only=["optimizer"]) == [ADAM, {**SGD, "lr": 0.2, "momentum": 0.7}]
 
 
-def test_what_a_set_param_makes_exist_needs_a_value_too() -> None:
+def test_a_parameter_that_a_fixed_one_makes_exist_needs_a_value() -> None:
     with pytest.raises(UsageError, match="momentum"):
         segments(ADAM, fixed={"optimizer": "sgd"})
     assert segments(ADAM, fixed={"optimizer": "sgd", "momentum": 0.9}) == [{**SGD, "lr": 0.2, "momentum": 0.9}]
 
 
-def test_a_copy_that_goes_back_to_an_older_checkpoint_trains_again_what_was_lost() -> None:
+def test_a_copy_that_resumes_an_older_checkpoint_retrains_the_lost_segments() -> None:
     study = replay_of(study_from_tables(), lineage_with(SGD, ADAM, {**SGD, "lr": 0.3}, SGD), name="again")
     with closing(SqliteStore(None, clock=FakeClock())) as store:
         controller, identity = Controller(store), WorkerSession(worker="0", session="a")
@@ -156,7 +156,7 @@ def test_a_copy_that_goes_back_to_an_older_checkpoint_trains_again_what_was_lost
 
 
 @pytest.mark.parametrize("steps", [0, 5, 10, 15, 20, 30])
-def test_a_program_that_trains_other_steps_than_it_is_asked_to_trains_each_leg_once(steps: int) -> None:
+def test_a_program_that_trains_more_or_fewer_steps_trains_each_segment_once(steps: int) -> None:
     params = [SGD, ADAM, {**SGD, "lr": 0.3}, {**SGD, "lr": 0.4}]
     study = replay_of(study_from_tables(), lineage_with(*params), name="again")
     with closing(SqliteStore(None, clock=FakeClock())) as store:
@@ -172,7 +172,7 @@ def test_a_program_that_trains_other_steps_than_it_is_asked_to_trains_each_leg_o
             assert [trial.params for trial in records.trials()] == params
 
 
-def test_a_replay_that_an_earlier_version_stored_is_read_as_it_was() -> None:
+def test_a_replay_that_an_earlier_version_stored_can_be_read() -> None:
     study = replay_of(study_from_tables(), lineage_with(SGD, ADAM), name="again")
     stored = dump(study)
     stored["replay"]["legs"] = stored["replay"].pop("segments")
