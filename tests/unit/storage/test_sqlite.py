@@ -122,7 +122,8 @@ def test_what_is_not_there_is_not_made_unless_it_is_to_be(path: Path) -> None:
 def test_an_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
     SqliteStore(path).close()
-    assert open_store(f"sqlite:///{path}", create=False).studies() == ()
+    with closing(open_store(f"sqlite:///{path}", create=False)) as store:
+        assert store.studies() == ()
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs", "9p"])

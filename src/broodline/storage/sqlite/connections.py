@@ -22,7 +22,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -57,8 +57,21 @@ def engine_for(path: Path | None, *, read_only: bool) -> sa.Engine:
     else:
         engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), pool_size=1, max_overflow=8, **options)
     engine.dialect.statement_compiler = _Compiler
-    sa.event.listen(engine, "connect", _configure_for_reading if read_only else _configure)
+    sa.event.listen(engine, "connect", _closed_on_error(_configure_for_reading if read_only else _configure))
     return engine
+
+
+def _closed_on_error(configure: Callable[[sqlite3.Connection, object], None]) -> Callable[[sqlite3.Connection, object], None]:
+    """Configures a connection, and closes one that can't be configured: SQLAlchemy leaves it open."""
+
+    def configured(connection: sqlite3.Connection, record: object) -> None:
+        try:
+            configure(connection, record)
+        except BaseException:
+            connection.close()
+            raise
+
+    return configured
 
 
 def _configure_for_reading(connection: sqlite3.Connection, _: object) -> None:
