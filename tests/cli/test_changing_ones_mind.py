@@ -62,8 +62,12 @@ command = ["sh", "train.sh"]
 grace = 5
 """
 # What samplers and grids need: generations, and as many members as a grid has points.
-UNTIL_KNOBS = STUDY[STUDY.index("population") : STUDY.index("mutate = 0.5")].replace("trials = 4", "trials = 6")
-LINEAGES = UNTIL_KNOBS.replace("population = 2", "population = 48").replace("trials = 6", "trials = 6\ngenerations = 2")
+UNTIL_OPTIONS = STUDY[STUDY.index("population") : STUDY.index("[train]")].replace("trials = 4", "trials = 6")
+LINEAGES = (
+    UNTIL_OPTIONS.replace("mutate = 0.5\n", "")
+    .replace("population = 2", "population = 48")
+    .replace("trials = 6", "trials = 6\ngenerations = 2")
+)
 
 
 def evolution_options() -> set[str]:
@@ -127,7 +131,7 @@ REFUSED: list[tuple[str, str, str, str]] = [
     ("space.*.when", 'when = { optimizer = "sgd" }', 'when = { optimizer = "adam" }', "space.momentum: when "),
     ("space.*.mutate", ", mutate = false", "", "space.layers: mutate False -> True"),
     ("space.*.fixed", "width = 64", "width = 128", "space.width: 64 -> 128"),
-    ("evolution.strategy", "mutate = 0.5", 'mutate = 0.5\nstrategy = "random"', "evolution.strategy: 'initiator' -> 'random'"),
+    ("evolution.strategy", "mutate = 0.5", 'strategy = "random"', "evolution.strategy: 'initiator' -> 'random'"),
     ("evolution.mutate", "mutate = 0.5", "mutate = 0.6", "evolution.mutate: 0.5 -> 0.6"),
     ("evolution.resample", "mutate = 0.5", "mutate = 0.5\nresample = 0.1", "evolution.resample: 0.0 -> 0.1"),
     ("evolution.crossover", "mutate = 0.5", "mutate = 0.5\ncrossover = 0.1", "evolution.crossover: 0.0 -> 0.1"),
@@ -138,8 +142,8 @@ REFUSED: list[tuple[str, str, str, str]] = [
         'mutate = 0.5\nstrategy = "generational"\nparents = 1',
         "evolution.parents: None -> 1",
     ),
-    ("evolution.sampler", UNTIL_KNOBS, f'{LINEAGES}strategy = "optuna"\nsampler = "qmc"\n', "evolution.sampler: None -> 'qmc'"),
-    ("evolution.points", UNTIL_KNOBS, f'{LINEAGES}strategy = "grid"\npoints = 2\n', "evolution.points: None -> 2"),
+    ("evolution.sampler", UNTIL_OPTIONS, f'{LINEAGES}strategy = "optuna"\nsampler = "qmc"\n', "evolution.sampler: None -> 'qmc'"),
+    ("evolution.points", UNTIL_OPTIONS, f'{LINEAGES}strategy = "grid"\npoints = 2\n', "evolution.points: None -> 2"),
 ]
 
 

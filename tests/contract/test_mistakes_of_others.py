@@ -37,7 +37,7 @@ from broodline.workers.running_trial import RunningTrial
 from broodline.workers.trainers.function import FunctionTrainer
 from broodline.workers.worker import Worker
 
-Train = Callable[[Trial, float], float | None]
+Learner = Callable[[Trial, float], float | None]
 """Trains a trial whose parent's weights are a number: the new weights, which are its score too; None: its program failed."""
 
 
@@ -61,7 +61,7 @@ class Played:
     """A study that workers without processes train: which of them ends its trial next is drawn."""
 
     study: Recorded
-    train: Train
+    train: Learner
     workers: int
     order: Random
     weights: dict[int, float | None] = field(default_factory=dict)
@@ -101,11 +101,11 @@ class Played:
         return isinstance(self.study.answers[name], Start)
 
 
-def playing(store: Store, train: Train = learns, *, workers: int = 1, order: int = 0, **changes: Any) -> Played:
+def playing(store: Store, train: Learner = learns, *, workers: int = 1, order: int = 0, **changes: Any) -> Played:
     return Played(recorded(store, **changes), train, workers, Random(order))
 
 
-def played(store: Store, train: Train = learns, *, workers: int = 1, order: int = 0, **changes: Any) -> list[Trial]:
+def played(store: Store, train: Learner = learns, *, workers: int = 1, order: int = 0, **changes: Any) -> list[Trial]:
     return playing(store, train, workers=workers, order=order, **changes).to_the_end()
 
 

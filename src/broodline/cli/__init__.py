@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from broodline import __version__
 from broodline.cli import (
@@ -45,6 +47,24 @@ example:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status; errors of broodline are printed without a traceback."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _status(argv)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Prints a warning, such as one about a deprecated name, as one line without a place in our code."""
+    print(f"broodline: warning: {message}", file=sys.stderr)
+
+
+def _status(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     _never_fail_on_a_character()
     try:

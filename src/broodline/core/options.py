@@ -71,7 +71,7 @@ def declared_options(options: type[Any]) -> tuple[Option, ...]:
     """The options that a dataclass declares, in order.
 
     Raises:
-        TypeError: A field is not declared with `option`, or its type is none that a study file has.
+        TypeError: A field is not declared with `option`, or its type has no form in a study file.
     """
     types = get_type_hints(options)
     return tuple(_declared(each, types[each.name]) for each in fields(options))

@@ -165,9 +165,7 @@ def _check_params(records: _Records, trial: Trial) -> None:
     crossed = {param: trial.params[param] for param, change in trial.changes.items() if change is Change.CROSSED}
     if crossed:
         assert others, f"{name}: crossover without a second contestant"
-        assert crossed.items() <= records.trials[others[0] or 0].params.items(), (
-            f"{name}: a crossed param differs from the other contestant's"
-        )
+        assert crossed.items() <= records.trials[others[0] or 0].params.items(), f"{name}: a crossed param is not the opponent's"
 
 
 def _check_workers(records: _Records) -> None:
