@@ -1,27 +1,40 @@
-"""What tests of broodline, and of what is added to it, are made of. It needs pytest.
+"""The test kit of broodline, for its own tests and for those of plug-ins. It needs pytest.
 
-Who writes a store, or a strategy, subclasses its contract in a test file of their own, and has the whole suite::
+Each plug-in point has a contract: a class of tests. To test a new store, subclass the contract in a test file::
 
     class TestMyStore(StoreContract):
         def open_store(self, clock):
             return MyStore(clock=clock)
 
-`Crew` plays the workers of a study in one process, and `check_invariants` looks at every row that they left.
+| plug-in | contracts |
+|---|---|
+| store | `StoreContract`, and `SharedStoreContract` for a store that several processes open |
+| checkpoint store | `CheckpointStoreContract`, and `ChecksummedCheckpointsContract` if it can write checksums |
+| client | `ClientContract` |
+| strategy | `StrategyContract` |
+
+`Crew` plays the workers of a study in one process. `check_invariants` checks every row that they left.
 """
 
 from broodline.storage.checkpoints.base import checkpoint_of
+from broodline.testing.checkpoint_stores import CheckpointStoreContract, ChecksummedCheckpointsContract
+from broodline.testing.clients import ClientContract
 from broodline.testing.crashing import Crash, CrashingStore, Moment
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
-from broodline.testing.stores import StoreContract
+from broodline.testing.stores import SharedStoreContract, StoreContract
 from broodline.testing.strategies import StrategyContract
 
 __all__ = [
+    "CheckpointStoreContract",
+    "ChecksummedCheckpointsContract",
+    "ClientContract",
     "Crash",
     "CrashingStore",
     "Crew",
     "FakeClock",
     "Moment",
+    "SharedStoreContract",
     "StoreContract",
     "StrategyContract",
     "Train",

@@ -14,6 +14,7 @@ from broodline.storage.sql import schema
 from broodline.storage.sql.rows import (
     FIELDS,
     measurement_of_row,
+    peer_score_of_row,
     progress_of_row,
     row_of_progress,
     row_of_trial,
