@@ -8,7 +8,7 @@ import pytest
 
 from broodline.storage.base import Store
 from broodline.storage.sqlite.store import SqliteStore
-from broodline.testing import FakeClock, StoreContract
+from broodline.testing import FakeClock, SharedStoreContract, StoreContract
 
 
 class TestSqliteInMemory(StoreContract):
@@ -16,7 +16,7 @@ class TestSqliteInMemory(StoreContract):
         return SqliteStore(None, clock=clock)
 
 
-class TestSqliteInAFile(StoreContract):
+class TestSqliteInAFile(SharedStoreContract):
     @pytest.fixture(autouse=True)
     def directory(self, tmp_path: Path) -> None:
         self.path = tmp_path / "broodline.db"
@@ -24,12 +24,4 @@ class TestSqliteInAFile(StoreContract):
     def open_store(self, clock: FakeClock) -> Store:
         return SqliteStore(self.path, clock=clock)
 
-    def test_what_was_committed_is_there_for_others_and_what_was_not_is_not(self, store: Store, clock: FakeClock) -> None:
-        other = self.open_store(clock)
-        with other.snapshot("s") as before:
-            with store.transaction("s") as transaction:
-                transaction.redefine("new")
-            assert before.definition() == "{}"
-        with other.snapshot("s") as after:
-            assert after.definition() == "new"
-        other.close()
+    open_again = open_store

@@ -1,20 +1,31 @@
-"""Tests for broodline and for packages that extend it. It needs pytest.
+"""The test kit of broodline, for its own tests and for those of plug-ins. It needs pytest.
 
-The tests of a new store, or of a new strategy, subclass a contract and so inherit the whole suite::
+Each plug-in point has a contract: a class of tests. To test a new store, subclass the contract in a test file::
 
     class TestMyStore(StoreContract):
         def open_store(self, clock):
             return MyStore(clock=clock)
 
-`Crew` plays the workers of a study in one process, and `check_invariants` checks every record that they left.
+| plug-in | contracts |
+|---|---|
+| store | `StoreContract`, and `SharedStoreContract` for a store that several processes open |
+| checkpoint store | `CheckpointStoreContract`, and `ChecksummedCheckpointsContract` if it can write checksums |
+| client | `ClientContract` |
+| strategy | `StrategyContract`, with the contracts of its capabilities, which `broodline.testing.strategies` lists |
+| engine | `EngineContract`, and `StoppedWorkersContract` if it can tell a stopped process |
+| trainer | `TrainerContract` |
+
+`Crew` plays the workers of a study in one process. `check_invariants` checks every row that they left.
 """
 
 from broodline.storage.checkpoints.base import checkpoint_of
+from broodline.testing.checkpoint_stores import CheckpointStoreContract, ChecksummedCheckpointsContract
+from broodline.testing.clients import ClientContract
 from broodline.testing.crashing import Crash, CrashingStore, Moment
 from broodline.testing.engines import EngineContract, StoppedWorkersContract
 from broodline.testing.invariants import check_invariants
 from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
-from broodline.testing.stores import StoreContract
+from broodline.testing.stores import SharedStoreContract, StoreContract
 from broodline.testing.strategies import (
     AnyPopulationContract,
     IndependentLineagesContract,
@@ -26,6 +37,9 @@ from broodline.testing.trainers import TrainerContract
 
 __all__ = [
     "AnyPopulationContract",
+    "CheckpointStoreContract",
+    "ChecksummedCheckpointsContract",
+    "ClientContract",
     "Crash",
     "CrashingStore",
     "Crew",
@@ -35,6 +49,7 @@ __all__ = [
     "MixedLineagesContract",
     "Moment",
     "RestrictedPopulationContract",
+    "SharedStoreContract",
     "StoppedWorkersContract",
     "StoreContract",
     "StrategyContract",

@@ -1,4 +1,4 @@
-"""The contract of a store: what `stores.Store` and `stores.Transaction` promise, as tests."""
+"""The contract of stores: the promises of `storage.base.Store` and `storage.base.Transaction`, as tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing
 from random import Random
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ _EVERY_FIELD = Trial(
 
 
 def row(number: int, **fields: Any) -> Trial:
-    """A trial as a store may be told of it; rows need not follow the rules of the loop, for a store knows none."""
+    """A trial as a store may have to save it; a store knows no rules, so rows need not follow any."""
     return Trial(**{"number": number, "member": number, "generation": 0, "params": {"lr": 0.1}, "steps": 10, **fields})
 
 
@@ -62,7 +63,7 @@ def completed(number: int, score: float = 0.0, **fields: Any) -> Trial:
 
 
 class StoreContract(ABC):
-    """Subclass it as `TestMyStore` and open the store: every test gets a new, empty one."""
+    """Subclass it as `TestMyStore` and open the store. Every test gets a new, empty one."""
 
     @abstractmethod
     def open_store(self, clock: FakeClock) -> Store:
@@ -92,7 +93,7 @@ class StoreContract(ABC):
             assert records.definition() == '{"a": 1}'
             assert records.progress() == Progress()
 
-    def test_a_study_that_is_not_there_is_named_and_so_are_those_that_are(self, store: Store) -> None:
+    def test_a_missing_study_is_refused_with_its_name_and_the_names_of_the_others(self, store: Store) -> None:
         with pytest.raises(StudyNotFound, match=r"'gone'.*s"), store.transaction("gone"):
             pass
         with pytest.raises(StudyNotFound, match="'gone'"), store.snapshot("gone"):
@@ -213,7 +214,7 @@ class StoreContract(ABC):
             assert str(records.measurements(0)[0].metrics) == "{'score': nan, 'high': inf}"
 
     def test_a_score_of_a_trial_at_a_step_is_its_last_one_up_to_there(self, store: Store) -> None:
-        """Of the last attempt, and of a step that was told twice, what was told last; minus infinity is a score."""
+        """Of the last attempt, and of a step that was reported twice, the last report; minus infinity is a score."""
         self.fill(store, row(0, attempt=2), row(1, attempt=1), row(2, attempt=1))
         with store.transaction("s") as transaction:
             transaction.add_scores(0, 1, [Score(step=4, value=9.0)])
@@ -222,7 +223,7 @@ class StoreContract(ABC):
             transaction.add_scores(1, 1, [Score(step=7, value=1.0)])
             transaction.add_scores(2, 1, [])
         with store.snapshot("s") as records:
-            stood = {step: [(rival.score, rival.measured) for rival in records.peer_scores(step, 9)] for step in (1, 5, 6, 7, 9)}
+            stood = {step: [(peer.score, peer.measured) for peer in records.peer_scores(step, 9)] for step in (1, 5, 6, 7, 9)}
         worst = -float("inf")
         assert stood == {
             1: [(None, None), (None, 7), (None, 8)],
@@ -238,8 +239,8 @@ class StoreContract(ABC):
         store.create("other", "{}")
         self.fill(store, row(7), study="other")
         with store.snapshot("s") as records:
-            assert [rival.trial for rival in records.peer_scores(11, 4)] == [4, 3, 2, 1]
-            assert [rival.trial for rival in records.peer_scores(10, 9)] == [2, 1, 0]
+            assert [peer.trial for peer in records.peer_scores(11, 4)] == [4, 3, 2, 1]
+            assert [peer.trial for peer in records.peer_scores(10, 9)] == [2, 1, 0]
             assert records.peer_scores(21, 1) == (PeerScore(trial=5, state=TrialState.STOPPED, score=None, measured=None),)
             assert records.peer_scores(0, 9) == ()
 
@@ -253,22 +254,54 @@ class StoreContract(ABC):
             assert [trial.number for trial in asked if trial] == [0, 1, 0, 0]
 
     @pytest.mark.parametrize("seed", range(6))
-    def test_every_question_is_answered_as_a_look_at_all_rows_would_answer_it(self, store: Store, seed: int) -> None:
+    def test_every_query_returns_what_a_scan_of_all_rows_would_return(self, store: Store, seed: int) -> None:
         rng = Random(seed)
         trials = [_any_row(number, rng) for number in range(60)]
         self.fill(store, *trials)
         for _ in range(3):
             with store.transaction("s") as transaction:
-                _check_answers(transaction, trials)  # so that what it may remember is outdated by what follows
+                _check_answers(transaction, trials)  # the updates that follow make cached answers stale
                 for number in rng.sample(range(60), 10):
                     trials[number] = _any_row(number, rng)
                     transaction.update(trials[number])
-                swept = rng.choice([trial for trial in trials if trial.checkpoint])
-                transaction.forget_checkpoint(swept.number)
-                trials[swept.number] = swept.evolve(checkpoint=None)
+                deleted = rng.choice([trial for trial in trials if trial.checkpoint])
+                transaction.forget_checkpoint(deleted.number)
+                trials[deleted.number] = deleted.evolve(checkpoint=None)
                 _check_answers(transaction, trials)
             with store.snapshot("s") as records:
                 _check_answers(records, trials)
+
+
+class SharedStoreContract(StoreContract):
+    """For a store that several processes open at once."""
+
+    @abstractmethod
+    def open_again(self, clock: FakeClock) -> Store:
+        """Opens the store of this test once more."""
+
+    def test_committed_rows_are_visible_to_others_and_uncommitted_ones_are_not(self, store: Store, clock: FakeClock) -> None:
+        with closing(self.open_again(clock)) as other:
+            with store.transaction("s") as transaction:
+                transaction.redefine("new")
+                with other.snapshot("s") as during:
+                    assert during.definition() == "{}"
+            with other.snapshot("s") as after:
+                assert after.definition() == "new"
+
+    def test_a_snapshot_stays_as_it_was_at_its_first_read(self, store: Store, clock: FakeClock) -> None:
+        with closing(self.open_again(clock)) as other, other.snapshot("s") as before:
+            with store.transaction("s") as transaction:
+                transaction.redefine("new")
+            assert before.definition() == "{}"
+
+    def test_a_commit_of_another_ends_the_wait(self, store: Store, clock: FakeClock) -> None:
+        with store.transaction("s"):
+            pass
+        with closing(self.open_again(clock)) as other, other.transaction("s") as transaction:
+            transaction.redefine("new")
+        begun = monotonic()
+        store.wait_for_change(60)
+        assert monotonic() - begun < 30
 
 
 def _any_row(number: int, rng: Random) -> Trial:
@@ -303,7 +336,7 @@ def _check_answers(records: Transaction, trials: list[Trial]) -> None:
         held = [each for each in running if each.worker == trial.worker]
         assert records.held_by(str(trial.worker)) == next(iter(held), None)
     lowest = [trial for trial in waiting if trial.generation == min(each.generation for each in waiting)]
-    assert records.first_initiator("nobody") == next(iter(lowest), None)
+    assert records.first_initiator("stranger") == next(iter(lowest), None)
     for worker in ("w0", "w1", "w2"):
         last = max((trial for trial in waiting if trial.worker == worker), key=lambda each: each.finished or 0.0, default=None)
         assert records.first_initiator(worker) == (last if last in lowest else next(iter(lowest), None))

@@ -93,6 +93,9 @@ class CheckpointStore(Protocol):
     def open(self, checkpoint: str) -> Path:
         """Returns a local directory with the verified files of a committed checkpoint.
 
+        Args:
+            checkpoint: A name that `commit` returned. A store may complete the commit here that a power failure undid in part.
+
         Raises:
             CheckpointMissing: There is no such checkpoint.
             CheckpointCorrupt: Its files are not those that were committed.
