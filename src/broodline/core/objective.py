@@ -80,8 +80,8 @@ class Objective:
             if goal.metric not in metrics:
                 return f"no metric '{goal.metric}' in the last measurement (it has: {', '.join(metrics) or 'none'})"
             if number(metrics[goal.metric]) is None:
-                return f"metric '{goal.metric}' must be a finite number, got {metrics[goal.metric]!r} in the last measurement"
-        return None if self.fitness(measurements) else "the weighted sum of the metrics must be a finite number"
+                return f"metric '{goal.metric}' is {metrics[goal.metric]!r} in the last measurement, not a finite number"
+        return None if self.fitness(measurements) else "the weighted sum of the metrics is not a finite number"
 
     def reached(self, fitness: Fitness, target: float) -> bool:
         """True if the fitness is at least as good as `target`, a value of the metric; for one goal only."""
