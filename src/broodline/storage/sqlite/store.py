@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -48,6 +49,7 @@ class SqliteStore:
     def __init__(self, path: Path | None, *, clock: Clock = time.time, create: bool = True) -> None:
         self._clock, self._path = clock, path
         self._watcher: sqlite3.Connection | None = None
+        self._one_watcher = threading.Lock()
         if path is not None:
             check_file(path, create)
         # A study can be read also where nothing can be written: on a read-only medium, or in a directory of another user.
@@ -125,6 +127,7 @@ class SqliteStore:
     def _version(self) -> int:
         if self._path is None or self._read_only:
             return 0
-        if self._watcher is None:
-            self._watcher = sqlite3.connect(self._path, check_same_thread=False)
+        with self._one_watcher:  # threads that share a store must not each open a connection
+            if self._watcher is None:
+                self._watcher = sqlite3.connect(self._path, check_same_thread=False)
         return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
