@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ class SqliteStore:
     def __init__(self, path: Path | None, *, clock: Clock = time.time, create: bool = True) -> None:
         self._clock, self._path = clock, path
         self._watcher: sqlite3.Connection | None = None
+        self._one_watcher = threading.Lock()
         if path is not None:
             check_file(path, create)
         # Whoever may read a study may look at it, also where nothing can be written: on a medium, in another's directory.
@@ -114,8 +116,9 @@ class SqliteStore:
     def _version(self) -> int:
         if self._path is None or self._read_only:
             return 0
-        if self._watcher is None:
-            self._watcher = sqlite3.connect(self._path, check_same_thread=False)
+        with self._one_watcher:  # threads that share a store must not each open a connection
+            if self._watcher is None:
+                self._watcher = sqlite3.connect(self._path, check_same_thread=False)
         return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
 
     @contextmanager
