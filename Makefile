@@ -15,7 +15,7 @@ VENV := $(if $(filter-out python3,$(PYTHON)),.venv-$(notdir $(PYTHON)),.venv)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # Three processes on two cores, because some tests only wait; one that has run its share takes tests from another.
-PYTEST := $(BIN)/pytest -n 3 --dist worksteal
+PYTEST_OPTIONS := -n 3 --dist worksteal
 
 .PHONY: setup demo test coverage lint frameworks wavenet wavenet-quick bench pictures soak mutants clean
 
@@ -33,11 +33,14 @@ demo: setup
 	$(BIN)/python examples/digits/demo.py
 
 test: setup
-	$(PYTEST) $(ARGS)
+	$(BIN)/pytest $(PYTEST_OPTIONS) $(ARGS)
 
-# Programs that the tests start are measured too: `patch` in pyproject.toml.
+# Every process is measured, pytest's own and those that the tests start: `patch` in pyproject.toml. Each writes a file at its
+# end, so they are combined after pytest and not, as pytest-cov does, while processes may still be ending.
 coverage: setup
-	$(PYTEST) --timeout 600 --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/coverage erase
+	status=0; $(BIN)/coverage run -m pytest $(PYTEST_OPTIONS) --timeout 600 $(ARGS) || status=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report --show-missing --skip-covered && exit $$status
 
 lint: setup
 	$(BIN)/ruff check .
