@@ -125,7 +125,7 @@ def test_a_schedules_format_can_be_told_where_the_name_does_not(location: StudyL
     assert (tmp_path / "learned.txt").read_text().startswith("start,steps,lr\n0,10,")
     done = call("schedule", "digits", "--store", location.url, "-o", tmp_path / "learned.dat")
     assert done.returncode == 2
-    assert "learned.dat: its name must end in .json, .toml, .csv" in done.stderr
+    assert "learned.dat: the file name must end in .json, .toml, .csv" in done.stderr
 
 
 def test_status_tells_what_is_spent_running_and_best(location: StudyLocation) -> None:
