@@ -60,7 +60,7 @@ class Limits:
 
     Args:
         retries: How often a trial is retried after its program failed.
-        max_failures: The study fails if its first trials, this many, all fail; None: min(N, 5).
+        max_failures: The study fails if its first trials, this many, all fail; None: min(N, 5). See `core.failing`.
         max_lost: A trial fails when it has lost its worker this often without a release.
         lease: Seconds for which a worker without a heartbeat keeps its trial.
     """
