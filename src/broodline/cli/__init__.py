@@ -16,6 +16,7 @@ from broodline.cli import (
     gc,
     lineage,
     replay,
+    rm,
     run,
     schedule,
     status,
@@ -26,7 +27,7 @@ from broodline.cli import (
 )
 from broodline.errors import BroodlineError, StoreError, UsageError
 
-COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, export)
+COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export)
 
 # Their work is a study: they continue when standard output breaks, and their exit status tells how the study ended.
 TRAINING = (check, run, continue_, worker, replay, stop)

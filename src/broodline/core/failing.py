@@ -1,6 +1,6 @@
 """Decides whether so many trials fail that the study must not use up its budget.
 
-Theory of operation. Three rules tell a broken program from bad luck:
+Theory of operation. Three rules distinguish a broken program from bad luck:
 
 * *At the start*, the study fails if its first trials all fail: `max_failures` of them if that is set. Without it, min(N, 5) of
   them, and at least half of all trials that were started: the first 5 failures among 2,000 running workers prove nothing.

@@ -31,6 +31,11 @@ class Budget:
     total_steps: int | None = None
     target: float | None = None
 
+    @classmethod
+    def unlimited(cls) -> Budget:
+        """No limit: the study trains until it is stopped."""
+        return cls()
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class Evolution:
