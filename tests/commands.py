@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +88,10 @@ def output(*arguments: object, cwd: Path | None = None) -> str:
 def lines_of_json(*arguments: object, cwd: Path | None = None) -> list[Any]:
     """The output of a command with `--json`, line by line."""
     return [json.loads(line) for line in output(*arguments, "--json", cwd=cwd).splitlines()]
+
+
+def states_in(directory: Path, study: str = "digits") -> list[str]:
+    """The states of a study's trials, by number, read from the database itself."""
+    with closing(sqlite3.connect(directory / "broodline.db")) as database:
+        query = "SELECT trials.state FROM trials JOIN studies ON studies.id = trials.study WHERE name = ? ORDER BY number"
+        return [state for (state,) in database.execute(query, (study,))]

@@ -85,6 +85,10 @@ class StoreError(BroodlineError):
     """Raised when the store can't be used at all: a wrong URL, a newer or incomplete schema, a corrupt or read-only file."""
 
 
+class StoreMissing(StoreError):
+    """Raised when there is no database of that name, and none is to be created."""
+
+
 class LeaseLost(BroodlineError):
     """Raised when the trial belongs to another attempt by now, or has finished: the results of this attempt are refused."""
 

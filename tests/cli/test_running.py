@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from commands import TRAINER, call, lines_of_json, output, started, write_study
+from living import wait_for
 
 # Tells by a pipe that it has begun, and trains on as soon as `go` is there: tests wait on facts, not on clocks. (Of two that read
 # one pipe, each can get half a line, so `go` is none.)
@@ -110,6 +113,32 @@ def test_a_study_whose_program_fails_ends_with_its_output_and_status_1(tmp_path:
     assert "Traceback" not in done.stderr
 
 
+NO_CHILD = 'if [ -n "${BROODLINE_RESTORE:-}" ]; then echo "step $BROODLINE_TRIAL" >&2; exit 5; fi\n' + TRAINER
+
+
+def test_a_study_whose_children_all_fail_ends_early_and_its_last_lines_count_the_reasons(tmp_path: Path) -> None:
+    write_study(tmp_path, trials=500, trainer=NO_CHILD)
+    done = call("run", "study.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert states(tmp_path) == ["completed"] * 2 + ["failed"] * 12
+    assert "12 of the last 14 trials failed:\n  12 trials: exit status 5\n" in done.stdout
+    problem = "nearly all of the last trials failed (12 of 14 in all), the last one: exit status 5\nstep 13"
+    assert f"broodline: error: study 'digits' failed: {problem}" in done.stderr
+    (status,) = lines_of_json("status", "study.toml", cwd=tmp_path)
+    assert status["state"] == "failed"
+    reasons = [{"reason": "exit status 5", "trials": 12}]
+    assert status["failures"] == {"failed": 12, "of_the_last": 14, "reasons": reasons}
+
+
+def test_a_small_study_whose_children_all_fail_has_failed_at_its_end_however_often_it_is_run(tmp_path: Path) -> None:
+    write_study(tmp_path, trials=6, trainer=NO_CHILD)
+    for _ in range(2):
+        done = call("run", "study.toml", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "6 trials are done, and 4 of the last 6 trials failed, the last one: exit status 5" in done.stderr
+    assert states(tmp_path) == ["completed"] * 2 + ["failed"] * 4
+
+
 def test_a_failed_study_is_one_line_of_json_too(tmp_path: Path) -> None:
     write_study(tmp_path, trainer="exit 3\n")
     done = call("run", "study.toml", "--json", cwd=tmp_path)
@@ -174,6 +203,27 @@ def test_a_worker_that_is_told_to_go_gives_its_trial_back(waiting: Path) -> None
     assert worker.returncode == 130
     (trial,) = lines_of_json("trials", "study.toml", cwd=waiting)
     assert trial["state"] == "pending"
+
+
+def test_a_worker_that_joins_renews_by_the_lease_of_the_store_whatever_its_study_file_says(waiting: Path) -> None:
+    write_study(waiting, trials=2, trainer=WAITING, more='[engine]\nlease = "4s"\n')
+    run = started("run", "study.toml", cwd=waiting)
+    assert began(waiting) == 0
+    write_study(waiting, trials=2, trainer=WAITING, more='[engine]\nlease = "1h"\n')
+    worker = started("worker", "study.toml", cwd=waiting)
+    assert began(waiting) == 1
+
+    def lease() -> float:
+        with closing(sqlite3.connect(waiting / "broodline.db")) as database:
+            return float(database.execute("SELECT lease_until FROM trials WHERE number = 1").fetchone()[0])
+
+    first = lease()
+    wait_for(lambda: lease() > first + 4, "a lease that was renewed again and again")
+    go(waiting)
+    for process in (run, worker):
+        process.communicate(timeout=60)
+    (_, joined) = lines_of_json("trials", "study.toml", cwd=waiting)
+    assert joined["attempt"] == 1
 
 
 def test_a_worker_of_another_definition_is_refused(tmp_path: Path) -> None:

@@ -420,6 +420,49 @@ def test_one_completed_trial_and_failures_do_not_end_the_study(begin: Begin) -> 
     assert study.progress().state is StudyState.ACTIVE
 
 
+def test_a_study_fails_once_nearly_all_of_its_recent_trials_failed_and_not_before(begin: Begin) -> None:
+    study = begin(population=2, budget={"trials": 1000})
+    trial = given(study.complete(given(study.complete(study.ask()))))
+    for _ in range(11):
+        trial = given(study.fail(trial))
+    trial = given(study.complete(trial))  # one that trained makes up for nine
+    for _ in range(9):
+        trial = given(study.fail(trial))
+    answer = study.fail(trial, reason="exit status 4")
+    assert isinstance(answer, Done)
+    assert answer.reason.startswith("nearly all of the last trials failed (21 of 24 in all), the last one: exit status 4")
+    assert study.progress().state is StudyState.FAILED
+
+
+def test_failures_of_a_few_among_many_running_workers_do_not_end_the_study(begin: Begin) -> None:
+    study = begin(population=2000, budget={"trials": 5000})
+    trials = {f"w{number}": study.ask(f"w{number}") for number in range(60)}
+    for worker in list(trials)[:5]:
+        given(study.fail(trials[worker], worker))
+    assert study.progress().state is StudyState.ACTIVE
+    while study.progress().state is StudyState.ACTIVE:
+        worker = next(iter(trials))
+        answer = study.fail(trials.pop(worker), worker)
+        trials |= {worker: answer.trial} if isinstance(answer, Start) else {}
+    assert study.progress().trials < 130
+
+
+@pytest.mark.parametrize(("completed", "failed", "state"), [(2, 8, StudyState.FAILED), (8, 2, StudyState.ACTIVE)])
+def test_a_study_most_of_whose_trials_failed_up_to_its_end_is_not_done(
+    begin: Begin, completed: int, failed: int, state: StudyState
+) -> None:
+    study = begin(population=2, budget={"trials": completed + failed})
+    answer: Any = Start(trial=study.ask(), restore=None)
+    for _ in range(completed):
+        answer = study.complete(given(answer))
+    for _ in range(failed):
+        answer = study.fail(given(answer), reason="exit status 4")
+    assert isinstance(answer, Done)
+    assert study.progress().state is state
+    said = f"10 trials are done, and {failed} of the last 10 trials failed, the last one: exit status 4"
+    assert answer.reason.startswith(said if state is StudyState.FAILED else "10 trials are done")
+
+
 def test_a_failed_study_that_is_opened_again_goes_on_and_may_fail_again(begin: Begin) -> None:
     study = begin(train={"max_failures": 2})
     given(study.fail(study.ask()))

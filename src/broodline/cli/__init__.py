@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -19,16 +18,21 @@ from broodline.cli import (
     gc,
     lineage,
     replay,
+    rm,
     run,
     schedule,
     status,
     stop,
+    streams,
     trials,
     worker,
 )
 from broodline.errors import BroodlineError, StoreError, UsageError
 
-COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, export)
+COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export)
+
+# Their work is a study: they continue when standard output breaks, and their exit status tells how the study ended.
+TRAINING = (check, run, continue_, worker, replay, stop)
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
@@ -65,8 +69,19 @@ def _show_warning(
 
 
 def _status(argv: Sequence[str] | None) -> int:
-    arguments = parser().parse_args(argv)
+    streams.open_missing()
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit:
+        streams.flush_output()  # the help may not fit into the output
+        raise
     _never_fail_on_a_character()
+    with streams.unfailing(output=arguments.trains):
+        return _status_of(arguments)
+
+
+def _status_of(arguments: argparse.Namespace) -> int:
+    """Runs a command and returns the exit status."""
     try:
         arguments.main(arguments)
         sys.stdout.flush()
@@ -77,8 +92,13 @@ def _status(argv: Sequence[str] | None) -> int:
         print("broodline: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()
+        streams.flush_output()
         return BROKEN_PIPE
+    except OSError as error:
+        streams.flush_output()
+        what = "standard output can't be written" if error.filename is None else error.filename
+        print(f"broodline: error: {what}: {error.strerror or error}", file=sys.stderr)
+        return FAILED
     return DONE
 
 
@@ -103,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(one)
-        one.set_defaults(main=command.main)
+        one.set_defaults(main=command.main, trains=command in TRAINING)
     return whole
 
 
@@ -112,8 +132,3 @@ def _never_fail_on_a_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-
-
-def _drop_output() -> None:
-    """Discards further output after the reader has closed the pipe (`| head`): else Python reports the pipe again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,14 +40,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Writes to a second file and renames it, so that FILE never holds half a document."""
+    """Writes the lines of a document into FILE, all of them or none."""
+    from broodline.storage.disk import write_whole
+
     if path.is_dir():
         raise UsageError(f"{path}: is a directory; name a file with -o")
-    partial_file = path.with_name(path.name + ".partial")
     try:
-        with partial_file.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        os.replace(partial_file, path)
+        write_whole(path, (f"{line}\n".encode() for line in lines))
     except OSError as error:
-        partial_file.unlink(missing_ok=True)
         raise UsageError(f"{path}: can't be written: {error.strerror}; name another file with -o") from error

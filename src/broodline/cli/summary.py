@@ -38,7 +38,7 @@ def print_end(target: Target, *, json: bool, before: int | None = None, again: s
         again: The command that resumes the study, if it is not `run`.
     """
     from broodline.reports.status import StudyStatus
-    from broodline.reports.terminal.status import overview_panel
+    from broodline.reports.terminal.status import failure_lines, overview_panel
 
     overview = overview_of(target)
     if json:
@@ -49,6 +49,8 @@ def print_end(target: Target, *, json: bool, before: int | None = None, again: s
         print_line(f"checkpoint  {target.files.path(overview.best.checkpoint)}")
     if overview.status is StudyStatus.DONE and before == overview.progress.finished:
         print_line("\nThe study is done: this run trained nothing.")
+    for line in failure_lines(overview):
+        print_line(line)
     for line in _next_steps(target, overview, again):
         print_line(line)
 

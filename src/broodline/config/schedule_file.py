@@ -10,6 +10,7 @@ from typing import Any
 from broodline.config.schedule_formats import NOTATIONS, read, write
 from broodline.core.schedule import Schedule
 from broodline.errors import ScheduleError, UsageError
+from broodline.storage.disk import write_whole
 
 
 def load_schedule(path: str | os.PathLike[str]) -> Schedule:
@@ -51,14 +52,11 @@ def save_schedule(
     """
     path = Path(path)
     content = write(schedule, notation or notation_of(path), origin)
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(content.encode())
-        os.replace(partial, path)
+        write_whole(path, [content.encode()])
     except UnicodeEncodeError as error:
         raise UsageError(f"{path}: can't be written: UTF-8 can't encode the value of a hyperparameter ({error.reason})") from None
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UsageError(f"{path}: can't be written: {error.strerror}; name another file") from error
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from broodline.config.fields import DURATION, FLAG, ConfigTable, InvalidValue, Rule, integer, list_of, one_of, string
 from broodline.config.programs import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
+from broodline.config.shell_words import shell_problem
 from broodline.config.study import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFileError
@@ -157,6 +158,8 @@ def _program(table: ConfigTable, study: StudyConfig, rules: Mapping[str, Rule], 
         raise table.error("command", "must start with a program, got an empty string")
     if problems := check_placeholders(command, (*study.space.params, *PLACEHOLDERS)):
         raise table.error("command", problems[0])
+    if problem := shell_problem(command, Path(table.source).absolute().parent):
+        raise table.error("command", problem)
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broodline.core.failing import failures_after, problem_after
 from broodline.core.population import Progress, StudyState
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial, TrialState
@@ -15,17 +16,14 @@ def touched(progress: Progress, now: float, lease: float) -> Progress:
 
 
 def counted(study: StudyConfig, progress: Progress, before: Trial, after: Trial) -> Progress:
-    """The progress after a trial finished; the study fails if its first trials all did."""
-    completed = progress.completed + (after.state is TrialState.COMPLETED)
-    failures = progress.failures + (after.state is TrialState.FAILED and not completed)
+    """The progress after a trial finished; the study fails if too many did (`core.failing`)."""
     progress = progress.evolve(
         finished=progress.finished + 1,
-        completed=completed,
-        failures=failures,
+        completed=progress.completed + (after.state is TrialState.COMPLETED),
+        failures=failures_after(progress, after),
         steps=progress.steps + after.steps - before.steps,
     )
-    limit = study.limits.max_failures or min(study.population, 5)
-    if completed or failures < limit or progress.state is StudyState.FAILED:
+    if progress.state is StudyState.FAILED:
         return progress
-    last = f": {after.reason}" + (f"\n{after.output}" if after.output else "")
-    return progress.evolve(state=StudyState.FAILED, reason=f"the first {failures} trials all failed, the last one{last}")
+    problem = problem_after(study, progress, after)
+    return progress if problem is None else progress.evolve(state=StudyState.FAILED, reason=problem)

@@ -31,6 +31,7 @@ from broodline.controller.replacement import replacement_for
 from broodline.controller.sweep import no_longer_needed
 from broodline.core import lifecycle
 from broodline.core.early_stopping import reason_to_stop, scores
+from broodline.core.failing import RECENT, failures_at_end, problem_at_end
 from broodline.core.next_trial import SampleInitial, next_trial, program_seed, rerooted
 from broodline.core.population import End, NewTrial, Pause, Resume, StudyState
 from broodline.core.retention import keeps_for_good
@@ -126,9 +127,21 @@ class UnitOfWork:
                 return Wait(delete=tuple(self.deleted))
             case End(reason=reason):
                 self._exclude_idle_time()
+                reason = self._judged(reason)
                 if held is not None and held.state is TrialState.RUNNING:  # recalled; a worker that is done makes no further call
                     self._tx.update(lifecycle.release(held))
                 return Done(reason=reason, delete=tuple(self.deleted))
+
+    def _judged(self, reason: str) -> str:
+        """The reason for the end of the study, which has failed if most of its trials did."""
+        unsuccessful = self._progress.finished - self._progress.completed
+        if self._progress.state is not StudyState.ACTIVE or unsuccessful < failures_at_end(self.study):
+            return reason
+        problem = problem_at_end(self.study, tuple(self._tx.trials(after=self._progress.trials - RECENT - 1)))
+        if problem is None:
+            return reason
+        self.end(StudyState.FAILED, f"{reason}, and {problem}")
+        return f"{self._progress.reason}"
 
     def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         trial = self._trial(number)

@@ -28,7 +28,7 @@ class Progress:
         reason: Why the study is stopped or has failed.
         trials: Trials created; also the next trial's number.
         finished, completed: Trials that have ended, and those of them that completed.
-        failures: Trials that failed before the first one completed.
+        failures: A counter of recent failures, see `core.failing`: it rises only while nearly all trials fail.
         steps: Steps of all trials: trained, or planned if the trial is not finished.
         elapsed: Seconds of activity up to `touched`.
         touched: The time of the last call of a worker, by the store's clock.

@@ -31,6 +31,11 @@ class Budget:
     total_steps: int | None = None
     target: float | None = None
 
+    @classmethod
+    def unlimited(cls) -> Budget:
+        """No limit: the study trains until it is stopped."""
+        return cls()
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class Evolution:
@@ -60,7 +65,7 @@ class Limits:
 
     Args:
         retries: How often a trial is retried after its program failed.
-        max_failures: The study fails if its first trials, this many, all fail; None: min(N, 5).
+        max_failures: The study fails if its first trials, this many, all fail; None: min(N, 5). See `core.failing`.
         max_lost: A trial fails when it has lost its worker this often without a release.
         lease: Seconds for which a worker without a heartbeat keeps its trial.
     """

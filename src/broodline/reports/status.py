@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from broodline.config.study import study_from
+from broodline.core.failing import RECENT, commonest_reasons
 from broodline.core.next_trial import next_trial
 from broodline.core.population import End, NewTrial, Population, Progress, StudyState
 from broodline.core.strategy import Strategy
@@ -20,8 +21,6 @@ from broodline.reports.records import moment, record
 from broodline.storage.base import Transaction
 from broodline.storage.study_files import StudyFiles
 from broodline.strategies.registry import load_strategy
-
-RECENT = 200  # of the last trials: the overview looks for failures among these
 
 
 class StudyStatus(StrEnum):
@@ -96,6 +95,17 @@ class StudyOverview:
         """How many trials failed or were stopped."""
         return self.progress.finished - self.progress.completed
 
+    @property
+    def failures(self) -> list[tuple[str, int]]:
+        """The reasons for which recent trials failed, each with its number of trials, the commonest first."""
+        return commonest_reasons(self.unsuccessful)
+
+    @property
+    def recent_count(self) -> int:
+        """The number of finished trials among which `unsuccessful` was looked for."""
+        first = max(0, self.progress.trials - RECENT)
+        return self.progress.trials - first - sum(trial.number >= first for trial in (*self.running, *self.pending))
+
     def document(self, files: StudyFiles) -> dict[str, Any]:
         """The overview as a JSON value."""
         progress = self.progress
@@ -115,6 +125,11 @@ class StudyOverview:
             "budget": {each.name: {"spent": each.used, "limit": each.limit, "fraction": each.fraction} for each in self.budget},
             "best": None if self.best is None else record(self.best, files),
             "unsuccessful": [{"number": t.number, "state": t.state, "reason": t.reason} for t in self.unsuccessful],
+            "failures": {
+                "failed": sum(count for _, count in self.failures),
+                "of_the_last": self.recent_count,
+                "reasons": [{"reason": reason, "trials": count} for reason, count in self.failures],
+            },
             "attention": list(self.attention),
         }
 

@@ -78,6 +78,13 @@ class Store(Protocol):
     def create(self, name: str, definition: str) -> bool:
         """Adds a study; returns False, and changes nothing, if there is one of that name."""
 
+    def delete(self, name: str) -> None:
+        """Removes a study with all its records, or changes nothing.
+
+        Raises:
+            StudyNotFound: There is no such study.
+        """
+
     def studies(self) -> tuple[str, ...]:
         """The names of all studies, in order of creation."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +44,29 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
+    """Writes a file that a user names: a second file takes its name at the end, so it never holds half of the content.
+
+    A device or a pipe (`-o /dev/stdout`) is written as it is: a rename would replace it by a regular file. A link stays a link.
+
+    Raises:
+        OSError: The file can't be written; a regular file is as it was.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as device:
+            device.writelines(chunks)
+        return
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.writelines(chunks)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _bytes_of(path: Path) -> int:

@@ -43,6 +43,11 @@ class StudyFiles:
         """The file that the process of `run` holds locked."""
         return self.root / "run.lock"
 
+    @property
+    def function(self) -> Path:
+        """The file that holds the fingerprint of the Python function that trained last."""
+        return self.root / "function"
+
     def prepare(self) -> None:
         """Makes the directories.
 

@@ -25,6 +25,9 @@ class StoreWrapper(ABC):
     def create(self, name: str, definition: str) -> bool:
         return self.wrapped.create(name, definition)
 
+    def delete(self, name: str) -> None:
+        self.wrapped.delete(name)
+
     def studies(self) -> tuple[str, ...]:
         return self.wrapped.studies()
 

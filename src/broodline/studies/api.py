@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from broodline.config.study import parse
+from broodline.config.study import parse, study_from
 from broodline.core.parameters import Param
 from broodline.core.study import Budget, Evolution, Retention, Stopping, StudyConfig
+from broodline.errors import StoreMissing, StudyNotFound
 from broodline.reports.result import Result
+from broodline.reports.status import StudyOverview, StudyStatus, read_overview
 from broodline.storage.location import StudyLocation
+from broodline.studies.fingerprint import has_changed, note
 from broodline.studies.run import run
 from broodline.studies.trainer import Function, setup_for
+
+_log = logging.getLogger(__name__)
 
 
 class Study:
@@ -99,16 +105,19 @@ class Study:
         devices: Sequence[str | int] = (),
         threads: int = 1,
         show: bool = True,
+        fresh: bool = False,
     ) -> Result:
         """Trains until the budget is used up. A study that exists is resumed.
 
         Args:
             train: Called with a `RunningTrial` in worker processes. It returns the final metrics, or None if it reported them.
             workers: W, the number of worker processes.
-            budget: The budget of the whole study. None: the study runs until it is stopped.
+            budget: The budget of the whole study; `Budget.unlimited()` trains until the study is stopped. None: the stored
+                budget of a study that exists; a new study is unlimited and warns of it.
             devices: Devices, distributed among the workers.
             threads: Threads of numeric libraries in each worker.
             show: Show a live view, or plain lines without a terminal.
+            fresh: Delete the study of this name first, if there is one, and start from scratch.
 
         Returns:
             The result of the study.
@@ -120,9 +129,26 @@ class Study:
             KeyboardInterrupt: The run was interrupted. The same call resumes it.
         """
         setup = setup_for(train, devices=devices, threads=threads)
-        study = self.definition(workers=workers, budget=budget)
+        stored = self._stored()
+        study = self.definition(workers=workers, budget=self._stored_budget(stored) if budget is None else budget)
+        if fresh and stored is not None:
+            self.delete()
+            stored = None
+        before = 0 if stored is None else self._overview().progress.finished
         run(study, location=self._location, setup=setup, workers=workers, show=show)
+        self._note(train, before)
         return self.result
+
+    def delete(self) -> None:
+        """Deletes the study: its records, checkpoints and logs. Other studies in the store stay as they are.
+
+        Raises:
+            StudyBusy: A run or a worker trains it.
+            StudyNotFound: The study does not exist.
+        """
+        from broodline.studies.removal import remove
+
+        remove(self._location, self._document["name"])
 
     def replay(
         self,
@@ -169,6 +195,38 @@ class Study:
         study = replay_in(self._location, self._document["name"], options)
         run(study, location=self._location, setup=setup, workers=workers, show=show)
         return self._result_of(study.name)
+
+    def _stored(self) -> StudyConfig | None:
+        """The definition in the store; None for a new study."""
+        try:
+            with self._location.records(self._document["name"]) as records:
+                return study_from(records.definition())
+        except (StoreMissing, StudyNotFound):
+            return None
+
+    def _stored_budget(self, stored: StudyConfig | None) -> Budget:
+        if stored is not None:
+            return stored.budget
+        self._warn("has no budget and trains until it is stopped; pass budget=Budget(trials=100), or Budget.unlimited()")
+        return Budget.unlimited()
+
+    def _overview(self) -> StudyOverview:
+        with self._location.records(self._document["name"]) as records:
+            return read_overview(records)
+
+    def _note(self, train: Function, before: int) -> None:
+        """Records the function that trained, or warns that nothing was left to train."""
+        files, after = self._location.files(self._document["name"]), self._overview()
+        if after.progress.finished != before:
+            note(train, files)
+        elif after.status is StudyStatus.DONE:
+            changed = "the function has changed since it trained, and " if has_changed(train, files) else ""
+            again = "raise the budget, or start from scratch with run(..., fresh=True)"
+            self._warn(f"is done ({after.reason}): {changed}nothing was left to train; {again}")
+
+    def _warn(self, message: str) -> None:
+        name = self._document["name"]
+        _log.warning(f"study '{name}' {message}", extra={"study": name, "worker": None, "trial": None})
 
     def _result_of(self, name: str) -> Result:
         return Result(name, records=partial(self._location.records, name), files=self._location.files(name))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TypeVar
 
+from broodline.config.study import study_from
 from broodline.controller.controller import Controller, check_same
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
@@ -128,6 +129,8 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
         # A transaction, not a snapshot: a store that cannot be written fails here, before a process starts.
         with store.transaction(study.name) as records:
             check_same(records, study)
+            # The controller leases by the stored definition. A lease of this file would be renewed too seldom if it is longer.
+            study = study_from(records.definition())
         view = _view_of(study.name, workers=0, show=show)(store)
         client, options = Controller(store), setup.engine
         with observing(store, study.name, [view]) as observation, log_shown_by(view.say):
@@ -137,9 +140,10 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
 
 
 def _view_of(study: str, *, workers: int, show: bool) -> ViewOf:
-    from broodline.reports.terminal.live import quiet_view, terminal_view  # the terminal library takes time to load
+    from broodline.reports.terminal.live import Unfailing, quiet_view, terminal_view  # the terminal library takes time to load
 
-    return terminal_view(study, workers=workers) if show else quiet_view
+    view_of = terminal_view(study, workers=workers) if show else quiet_view
+    return lambda store: Unfailing(view_of(store))
 
 
 def _raise_if_failed(store: Store, study: str) -> None:

@@ -99,6 +99,21 @@ class StoreContract(ABC):
         with pytest.raises(StudyNotFound, match="'gone'"), store.snapshot("gone"):
             pass
 
+    def test_a_deleted_study_leaves_nothing_and_the_others_stay(self, store: Store) -> None:
+        store.create("other", "{}")
+        for study in ("s", "other"):
+            self.fill(store, row(0), study=study)
+            with store.transaction(study) as records:
+                records.add_measurements(0, 1, [Measurement(step=1, metrics={"score": 1.0})])
+        store.delete("s")
+        assert store.studies() == ("other",)
+        store.create("s", "{}")
+        for study, count in (("s", 0), ("other", 1)):
+            with store.snapshot(study) as records:
+                assert len(list(records.trials())) == len(records.measurements(0, 1)) == count
+        with pytest.raises(StudyNotFound, match="'gone'"):
+            store.delete("gone")
+
     def test_a_trial_comes_back_as_it_was(self, store: Store) -> None:
         self.fill(store, _EVERY_FIELD, row(1))
         with store.snapshot("s") as records:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -41,6 +42,41 @@ def terminal_view(study: str, *, workers: int = 0, console: Console | None = Non
 def quiet_view(_store: Store) -> View:
     """Returns a view for scripts: messages of workers go to standard error, and standard output stays empty."""
     return _QuietView()
+
+
+class Unfailing:
+    """A view that shows nothing more once its output fails: a full disk or a closed pipe must not end the study.
+
+    Args:
+        view: The view.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view, self._broken = view, False
+
+    def say(self, line: str) -> None:
+        """Shows a line."""
+        self._show(lambda: self._view.say(line))
+
+    def trial_finished(self, trial: Trial) -> None:
+        """Counts the trial."""
+        self._show(lambda: self._view.trial_finished(trial))
+
+    def refresh(self) -> None:
+        """Shows the progress, if it is time to."""
+        self._show(self._view.refresh)
+
+    def end(self) -> None:
+        """Shows the end."""
+        self._show(self._view.end)
+
+    def _show(self, show: Callable[[], None]) -> None:
+        if self._broken:
+            return
+        try:
+            show()
+        except (OSError, SystemExit):  # the terminal library answers a closed pipe with SystemExit
+            self._broken = True
 
 
 class Pace:

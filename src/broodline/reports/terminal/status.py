@@ -111,6 +111,18 @@ def workers_table(study: StudyConfig, running: Sequence[Trial], idle: Sequence[s
     return made
 
 
+def failure_lines(view: StudyOverview) -> list[str]:
+    """How many of the recent trials failed, and the commonest reasons; no line if none failed."""
+    reasons = view.failures
+    if not reasons:
+        return []
+    failed = sum(count for _, count in reasons)
+    rest = sum(count for _, count in reasons[_SHOWN_FAILURES:])
+    lines = [f"{failed} of the last {format_count(view.recent_count, 'trial')} failed:"]
+    lines += [f"  {format_count(count, 'trial')}: {reason}" for reason, count in reasons[:_SHOWN_FAILURES]]
+    return lines + ([f"  {format_count(rest, 'trial')}: other reasons"] if rest else [])
+
+
 def remarks(view: StudyOverview) -> list[Text]:
     """The last trials that failed or were stopped, and the warnings, a line each."""
     failures = [(format_outcome(trial), STATE_STYLES[trial.state]) for trial in view.unsuccessful[:_SHOWN_FAILURES]]

@@ -142,6 +142,13 @@ class SqlTransaction:
         self._connection.execute(SAVE_PROGRESS, {"of_study": self._study, "definition": definition})
         self._row = {**self._row, "definition": definition}
 
+    def delete_study(self) -> None:
+        """Removes all rows of the study; the transaction is of no use afterwards."""
+        of_study = {"of_study": self._study}
+        for table in (scores, measurements, trials):
+            self._connection.execute(sa.delete(table).where(table.c.study == sa.bindparam("of_study")), of_study)
+        self._connection.execute(sa.delete(studies).where(studies.c.id == sa.bindparam("of_study")), of_study)
+
     def progress(self) -> Progress:
         return progress_of_row(self._row)
 

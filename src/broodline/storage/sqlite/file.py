@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from broodline.errors import StoreError
+from broodline.errors import StoreError, StoreMissing
 
 _MAGIC = b"SQLite format 3\x00"
 _LOGGED = slice(18, 20)  # in the file's header: 2 if the database is in WAL mode, 1 if not
@@ -44,7 +44,7 @@ def check_file(path: Path, create: bool) -> None:
     """
     if not path.exists():
         if not create:
-            raise StoreError(f"{path}: there is no such database; is --store right, and has the study been run?")
+            raise StoreMissing(f"{path}: there is no such database; is --store right, and has the study been run?")
         if not path.parent.is_dir():
             raise StoreError(f"{path}: there is no directory {path.parent}")
     elif path.is_dir():

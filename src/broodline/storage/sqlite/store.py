@@ -72,6 +72,10 @@ class SqliteStore:
             connection.execute(sa.insert(schema.studies), row)
         return True
 
+    def delete(self, name: str) -> None:
+        with self.transaction(name) as records:
+            records.delete_study()
+
     def studies(self) -> tuple[str, ...]:
         with translated(self._path), reading(self._engine) as connection:
             return tuple(connection.scalars(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)))
