@@ -34,7 +34,7 @@ class Claim:
     Args:
         root: The directory.
         id: The identity.
-        note: A line for the user; empty if there is nothing to say.
+        note: A line for the user; empty in the common case.
     """
 
     root: Path

@@ -3,7 +3,7 @@
 Theory of operation: a path is no proof
 ---------------------------------------
 
-The name of a database says where to look for its files, and nothing about whose files lie there. Two databases can share a
+The name of a database leads to a directory, and does not prove that its files belong to that database. Two databases can share a
 name but for the last dot, a directory can be absent because its disk is not mounted, and a copy has all names of its original.
 So each database has a UUID, and the directory of its files carries the same one. `claims` compares both before a worker asks,
 trains or deletes anything.

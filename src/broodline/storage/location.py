@@ -29,7 +29,7 @@ class OpenStudy:
         name: Its name. The study need not exist yet.
         store: Its store.
         files: Its checkpoints and logs.
-        note: A line for the user about the store's identity; empty if there is nothing to say.
+        note: A line for the user about the store's identity; empty in the common case.
     """
 
     name: str

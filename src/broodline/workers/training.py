@@ -87,7 +87,7 @@ class Training:
         """Logs that a checkpoint is corrupt, which the worker then reports.
 
         One worker gives up one checkpoint. A disk that fails, or a wrong directory, looks to it like many corrupt checkpoints.
-        A checkpoint that is missing says nothing about the bytes that were committed: they may come back.
+        The bytes of a checkpoint that is missing may be whole on a disk that is away.
         """
         parent = trial.parent
         if isinstance(error, CheckpointMissing):

@@ -31,8 +31,10 @@ def database(path: Path, *, checkpoint: bool = True) -> Path:
     with closing(SqliteStore(path)) as store:
         Controller(store).open(STUDY)
         with store.transaction(STUDY.name) as records:
-            done = {"state": TrialState.COMPLETED, "fitness": (1.0,), "checkpoint": CHECKPOINT if checkpoint else None}
-            records.insert(Trial(number=0, member=0, generation=0, params={}, steps=1, attempt=1, **done))
+            done = Trial(
+                number=0, member=0, generation=0, params={}, steps=1, attempt=1, state=TrialState.COMPLETED, fitness=(1.0,)
+            )
+            records.insert(done.evolve(checkpoint=CHECKPOINT if checkpoint else None))
     return path
 
 

@@ -1,11 +1,12 @@
 """Notices that the file of a database was deleted, renamed or replaced while it is open, and saves what it held.
 
-Theory of operation. An open connection goes on writing into a file that has lost its name, and all of it is gone when the last
+Theory of operation. An open connection still writes into a file that has lost its name, and all of that is gone when the last
 process closes the file. So a store compares the file at its path with the one that it opened, before and within each
 transaction. A transaction that finds another file, or none, does not commit.
 
-The store then writes a copy of the open database next to its former place. It holds the write lock meanwhile: a transaction that
-was faster has committed and is in the copy, and a later one finds the file gone. So the copy has all that was acknowledged.
+The store then writes a copy of the open database next to its former place. It holds the write lock during that
+time: a transaction that was faster has committed and is in the copy, and a later one finds the file gone. So the copy has all
+that was acknowledged.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class DatabasePlace:
             return False
 
     def check(self, rescued: Path | None = None) -> None:
-        """Refuses to go on with a file that lost its name.
+        """Refuses to use a file that lost its name.
 
         Args:
             rescued: A copy of it, for the message.
