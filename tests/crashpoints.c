@@ -3,7 +3,7 @@
    Preloaded (LD_PRELOAD) it stands between a program and the C library, so it also sees what SQLite does. It does nothing
    until `crash_arm` is called. A point is a call, the path that it is about and how often that came before:
 
-       fsync broodline.files/digits/staging/000002.1/weights #1
+       fsync broodline.db.files/digits/staging/000002.1/weights #1
 
    so it has the same name in every run, whichever thread comes first. What has been flushed is copied aside, so that a test
    can put together what would be left if the power failed. */

@@ -19,6 +19,10 @@ class StoreUnavailable(RetryableError):
     """Raised when the store does not answer at the moment: it is locked, full or out of reach."""
 
 
+class StoreMoved(StoreUnavailable):
+    """Raised when the database's file was deleted, renamed or replaced while it is in use."""
+
+
 class CheckpointUnavailable(RetryableError):
     """Raised when a checkpoint can't be read at the moment, for want of permission, open files or the disk's server.
 
@@ -87,6 +91,10 @@ class StoreError(BroodlineError):
 
 class StoreMissing(StoreError):
     """Raised when there is no database of that name, and none is to be created."""
+
+
+class FilesMissing(StoreError):
+    """Raised when the directory of a store's files is not there, or is not the one of this store: it may not be mounted."""
 
 
 class LeaseLost(BroodlineError):

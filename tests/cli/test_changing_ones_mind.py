@@ -248,7 +248,7 @@ def told(directory: Path, trials: Trials, text: str) -> bool:
 def stay(directory: Path, chosen: Callable[[dict[str, Any]], bool]) -> bool:
     """Whether the checkpoints of the chosen trials are there, and those of others only where they are recent or the best."""
     trials = trials_of(directory / "study.toml")
-    there = {path.name for path in (directory / "broodline.files/digits/checkpoints").iterdir()}
+    there = {path.name for path in (directory / "broodline.db.files/digits/checkpoints").iterdir()}
     named = {Path(trial["checkpoint"]).name: trial["number"] for trial in trials if trial["checkpoint"]}
     recent = {trial["number"] for trial in trials if trial["generation"] > 0} | {best(trials)}
     wanted = {trial["number"] for trial in trials if chosen(trial)}

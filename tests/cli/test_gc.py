@@ -29,7 +29,7 @@ ALL = "[checkpoints]\nkeep_all = true\n"
 
 
 def on_disk(directory: Path) -> list[str]:
-    return sorted(path.name for path in (directory / "broodline.files" / "digits" / "checkpoints").iterdir())
+    return sorted(path.name for path in (directory / "broodline.db.files" / "digits" / "checkpoints").iterdir())
 
 
 def named(directory: Path) -> list[str]:
@@ -134,7 +134,7 @@ def test_a_study_goes_on_after_it_was_cleared(study: Path) -> None:
 
 
 def test_what_crashes_left_goes_and_what_is_not_from_broodline_stays(study: Path) -> None:
-    files = study / "broodline.files" / "digits"
+    files = study / "broodline.db.files" / "digits"
     for orphan in ("staging/000099.1", "staging/000003.1.removed", "checkpoints/000003.7"):
         (files / orphan).mkdir()
         (files / orphan / "weights").write_bytes(bytes(1000))
@@ -154,7 +154,7 @@ def test_what_crashes_left_goes_and_what_is_not_from_broodline_stays(study: Path
 
 
 def test_a_checkpoint_that_is_missing_is_told_of(study: Path) -> None:
-    shutil.rmtree(study / "broodline.files" / "digits" / "checkpoints" / "000003.1")
+    shutil.rmtree(study / "broodline.db.files" / "digits" / "checkpoints" / "000003.1")
     told = gc(study)
     assert [each["trial"] for each in told["checkpoints"] if each["bytes"] is None] == [3]
     assert re.search(r"checkpoints, missing on the disk +1 ", output("gc", "study.toml", cwd=study))
@@ -166,7 +166,7 @@ def test_logs_go_when_asked_and_those_of_failed_trials_stay(tmp_path: Path) -> N
     )
     trainer += 'echo \'{"accuracy": 1}\' >> "$BROODLINE_METRICS"\n'
     output("run", write_study(tmp_path, trainer=trainer, budget="trials = 4"))
-    logs = tmp_path / "broodline.files" / "digits" / "logs"
+    logs = tmp_path / "broodline.db.files" / "digits" / "logs"
     gc(tmp_path)
     assert len(os.listdir(logs)) == 4
     gc(tmp_path, "--logs")
@@ -212,7 +212,7 @@ def test_beside_a_running_study_only_what_nothing_needs_goes_and_the_study_takes
     path = write_study(tmp_path, budget="trials = 10", more=ALL)
     with running("run", path, cwd=tmp_path, FREE="6") as run:
         wait_for(lambda: (6, 1) in begun(tmp_path))
-        staged = tmp_path / "broodline.files" / "digits" / "staging" / "000006.1"
+        staged = tmp_path / "broodline.db.files" / "digits" / "staging" / "000006.1"
         rules(tmp_path, "")
         told = needed(gc(tmp_path))
         assert staged.is_dir()

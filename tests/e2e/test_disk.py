@@ -65,7 +65,7 @@ def test_the_disk_never_holds_more_than_two_checkpoints_per_member_the_parents_i
     size: int, tmp_path: Path
 ) -> None:
     path = study_of(tmp_path, size=size)
-    checkpoints = tmp_path / "broodline.files" / "digits" / "checkpoints"
+    checkpoints = tmp_path / "broodline.db.files" / "digits" / "checkpoints"
     with (
         closing(default_location(path).open()) as store,
         watching(checkpoints) as watch,
@@ -93,6 +93,6 @@ def test_the_disk_never_holds_more_than_two_checkpoints_per_member_the_parents_i
 def test_the_directory_watch_notices_a_study_that_holds_more(tmp_path: Path) -> None:
     trials = BOUND + HANDED_IN + 5
     path = study_of(tmp_path, size=50_000, trials=trials, more="[checkpoints]\nkeep_all = true\n")
-    with watching(tmp_path / "broodline.files" / "digits" / "checkpoints") as watch:
+    with watching(tmp_path / "broodline.db.files" / "digits" / "checkpoints") as watch:
         output("run", path)
     assert (watch.most, watch.went) == (trials, [])

@@ -40,7 +40,7 @@ def programs(directory: Path) -> list[psutil.Process]:
 
 
 def assert_nothing_half_made(directory: Path) -> None:
-    files = directory / "broodline.files" / "digits"
+    files = directory / "broodline.db.files" / "digits"
     assert os.listdir(files / "staging") == []
     recorded = {Path(trial["checkpoint"]).name for trial in trials_of(directory / "study.toml") if trial["checkpoint"]}
     assert set(os.listdir(files / "checkpoints")) == recorded
@@ -127,7 +127,7 @@ def test_a_trial_that_kills_every_worker_has_failed_and_the_study_continues(tmp_
 
 def test_workers_that_die_again_and_again_with_nothing_done_are_replaced_ever_more_slowly(tmp_path: Path) -> None:
     study = write_study(tmp_path, workers=2, budget="trials = 1")
-    locks = tmp_path / "broodline.files" / "digits" / "workers"
+    locks = tmp_path / "broodline.db.files" / "digits" / "workers"
     with running("run", study, cwd=tmp_path) as run:
         wait_for(lambda: len(begun(tmp_path)) == 1)
         for kills, pause in enumerate(

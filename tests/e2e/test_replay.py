@@ -177,7 +177,7 @@ def test_a_killed_replay_resumes_without_its_source(folder: Path) -> None:
             database.execute(f"DELETE FROM {table} WHERE study = (SELECT id FROM studies WHERE name = 'toy')")
         database.execute("DELETE FROM studies WHERE name = 'toy'")
     database.close()
-    shutil.rmtree(folder / "broodline.files" / "toy")
+    shutil.rmtree(folder / "broodline.db.files" / "toy")
     (folder / "hold").unlink()
     told = replayed(folder, "--name", "again")
     assert weights(folder, told["checkpoints"][0]) == expected
@@ -209,7 +209,7 @@ def test_a_corrupt_checkpoint_does_not_change_the_result(folder: Path) -> None:
     with running("replay", "study.toml", "--name", "again", cwd=folder) as run:
         wait_for((folder / "held").exists, "the third leg")
         run.kill()
-    (folder / "broodline.files" / "again" / "checkpoints" / "000001.1" / "weights").write_text("")
+    (folder / "broodline.db.files" / "again" / "checkpoints" / "000001.1" / "weights").write_text("")
     (folder / "hold").unlink()
     told = replayed(folder, "--name", "again")
     assert weights(folder, told["checkpoints"][0]) == weights(folder, best["checkpoint"])
@@ -287,7 +287,7 @@ def test_study_replay_does_the_same_in_python(tmp_path: Path) -> None:
     again = study.replay(train, show=False)
     assert best.checkpoint is not None
     ends = [trial for trial in again.trials if trial.end == best.trial.end]
-    checkpoint = tmp_path / "broodline.files" / f"toy-replay-{best.trial.number}" / str(ends[0].checkpoint)
+    checkpoint = tmp_path / "broodline.db.files" / f"toy-replay-{best.trial.number}" / str(ends[0].checkpoint)
     assert (checkpoint / "weights").read_bytes() == (best.checkpoint / "weights").read_bytes()
     part = study.replay(train, only=["lr"], fixed={"wd": 3.0}, copies=2, name="part", show=False)
     assert {trial.params["wd"] for trial in part.trials} == {3.0}

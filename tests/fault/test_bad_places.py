@@ -154,10 +154,10 @@ def test_a_study_whose_directory_has_become_read_only_is_refused_and_unharmed(tm
 
 def test_a_read_only_checkpoint_directory_is_refused_and_no_study_is_created(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer=TRAINER)
-    with mounted(tmp_path / "broodline.files") as disk, read_only(disk):
+    with mounted(tmp_path / "broodline.db.files") as disk, read_only(disk):
         done = call("run", study)
     assert (done.returncode, done.stdout) == (2, "")
-    assert_refused(done.stderr, str(tmp_path / "broodline.files" / "digits"), "can't be written")
+    assert_refused(done.stderr, str(tmp_path / "broodline.db.files" / "digits"), "can't be written")
     assert not (tmp_path / "broodline.db").exists() or main(["trials", str(study)]) == 2
 
 
@@ -298,12 +298,12 @@ def test_on_a_full_disk_a_study_logs_a_pause_and_resumes_when_there_is_room(tmp_
         assert states == ["completed"] * 3 + ["running"]
         assert [(trial["state"], trial["attempt"]) for trial in trials_of(study)] == [("completed", 1)] * 6
         assert ended(disk) == [(number, 1) for number in range(6)]
-        assert os.listdir(disk / "broodline.files" / "digits" / "staging") == []
+        assert os.listdir(disk / "broodline.db.files" / "digits" / "staging") == []
 
 
 def test_a_store_on_a_full_disk_loses_no_trained_trial(tmp_path: Path) -> None:
     """The checkpoints are on another disk, so trained trials wait until the store accepts them."""
-    with mounted(tmp_path / "disk") as disk, mounted(disk / "broodline.files"):
+    with mounted(tmp_path / "disk") as disk, mounted(disk / "broodline.db.files"):
         study = write_study(disk, budget="trials = 6")
         (tmp_path / "logs").mkdir()
         with running("run", study, cwd=tmp_path, FREE="3") as run:
@@ -331,7 +331,7 @@ def test_a_study_that_can_not_start_on_a_full_disk_reports_it(tmp_path: Path) ->
 
 def test_a_worker_that_can_not_create_its_lock_file_on_a_full_disk_waits_for_room(tmp_path: Path) -> None:
     study = write_study(tmp_path, trainer=TRAINER, budget="trials = 2")
-    with mounted(tmp_path / "broodline.files", files=100) as disk:
+    with mounted(tmp_path / "broodline.db.files", files=100) as disk:
         assert call("run", study).returncode == 0
         write_study(tmp_path, trainer=TRAINER, budget="trials = 4")
         fillers = take_all_files(disk)

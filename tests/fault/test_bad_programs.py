@@ -111,7 +111,7 @@ def assert_failed(study: object, reason: str, directory: Path) -> None:
 
 
 def assert_no_partial_files(directory: Path) -> None:
-    files = directory / "broodline.files" / "digits"
+    files = directory / "broodline.db.files" / "digits"
     assert {name: os.listdir(files / name) for name in ("staging", "checkpoints", "workers")} == {
         "staging": [],
         "checkpoints": [],
@@ -163,7 +163,7 @@ def test_the_error_shows_the_end_of_the_programs_output_and_the_log_holds_all_of
     error = run_fails(study, "exit status 3")
     assert "line 2000" in error
     assert "line 1\n" not in error
-    log = tmp_path / "broodline.files" / "digits" / "logs" / "000000.1.log"
+    log = tmp_path / "broodline.db.files" / "digits" / "logs" / "000000.1.log"
     assert log.read_text().splitlines()[0] == "line 1"
 
 

@@ -63,7 +63,7 @@ def test_orphans_of_a_crash_are_deleted_from_the_disk(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     study = write_study(tmp_path, budget="trials = 4")
     output("run", study)
-    files = tmp_path / "broodline.files" / "digits"
+    files = tmp_path / "broodline.db.files" / "digits"
     before = {path.name for path in (files / "checkpoints").iterdir()}
     for orphan in ("staging/000001.1", "staging/000099.1", "checkpoints/000003.7", "checkpoints/000099.1"):
         (files / orphan).mkdir()

@@ -69,7 +69,7 @@ def study_of(directory: Path, program: str, *, budget: str = "trials = 3", more:
 
 
 def files_of(directory: Path) -> LocalCheckpointStore:
-    return LocalCheckpointStore(directory / "broodline.files" / "digits", checksums=False)
+    return LocalCheckpointStore(directory / "broodline.db.files" / "digits", checksums=False)
 
 
 def hidden(directory: Path) -> list[int]:

@@ -67,7 +67,7 @@ class Stage:
     def __init__(self, disk: Path, notes: Path, seed: int) -> None:
         self.disk, self.notes, self._seed = disk, notes, seed
         self.study = disk / "study.toml"
-        self.files = disk / "broodline.files" / "soak"
+        self.files = disk / "broodline.db.files" / "soak"
         self._mark = f"{DIRECTORY}={notes}".encode()
         path = os.pathsep.join([str(HERE / "phase_probe"), ENVIRONMENT["PYTHONPATH"]])
         self._environ = ENVIRONMENT | {DIRECTORY: str(notes), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -44,8 +44,9 @@ def _show(target: Target, count: int | None, *, json: bool) -> None:
     if not json:
         print_blocks(best_blocks(study, found, target.files))
     else:
+        files = target.files
         for trial in found:
-            print_json(record(trial, target.files))
+            print_json(record(trial, files))
 
 
 def _reevaluate(target: Target, count: int, times: int, *, json: bool) -> None:
@@ -59,9 +60,10 @@ def _reevaluate(target: Target, count: int, times: int, *, json: bool) -> None:
     with target.records() as records:
         study = study_from(records.definition())
         found = best_of(records, target, count)
-    again = reevaluated(study, found, files=target.files, programs=programs, cwd=target.file.folder, times=times)
+    files = target.files
+    again = reevaluated(study, found, files=files, programs=programs, cwd=target.file.folder, times=times)
     if json:
         for each in again:
-            print_json({**record(each.trial, target.files), "reevaluated": each.document()})
+            print_json({**record(each.trial, files), "reevaluated": each.document()})
     else:
         print_blocks(reevaluation_table(study, [(each.trial, each.mean, each.spread) for each in again]))

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from broodline.core.study import Retention
     from broodline.storage.base import Store
+    from broodline.storage.study_files import StudyFiles
     from broodline.studies.gc import DiskUsage
 
 PURPOSE = "Show disk usage and delete checkpoints that are no longer needed. Safe while the study runs."
 EXAMPLE = "broodline gc study.toml --dry-run"
+_SHOWN = 20  # numbers of trials in one line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,10 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for a study that is over: delete all checkpoints but those of the K best and those that [checkpoints] keeps",
     )
     parser.add_argument("--logs", action="store_true", help="also delete the logs of trials that completed or were stopped")
+    parser.add_argument(
+        "--forget-missing",
+        action="store_true",
+        help="give up the checkpoints that are missing or corrupt; if their disk is only away, mount it instead",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Shows disk usage, and deletes."""
+    from broodline.errors import FilesMissing
     from broodline.studies.gc import GcOptions, clear
 
     target = target_of(arguments)
@@ -43,12 +51,45 @@ def main(arguments: argparse.Namespace) -> None:
         options = GcOptions(
             retention=_rules_of(target, store), only_best=arguments.keep_best, logs=arguments.logs, dry=arguments.dry_run
         )
-        usage = clear(store, target.name, target.files, options)
+        try:
+            files = _files_of(target, dry=arguments.dry_run)
+        except FilesMissing:
+            if not arguments.forget_missing:
+                raise
+            _forget(arguments, target, store, None)
+            return
+        if arguments.forget_missing:
+            _forget(arguments, target, store, files)
+            if arguments.dry_run:
+                return
+        usage = clear(store, target.name, files, options)
     if arguments.json:
         print_json(_document(target, usage, dry=arguments.dry_run))
         return
     print_blocks(_table(usage, dry=arguments.dry_run))
     print_line(_summary(usage, dry=arguments.dry_run, over=arguments.keep_best is not None))
+
+
+def _files_of(target: Target, *, dry: bool) -> StudyFiles:
+    """The files of the study; those that are to be deleted are claimed first.
+
+    Raises:
+        FilesMissing: Their directory is not there.
+    """
+    return target.files if dry else target.location.claimed_files(target.name)
+
+
+def _forget(arguments: argparse.Namespace, target: Target, store: Store, files: StudyFiles | None) -> None:
+    from broodline.studies.forgetting import forget_missing
+
+    dry = arguments.dry_run
+    forgotten = forget_missing(store, target.name, files, dry=dry)
+    if arguments.json:
+        print_json({"study": target.name, "dry_run": dry, "forgotten": forgotten})
+        return
+    numbers = ", ".join(map(str, forgotten[:_SHOWN])) + (", ..." if len(forgotten) > _SHOWN else "")
+    verb = "would be given up" if dry else "given up"
+    print_line(f"checkpoints that are missing or corrupt: {len(forgotten)} {verb}{f' (trials {numbers})' if forgotten else ''}")
 
 
 def _rules_of(target: Target, store: Store) -> Retention | None:
@@ -109,6 +150,7 @@ def _summary(usage: DiskUsage, *, dry: bool, over: bool) -> str:
 
 
 def _document(target: Target, usage: DiskUsage, *, dry: bool) -> dict[str, object]:
+    files = target.files
     return {
         "study": target.name,
         "dry_run": dry,
@@ -116,7 +158,7 @@ def _document(target: Target, usage: DiskUsage, *, dry: bool) -> dict[str, objec
         "checkpoints": [
             {
                 "trial": held.trial,
-                "checkpoint": str(target.files.path(held.checkpoint)),
+                "checkpoint": str(files.path(held.checkpoint)),
                 "bytes": held.bytes,
                 "needed": list(held.needs),
             }

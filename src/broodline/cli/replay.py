@@ -107,16 +107,16 @@ def _print_end(target: Target, *, json: bool) -> bool:
     overview = overview_of(target)
     with target.records() as records:
         trials = list(records.trials())
-    reached_end = finals(overview.study, trials)
+    reached_end, files = finals(overview.study, trials), target.files
     if json:
-        checkpoints = [None if trial.checkpoint is None else str(target.files.path(trial.checkpoint)) for trial in reached_end]
+        checkpoints = [None if trial.checkpoint is None else str(files.path(trial.checkpoint)) for trial in reached_end]
         found = {"comparison": comparison(overview.study, trials), "checkpoints": checkpoints}
-        print_json({**overview.document(target.files), **found})
+        print_json({**overview.document(files), **found})
     else:
         print_blocks(overview_panel(overview), "", comparison_table(overview.study, trials))
         for trial in reached_end:
             if trial.checkpoint is not None:
-                print_line(f"checkpoint of copy {trial.member}  {target.files.path(trial.checkpoint)}")
+                print_line(f"checkpoint of copy {trial.member}  {files.path(trial.checkpoint)}")
         if overview.status in (StudyStatus.IDLE, StudyStatus.STOPPED, StudyStatus.STOPPING):
             print_line("\nto resume:  repeat the command")
     return bool(reached_end) or overview.status is not StudyStatus.DONE

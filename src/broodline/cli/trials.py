@@ -38,8 +38,9 @@ def main(arguments: argparse.Namespace) -> None:
         if not arguments.json:
             print_folded(trials_table(study_from(records.definition()), listed), terminal_console())
         else:
+            files = target.files
             for trial in listed:
-                print_json(record(trial, target.files))
+                print_json(record(trial, files))
 
 
 def _listed(records: Transaction, state: TrialState | None, last: int | None) -> Iterator[Trial]:

@@ -15,8 +15,10 @@ from broodline.errors import StoreError, UsageError
 from broodline.registry import CHECKPOINT_STORES, STORES, Registry
 from broodline.storage.base import Store, Transaction
 from broodline.storage.checkpoints.base import CheckpointStore
+from broodline.storage.claims import Claim, check_new, claim, root_for
+from broodline.storage.identity import identity_of
 from broodline.storage.study_files import StudyFiles
-from broodline.storage.urls import SQLITE, absolute, files_of, scheme_of
+from broodline.storage.urls import SQLITE, absolute, scheme_of, sqlite_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +29,13 @@ class OpenStudy:
         name: Its name. The study need not exist yet.
         store: Its store.
         files: Its checkpoints and logs.
+        note: A line for the user about the store's identity; empty in the common case.
     """
 
     name: str
     store: Store
     files: StudyFiles
+    note: str = ""
 
     def snapshot(self) -> AbstractContextManager[Transaction]:
         """A consistent view of its records, to read from; it blocks no writer.
@@ -55,7 +59,7 @@ class StudyLocation:
     """A store's URL, and the places that follow from it.
 
     Args:
-        url: The store's URL. A relative path is made absolute, so that a worker can run in another directory.
+        url: The store's URL. Its path is made absolute and resolved, so that a worker can run in another directory.
     """
 
     url: str
@@ -65,7 +69,7 @@ class StudyLocation:
 
     @contextmanager
     def open_study(self, name: str, *, create: bool = False, checksums: bool = False) -> Iterator[OpenStudy]:
-        """Opens the store and the files of a study, and closes both at the end.
+        """Opens the store of a study and claims its files, and closes both at the end.
 
         Args:
             name: The study's name.
@@ -73,12 +77,34 @@ class StudyLocation:
             checksums: Write the SHA-256 of each file into the manifests of new checkpoints.
 
         Raises:
-            StoreError: The store can't be used.
+            FilesMissing: The directory of the files is not there.
+            StoreError: The store can't be used, or the directory belongs to another one.
         """
+        if create:
+            check_new(sqlite_path(self.url))
         with closing(self.open(create=create)) as store:
-            files = self.files(name, checksums=checksums)
+            claimed = self.claim()
+            files = _files(claimed, name, checksums=checksums)
             with closing(files.checkpoints):
-                yield OpenStudy(name=name, store=store, files=files)
+                yield OpenStudy(name=name, store=store, files=files, note=claimed.note)
+
+    def claimed_files(self, study: str) -> StudyFiles:
+        """The files of a study, whose directory is claimed: files may be deleted in it.
+
+        Raises:
+            FilesMissing: The directory is not there.
+            StoreError: The directory belongs to another store.
+        """
+        return _files(self.claim(), study)
+
+    def claim(self) -> Claim:
+        """Makes sure that the directory of the files carries the identity of the store, which must exist.
+
+        Raises:
+            FilesMissing: The directory is not there.
+            StoreError: The directory belongs to another store.
+        """
+        return claim(sqlite_path(self.url))
 
     def open(self, *, create: bool = True) -> Store:
         """Opens the store.
@@ -100,8 +126,10 @@ class StudyLocation:
             yield records
 
     def files(self, study: str, *, checksums: bool = False) -> StudyFiles:
-        """The files of a study."""
-        return files_in(files_of(self.url) / study, checksums=checksums)
+        """The files of a study, for reading: nothing is claimed, and the directory need not exist."""
+        path = sqlite_path(self.url)
+        identity = identity_of(path)
+        return files_in(root_for(path, identity) / study, checksums=checksums, identity=identity.id or None if identity else None)
 
 
 def default_location(path: Path) -> StudyLocation:
@@ -138,10 +166,20 @@ def open_checkpoints(url: str, *, checksums: bool = False) -> CheckpointStore:
     return opened
 
 
-def files_in(root: Path, *, checksums: bool = False) -> StudyFiles:
-    """The files of a study whose checkpoints lie in its directory on this machine."""
+def files_in(root: Path, *, checksums: bool = False, identity: str | None = None) -> StudyFiles:
+    """The files of a study whose checkpoints lie in its directory on this machine.
+
+    Args:
+        root: The directory of the study.
+        checksums: As in `open_checkpoints`.
+        identity: The identity that the directory around it carries; None: it belongs to no store.
+    """
     here = root.absolute()
-    return StudyFiles(root=here, checkpoints=open_checkpoints(here.as_uri(), checksums=checksums))
+    return StudyFiles(root=here, checkpoints=open_checkpoints(here.as_uri(), checksums=checksums), identity=identity)
+
+
+def _files(claimed: Claim, study: str, *, checksums: bool = False) -> StudyFiles:
+    return files_in(claimed.root / study, checksums=checksums, identity=claimed.id)
 
 
 def _implementation(registry: Registry, url: str) -> Any:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broodline.core.trial import Trial
+from broodline.errors import FilesMissing
 from broodline.storage.checkpoints.base import CheckpointStore, attempt_name
+from broodline.storage.root import identity_in
 
 _LOG = re.compile(r"(\d+)\.(\d+)\.log")
 
@@ -23,10 +25,26 @@ class StudyFiles:
     Args:
         root: The study's directory on this machine.
         checkpoints: Its checkpoint store.
+        identity: The identity that the directory around it carries; None: it belongs to no store.
     """
 
     root: Path
     checkpoints: CheckpointStore
+    identity: str | None = None
+
+    @property
+    def are_present(self) -> bool:
+        """False while the directory of the store's files is away, or another one is in its place: it may not be mounted."""
+        return self.identity is None or identity_in(self.root.parent) == self.identity
+
+    def check_present(self) -> None:
+        """Refuses to use a directory that does not carry the identity of the store.
+
+        Raises:
+            FilesMissing: The directory is away, or another one is in its place.
+        """
+        if not self.are_present:
+            raise FilesMissing(f"{self.root.parent}: the directory of the store's files is away, or another one is in its place")
 
     @property
     def logs(self) -> Path:

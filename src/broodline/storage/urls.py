@@ -1,4 +1,4 @@
-"""The URLs of stores: `sqlite:///PATH`, and the directory next to a database in which studies keep their files."""
+"""The URLs of stores, such as `sqlite:///PATH`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,16 @@ IN_MEMORY = "sqlite://"
 
 
 def absolute(url: str) -> str:
-    """The same store under a URL that does not depend on the current directory.
+    """The same store under a URL that depends neither on the current directory nor on symbolic links.
+
+    The files of a study lie next to its database, so every path to the database must lead to the same files.
 
     Raises:
         StoreError: The URL names no store.
     """
     if url == IN_MEMORY or scheme_of(url) != "sqlite":
         return url
-    return f"{SQLITE}{sqlite_path(url).absolute()}"
-
-
-def files_of(url: str) -> Path:
-    """The directory next to the store in which its studies keep their checkpoints and logs."""
-    path = sqlite_path(url)
-    return path.with_name(path.stem + ".files")
+    return f"{SQLITE}{sqlite_path(url).resolve()}"
 
 
 def scheme_of(url: str) -> str:

@@ -107,8 +107,11 @@ def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> Di
         options: The options.
 
     Raises:
+        FilesMissing: The directory of the files is not there.
         UsageError: `only_best` is given, and the study has not ended.
     """
+    if not options.dry:
+        files.check_present()
     attempts = files.checkpoints.attempts()
     logs = list(files.logs_of_attempts())
     with store.snapshot(study) as records:  # a scan of all trials in a transaction would block workers

@@ -6,12 +6,15 @@ from broodline.controller.controller import Controller
 from broodline.core.retention import is_orphan
 from broodline.storage.base import Store
 from broodline.storage.study_files import StudyFiles
-from broodline.workers.liveness import collect_dead_sessions
+from broodline.workers.liveness import collect_dead_sessions, remove_copied_sessions
 from broodline.workers.trainers.scratch import clear_after
 
 
 def recover(store: Store, study: str, files: StudyFiles) -> None:
     """Releases the trials of dead workers of this machine without waiting for their leases, and deletes orphaned files."""
+    files.check_present()
+    if copied := remove_copied_sessions(files.workers):  # before the dead are collected: their workers may live elsewhere
+        Controller(store).release(study, copied)
     dead = collect_dead_sessions(files.workers)
     for session in dead:
         clear_after(session)  # a program outlives a worker that was killed
@@ -24,7 +27,11 @@ def delete_orphans(store: Store, study: str, files: StudyFiles) -> int:
     """Deletes the directories of attempts that no record names or ever will, and returns their number.
 
     A power failure may leave a recorded checkpoint under its staged name. That one is renamed.
+
+    Raises:
+        FilesMissing: The directory does not carry the identity of the store. Nothing is deleted.
     """
+    files.check_present()
     # The disk is read before the records: an attempt that starts in between is no orphan, and its directory is not listed.
     attempts = files.checkpoints.attempts()
     with store.snapshot(study) as records:

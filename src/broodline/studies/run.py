@@ -6,6 +6,7 @@ may be running.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TypeVar
@@ -28,6 +29,8 @@ from broodline.studies.supervision import supervise
 from broodline.studies.trainer import TrainerSetup
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -72,9 +75,11 @@ def run(
         recover(store, study.name, files)
         view = _view_of(study.name, workers=workers, show=show)(store)
         with observing(store, study.name, [view, *observers]) as observation, log_shown_by(view.say):
+            _log_note(study.name, here.note)
             engine = engine_for(study, job, cwd=setup.trainer.cwd, client=controller, options=setup.engine)
             supervise(engine, store, study.name, workers=workers, observation=observation, grace=setup.grace)
-        delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
+        if files.are_present:
+            delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
         _raise_if_failed(store, study.name)
 
 
@@ -117,7 +122,8 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
         worker: The name of the worker, unique among the workers of the study.
 
     Raises:
-        StoreError: The store does not exist or cannot be written.
+        FilesMissing: The directory of the study's files is not there.
+        StoreError: The store does not exist or cannot be written, or the directory belongs to another one.
         StudyChanged: The study in the store has another definition.
         StudyFailed: The program of the study does not work.
         StudyNotFound: The store has no such study.
@@ -131,12 +137,19 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
             check_same(records, study)
             # The controller leases by the stored definition. A lease of this file would be renewed too seldom if it is longer.
             study = study_from(records.definition())
+        note = location.claim().note
         view = _view_of(study.name, workers=0, show=show)(store)
         client, options = Controller(store), setup.engine
         with observing(store, study.name, [view]) as observation, log_shown_by(view.say):
+            _log_note(study.name, note)
             engine = engine_for(study, job, cwd=setup.trainer.cwd, client=client, options=options, name=lambda _position: worker)
             supervise(engine, store, study.name, workers=1, observation=observation, grace=setup.grace)
         _raise_if_failed(store, study.name)
+
+
+def _log_note(study: str, note: str) -> None:
+    if note:
+        _log.warning(note, extra={"study": study, "worker": None, "trial": None})
 
 
 def _view_of(study: str, *, workers: int, show: bool) -> ViewOf:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from broodline.core.population import StudyState
-from broodline.errors import StoreUnavailable
+from broodline.errors import StoreMoved, StoreUnavailable
 from broodline.reports.observer import Observation
 from broodline.storage.base import Store
 from broodline.workers.engines.base import Engine
 
+_log = logging.getLogger(__name__)
 ATTEND_SECONDS = 0.1
 LOOK_SECONDS = 0.5
 
@@ -41,16 +43,22 @@ def stop_check(store: Store, study: str) -> Callable[[], bool]:
 
     Workers learn of a stop when their program reports. A program that reports nothing while it trains would run to its end.
     """
-    looked = time.monotonic()
+    looked, moved = time.monotonic(), False
 
     def is_stopped() -> bool:
-        nonlocal looked
+        nonlocal looked, moved
         if time.monotonic() < looked + LOOK_SECONDS:
             return False
         looked = time.monotonic()
         try:
             with store.snapshot(study) as records:
+                moved = False
                 return records.progress().state in (StudyState.STOPPED, StudyState.FAILED)
+        except StoreMoved as error:  # workers that train notice it only when they report
+            if not moved:
+                _log.warning(f"{error}; the study waits", extra={"study": study, "worker": None, "trial": None})
+            moved = True
+            return False
         except StoreUnavailable:  # workers retry their calls, so a short outage ends no run
             return False
 

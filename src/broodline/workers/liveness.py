@@ -2,6 +2,9 @@
 
 A worker holds a lock on a file of its own, named by its session, for as long as it lives. The kernel releases the lock when the
 process ends, however that is. A process number would not do: another process may have it by now.
+
+The file holds its own device and inode. In a copy of the directory the file is another one, which no process locks: its session
+belongs to the original, where the worker may be alive.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ def alive(directory: Path, session: str) -> Iterator[None]:
         with path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_still(path, file):
+                with suppress(OSError):  # a full disk; the file then proves as much as one without content
+                    os.write(file.fileno(), _inode(file))
                 yield
                 path.unlink(missing_ok=True)
                 return
@@ -34,6 +39,22 @@ def _is_still(path: Path, file: IO[str]) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _inode(file: IO[str]) -> bytes:
+    status = os.fstat(file.fileno())
+    return f"{status.st_dev} {status.st_ino}\n".encode()
+
+
+def remove_copied_sessions(directory: Path) -> list[str]:
+    """Removes the files that were copied with their directory, and returns their sessions, whose workers are left alone."""
+    copied = []
+    for path in sorted(directory.glob("*")):
+        with suppress(FileNotFoundError), path.open("r+") as file:
+            if os.read(file.fileno(), 64) not in (b"", _inode(file)):
+                copied.append(path.name)
+                path.unlink(missing_ok=True)
+    return copied
 
 
 def is_stopped(process: int) -> bool:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broodline.controller.client import Start
 from broodline.core.trial import Measurement, Trial
-from broodline.errors import CheckpointError, CheckpointUnavailable, TrialFailed
+from broodline.errors import (
+    CheckpointError,
+    CheckpointMissing,
+    CheckpointUnavailable,
+    FilesMissing,
+    TrialFailed,
+    WorkerError,
+)
 from broodline.storage.disk import is_disk_full
 from broodline.storage.study_files import StudyFiles
 from broodline.workers.interruption import Interruption
@@ -18,6 +25,11 @@ from broodline.workers.retrying import FIRST_WAIT
 from broodline.workers.trainers.base import Assignment, Trainer
 
 _ROOM = 1 << 20  # a disk with less than this many bytes free counts as full
+_FILES_LOOK = 0.25  # seconds between two looks for a directory that is away
+_REMEDY = (
+    "help: check the disk, and put back what is missing. To give up all checkpoints that are missing or corrupt:\n"
+    "      broodline gc STUDY.toml --forget-missing"
+)
 _LONGEST_ROOM_WAIT = 30.0  # seconds; then the trial is tried again, even if the disk reports no room
 
 
@@ -40,26 +52,56 @@ class Training:
     devices: tuple[str, ...]
     interruption: Interruption
     log: WorkerLog
+    _given_up: int | None = field(default=None, init=False)  # the trial whose checkpoint this worker reported as corrupt
 
     def restored(self, start: Start) -> Path | None:
-        """The verified checkpoint of the parent; None without a parent, or if the checkpoint is missing or corrupt.
+        """The verified checkpoint of the parent; None without a parent, or if its checkpoint was given up or is corrupt.
 
         Raises:
             TrialFailed: It can't be read here. The checkpoint may be whole, so it is not given up.
+            WorkerError: It is missing, or is the second one that this worker finds corrupt.
+            Preempted: The worker is to leave.
         """
+        if start.restore is None:
+            return None
         try:
-            return None if start.restore is None else self.files.checkpoints.open(start.restore)
+            return self._opened(start.restore)
         except CheckpointError as error:
-            number = start.trial.number
-            self.log.warning(f"trial {number}: {error}; it starts from another trial", extra={"trial": number})
+            self._give_up(start.trial, error)
             return None
         except CheckpointUnavailable as error:
             raise TrialFailed(f"the checkpoint of trial {start.trial.parent} can't be read: {error}") from error
 
+    def _opened(self, checkpoint: str) -> Path:
+        """Opens a checkpoint; waits while the directory of the store's files is away."""
+        while True:
+            present = self.files.are_present
+            try:
+                return self.files.checkpoints.open(checkpoint)
+            except (CheckpointError, CheckpointUnavailable):
+                if present and self.files.are_present:  # two looks: the directory can come back right after the failure
+                    raise
+            self._wait_for_files()
+
+    def _give_up(self, trial: Trial, error: CheckpointError) -> None:
+        """Logs that a checkpoint is corrupt, which the worker then reports.
+
+        One worker gives up one checkpoint. A disk that fails, or a wrong directory, looks to it like many corrupt checkpoints.
+        The bytes of a checkpoint that is missing may be whole on a disk that is away.
+        """
+        parent = trial.parent
+        if isinstance(error, CheckpointMissing):
+            raise WorkerError(f"trial {trial.number} starts from the checkpoint of trial {parent}: {error}\n{_REMEDY}") from error
+        if self._given_up not in (None, parent):
+            both = f"the checkpoints of trials {self._given_up} and {parent}"
+            raise WorkerError(f"this worker found {both} corrupt: {error}\n{_REMEDY}") from error
+        self._given_up = parent
+        self.log.warning(f"trial {trial.number}: {error}; it starts from another trial", extra={"trial": trial.number})
+
     def run(self, trial: Trial, restore: Path | None, reports: BatchedReports) -> tuple[list[Measurement], str]:
         """Trains and saves; returns all measurements and the checkpoint.
 
-        A full disk is no fault of the trial: it is trained again when there is room.
+        A full disk is no fault of the trial: it is trained again when there is room. Nor is a directory that is not mounted.
 
         Raises:
             TrialFailed: The program failed, or left no checkpoint.
@@ -70,7 +112,11 @@ class Training:
         while True:
             try:
                 return self._train_and_save(trial, restore, reports)
-            except (OSError, TrialFailed) as error:
+            except (OSError, TrialFailed, FilesMissing) as error:
+                if not self.files.are_present:
+                    self._wait_for_files()
+                    reports.restart()
+                    continue
                 if not (is_disk_full(error) or self._free() < _ROOM):
                     if isinstance(error, TrialFailed):
                         raise
@@ -80,6 +126,7 @@ class Training:
             reports.restart()
 
     def _train_and_save(self, trial: Trial, restore: Path | None, reports: BatchedReports) -> tuple[list[Measurement], str]:
+        self.files.check_present()
         try:
             assignment = Assignment(
                 trial=trial,
@@ -95,6 +142,14 @@ class Training:
             return measurements, self.files.checkpoints.commit(trial)
         except CheckpointError as error:
             raise TrialFailed(str(error)) from error
+
+    def _wait_for_files(self) -> None:
+        root = self.files.root.parent
+        self.log.warning(f"{root}: the directory of the store's files is away, or another one is in its place; work waits for it")
+        with self.interruption.allowed():
+            while not self.files.are_present:
+                time.sleep(_FILES_LOOK)
+        self.log.info(f"{root}: the directory is back")
 
     def _wait_for_room(self, trial: Trial) -> None:
         before, seconds, fields = self._free(), FIRST_WAIT, {"trial": trial.number}

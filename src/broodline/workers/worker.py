@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from broodline.controller.client import Answer, Client, Done, Start, Wait, WorkerSession
-from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
+from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed, WorkerError
 from broodline.storage.study_files import StudyFiles
 from broodline.workers.interruption import Interruption
 from broodline.workers.log import WorkerLog
@@ -119,13 +119,18 @@ class Worker:
             return self._insist(self._outcome(start, reports))
         except LeaseLost as lost:
             self.log.warning(str(lost), extra={"trial": trial.number})
-            self.files.checkpoints.discard_attempt(trial)
+            if self.files.are_present:
+                self.files.checkpoints.discard_attempt(trial)
+        except WorkerError:  # another worker would fare no better, and the trial can wait
+            self._release()
+            raise
         except Preempted:
             self._release()
             if self.leaving:
                 return Wait()
         finally:
-            self.files.checkpoints.discard(trial)
+            if self.files.are_present:
+                self.files.checkpoints.discard(trial)
         return self._ask()
 
     def _outcome(self, start: Start, reports: BatchedReports) -> Callable[[], Answer]:
@@ -152,5 +157,7 @@ class Worker:
         return until_answered(call, self.log)
 
     def _remove(self, checkpoints: Sequence[str]) -> None:
+        if not checkpoints or not self.files.are_present:  # orphans are deleted at the end of the run, or by the next one
+            return
         for checkpoint in checkpoints:
             self.files.checkpoints.remove(checkpoint)

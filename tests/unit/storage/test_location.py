@@ -10,7 +10,7 @@ from broodline.controller.controller import Controller
 from broodline.core.trial import Trial
 from broodline.errors import StoreError, StudyNotFound
 from broodline.storage.location import StudyLocation, default_location, open_checkpoints, open_store
-from broodline.storage.urls import IN_MEMORY, absolute, files_of
+from broodline.storage.urls import IN_MEMORY, absolute
 from broodline.testing import study_from_tables
 
 
@@ -32,7 +32,14 @@ def test_a_url_says_where_the_store_and_its_files_are(tmp_path: Path, monkeypatc
     assert absolute("sqlite:///a/b.db") == f"sqlite:///{tmp_path}/a/b.db"
     assert absolute("sqlite:////a/b.db") == "sqlite:////a/b.db"
     assert absolute(IN_MEMORY) == IN_MEMORY
-    assert files_of("sqlite:////a/b.db") == Path("/a/b.files")
+
+
+def test_every_path_to_a_database_leads_to_one_store_and_one_directory(tmp_path: Path) -> None:
+    (tmp_path / "real.db").touch()
+    (tmp_path / "link.db").symlink_to("real.db")
+    linked = StudyLocation(url=f"sqlite:///{tmp_path / 'link.db'}")
+    assert linked == StudyLocation(url=f"sqlite:///{tmp_path / 'real.db'}")
+    assert linked.files("s").root == tmp_path / "real.db.files" / "s"
 
 
 def test_an_open_study_has_its_records_and_its_checkpoints(tmp_path: Path) -> None:
@@ -48,7 +55,7 @@ def test_an_open_study_has_its_records_and_its_checkpoints(tmp_path: Path) -> No
         with opened.snapshot() as records, opened.transaction() as same:
             assert records.definition() == same.definition()
         assert (opened.files.checkpoints.open(checkpoint) / "weights").read_text() == "1"
-        assert opened.files.root == tmp_path / "broodline.files" / study.name
+        assert opened.files.root == tmp_path / "broodline.db.files" / study.name
 
 
 def test_to_open_a_study_creates_neither_a_store_nor_a_study_unless_asked_to(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import IO
 import pytest
 from living import wait_for
 
-from broodline.workers.liveness import alive, collect_dead_sessions, is_stopped
+from broodline.workers.liveness import alive, collect_dead_sessions, is_stopped, remove_copied_sessions
 
 Lock = Callable[[IO[str], int], None]
 
@@ -64,3 +65,21 @@ def test_a_file_that_another_process_has_replaced_is_left_alone(tmp_path: Path, 
         once_before_locking(monkeypatch, removed_and_made_again)
         assert collect_dead_sessions(tmp_path) == []
         assert (tmp_path / "a").exists()
+
+
+def test_a_session_file_that_was_copied_is_no_dead_worker_of_this_place(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    with alive(here, "living"):
+        shutil.copytree(here, there)
+        assert remove_copied_sessions(here) == []
+        assert remove_copied_sessions(there) == ["living"]
+        assert collect_dead_sessions(there) == []
+        here.rename(tmp_path / "moved")
+        assert remove_copied_sessions(tmp_path / "moved") == []
+        assert collect_dead_sessions(tmp_path / "moved") == []
+
+
+def test_a_session_file_of_a_former_version_counts_as_one_of_this_place(tmp_path: Path) -> None:
+    (tmp_path / "dead").touch()
+    assert remove_copied_sessions(tmp_path) == []
+    assert collect_dead_sessions(tmp_path) == ["dead"]

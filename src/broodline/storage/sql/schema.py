@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 # Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
 # A store of an older version gets the missing tables and indexes when it is opened.
-# 2: scores. 3: the index of pending trials.
-VERSION = 3
+# 2: scores. 3: the index of pending trials. 4: the identity of the store.
+VERSION = 4
 
 # The indexes and the queries share these conditions word for word: SQLite only then finds the partial index of a query.
 UNFINISHED = sa.text("state IN ('pending', 'running')")
@@ -24,6 +24,16 @@ SWEEPABLE = sa.text("checkpoint IS NOT NULL AND NOT kept")
 metadata = sa.MetaData()
 
 version = sa.Table("broodline", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+# One row; `storage.identity` explains it.
+identity = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("adopts", sa.Text),
+    sa.Column("place", sa.Text),
+    sa.Column("files", sa.Text),
+)
 
 studies = sa.Table(
     "studies",

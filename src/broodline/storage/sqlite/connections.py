@@ -22,6 +22,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,11 +31,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from broodline.errors import StoreError
 from broodline.storage.sql import schema
-from broodline.storage.sqlite.file import opened_for_reading
+from broodline.storage.sqlite.file import opened_for_reading, opened_for_writing
 
 BUSY_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
@@ -55,7 +56,8 @@ def engine_for(path: Path | None, *, read_only: bool) -> sa.Engine:
     elif path is None:
         engine = sa.create_engine("sqlite://", poolclass=StaticPool, **options)
     else:
-        engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), pool_size=1, max_overflow=8, **options)
+        pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 8}
+        engine = sa.create_engine("sqlite://", creator=partial(opened_for_writing, path, BUSY_SECONDS), **pool)
     engine.dialect.statement_compiler = _Compiler
     sa.event.listen(engine, "connect", _closed_on_error(_configure_for_reading if read_only else _configure))
     return engine
@@ -168,6 +170,9 @@ def _upgraded(connection: sa.Connection, found: int | None) -> int:
             connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
     note = sa.insert(schema.version) if found is None else sa.update(schema.version)
     connection.execute(note, {"version": schema.VERSION})
+    if connection.scalar(sa.select(schema.identity.c.id)) is None:
+        # A database that existed before adopts the directory that an earlier version made for it.
+        connection.execute(sa.insert(schema.identity), {"id": uuid.uuid4().hex, "adopts": None if found is None else ""})
     return schema.VERSION
 
 

@@ -85,6 +85,19 @@ def file_system_of(directory: Path, mounts: Path = Path("/proc/self/mounts")) ->
     return points[max(inside, key=lambda point: len(point.parts))] if inside else None
 
 
+def opened_for_writing(path: Path, seconds: float) -> sqlite3.Connection:
+    """Opens a database that exists.
+
+    SQLite would make an empty database in the place of one that was deleted while a study runs.
+
+    Args:
+        path: The database.
+        seconds: SQLite waits so long for a lock.
+    """
+    url = f"file:{quote(str(path.absolute()))}?mode=rw"
+    return sqlite3.connect(url, uri=True, timeout=seconds, check_same_thread=False)
+
+
 def opened_for_reading(path: Path) -> sqlite3.Connection:
     """Opens a database where nothing can be written.
 

@@ -12,14 +12,15 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from broodline.core.population import Progress
-from broodline.errors import StoreError
+from broodline.errors import StoreError, StoreUnavailable
 from broodline.storage.base import Clock
 from broodline.storage.sql import schema
 from broodline.storage.sql.rows import row_of_progress
 from broodline.storage.sql.transaction import SqlTransaction
-from broodline.storage.sqlite.connections import check_version, engine_for, reading, writing
+from broodline.storage.sqlite.connections import BUSY_SECONDS, check_version, engine_for, reading, writing
 from broodline.storage.sqlite.errors import translated
-from broodline.storage.sqlite.file import can_be_written, check_file
+from broodline.storage.sqlite.file import can_be_written, check_file, opened_for_writing
+from broodline.storage.sqlite.place import DatabasePlace, rescue
 from broodline.storage.urls import IN_MEMORY, sqlite_path
 
 _WATCH_SECONDS = 0.005
@@ -50,10 +51,14 @@ class SqliteStore:
         self._clock, self._path = clock, path
         self._watcher: sqlite3.Connection | None = None
         self._one_watcher = threading.Lock()
+        self._rescued: Path | None = None
         if path is not None:
             check_file(path, create)
+            if create:
+                path.touch()
         # A study can be read also where nothing can be written: on a read-only medium, or in a directory of another user.
         self._read_only = path is not None and path.exists() and not can_be_written(path)
+        self._place = DatabasePlace(path)
         self._engine = engine_for(path, read_only=self._read_only)
         self._seen = 0
         try:
@@ -83,13 +88,17 @@ class SqliteStore:
     @contextmanager
     def transaction(self, study: str) -> Iterator[SqlTransaction]:
         self._check_writable()
+        self._check_place()
         with translated(self._path):
             self._seen = self._version()
         with translated(self._path), writing(self._engine) as connection:
+            self._place.check()
             yield SqlTransaction(connection, study, self._clock())
+            self._place.check()  # as late as possible: a commit into a file without a name would be lost
 
     @contextmanager
     def snapshot(self, study: str) -> Iterator[SqlTransaction]:
+        self._check_place()
         with translated(self._path), reading(self._engine) as connection:
             yield SqlTransaction(connection, study, self._clock())
 
@@ -123,6 +132,19 @@ class SqliteStore:
         if self._read_only:
             raise StoreError(f"{self._path}: can't be written, so this study can only be read")
 
+    def _check_place(self) -> None:
+        """Refuses to use a file that lost its name, once all that it holds is saved."""
+        if self._place.holds:
+            self._rescued = None
+            return
+        if self._rescued is None and self._path is not None and not self._read_only:
+            with suppress(StoreError, StoreUnavailable), translated(self._path):
+                self._version()  # opens the other connection, if it was not open
+                assert self._watcher is not None
+                with writing(self._engine):
+                    self._rescued = rescue(self._watcher, self._path)
+        self._place.check(self._rescued)
+
     def _has_changed(self) -> bool:
         with suppress(sqlite3.Error):  # the next transaction reports it
             return self._version() != self._seen
@@ -133,5 +155,5 @@ class SqliteStore:
             return 0
         with self._one_watcher:  # threads that share a store must not each open a connection
             if self._watcher is None:
-                self._watcher = sqlite3.connect(self._path, check_same_thread=False)
+                self._watcher = opened_for_writing(self._path, BUSY_SECONDS)
         return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])

@@ -18,6 +18,7 @@ from broodline.core.trial import Measurement
 from broodline.errors import BroodlineError
 from broodline.storage.disk import is_disk_full
 from broodline.storage.location import StudyLocation
+from broodline.storage.study_files import StudyFiles
 from broodline.workers.engines.base import CANNOT_WORK
 from broodline.workers.engines.launcher import Job, WorkerSpec
 from broodline.workers.engines.messages import Channel, Event, ForwardedRecords
@@ -26,6 +27,7 @@ from broodline.workers.retrying import pauses
 from broodline.workers.trainers.base import Assignment, Trainer
 from broodline.workers.worker import Worker
 
+_log = logging.getLogger(__name__)
 _LEAVE_SECONDS = 10  # for giving the trial back, once the engine is gone
 
 
@@ -73,15 +75,28 @@ def worker_for(job: Job, spec: WorkerSpec, announce: Callable[[], None] = lambda
         announce: Called when the first trial begins.
     """
     location = StudyLocation(url=job.store)
+    files = _present_files(location, job)
     trainer: Trainer = pickle.loads(job.trainer)(cwd=Path.cwd())
     return Worker(
         client=Controller(location.open(create=False)),
         study=job.study,
         identity=spec.identity,
-        files=location.files(job.study, checksums=job.checksums),
+        files=files,
         trainer=_AnnouncingTrainer(trainer, announce),
         devices=spec.devices,
     )
+
+
+def _present_files(location: StudyLocation, job: Job) -> StudyFiles:
+    """The files of the study, as soon as their directory is there: it may be away for a while."""
+    logged, wait = False, pauses()
+    while not (files := location.files(job.study, checksums=job.checksums)).are_present:
+        if not logged:
+            fields = {"study": job.study, "worker": None, "trial": None}
+            _log.warning(f"{files.root.parent}: the directory of the store's files is away; work waits for it", extra=fields)
+            logged = True
+        wait()
+    return files
 
 
 def work(worker: Worker) -> None:
