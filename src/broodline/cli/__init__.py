@@ -24,6 +24,7 @@ from broodline.cli import (
     trials,
     worker,
 )
+from broodline.core.text import printable
 from broodline.errors import BroodlineError, StoreError, UsageError
 
 COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, export)
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.main(arguments)
         sys.stdout.flush()
     except BroodlineError as error:
-        print(f"broodline: error: {error}", file=sys.stderr)
+        print(f"broodline: error: {printable(str(error))}", file=sys.stderr)
         return WRONG_USE if isinstance(error, UsageError | StoreError) else FAILED
     except KeyboardInterrupt:
         print("broodline: interrupted", file=sys.stderr)

@@ -83,8 +83,8 @@ def test_a_command_without_problems_is_filled_without_an_error(command: list[str
         ("{}", ["{}", "unknown"]),
         ("{lr:.3g}", ["{lr:.3g}", "unknown"]),
         (json.dumps({"a": 1}), ["unknown", "{{ or }}"]),
-        ("a{b", ["'{' without its other half", "{{"]),
-        ("a}b", ["'}' without its other half", "}}"]),
+        ("a{b", ["unmatched '{'", "{{"]),
+        ("a}b", ["unmatched '}'", "}}"]),
     ],
 )
 def test_an_unknown_name_is_told_with_those_that_are_known(argument: str, fragments: list[str]) -> None:

@@ -97,7 +97,11 @@ def test_everything_that_a_study_file_can_say_is_read(tmp_path: Path) -> None:
     assert study.limits == Limits(retries=2, max_failures=7, max_lost=5, lease=45)
     assert study.checkpoints == Retention(keep_best=3, keep_every=10, at=(1000, 2000), checksums=True)
     assert file.train == Train(
-        command=("python", "train.py", "--lr={lr}", "{{}}", "${HOME}"), metrics="stdout", timeout=120, grace=3
+        command=("python", "train.py", "--lr={lr}", "{{}}", "${HOME}"),
+        metrics="stdout",
+        objective=("accuracy", "loss"),
+        timeout=120,
+        grace=3,
     )
     assert file.evaluate == Evaluate(command=("python", "evaluate.py", "{restore}"), timeout=60)
     assert file.engine == EngineOptions(devices=("0", "1"), threads=2)
