@@ -117,6 +117,20 @@ def test_what_a_study_file_leaves_out_has_the_defaults(tmp_path: Path) -> None:
     assert (file.train, file.evaluate, file.engine) == (None, None, EngineOptions())
 
 
+def test_metrics_may_be_patterns_and_a_command_may_name_the_end_and_the_interpreter(tmp_path: Path) -> None:
+    metrics = "metrics = { accuracy = 'acc: (.+)', step = 'step [0-9]+' }"
+    file = good(tmp_path, train=f"[train]\n{metrics}\ncommand = ['{{python}}', '--steps', '{{end}}', '--resume={{restore}}']")
+    assert file.train is not None
+    assert file.train.metrics == {"accuracy": "acc: (.+)", "step": "step [0-9]+"}
+    assert good(tmp_path, train="[train]\nresident = true\ncommand = ['{python}', 'train.py']").train is not None
+
+
+def test_an_option_apart_from_its_value_is_fine_where_the_value_is_always_there(tmp_path: Path) -> None:
+    good(tmp_path, train="[train]\ncommand = ['a', '--lr', '{lr}', '--save', '{save}', '--', '{restore}']")
+    written(tmp_path, study_file() + "[evaluate]\ncommand = ['a', '--restore', '{restore}']\n")
+    read(tmp_path / "study.toml")
+
+
 def test_programs_run_in_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(tmp_path, study_file())
     monkeypatch.chdir(tmp_path)
