@@ -1,4 +1,4 @@
-"""The texts of a failure as the store keeps them: printable, and bounded."""
+"""The reason and the output of a failure as the store keeps them: printable, and bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def failure_texts(reason: str, output: str) -> tuple[str, str]:
     """The reason and the output of a failure, which a program or another library wrote.
 
     A failure must not become a second one where it is stored or shown: half a surrogate pair has no encoding, a terminal obeys
-    escape sequences, and a text of gigabytes fills the database. The beginning of a reason counts, and the end of an output.
+    escape sequences, and a string of gigabytes fills the database. The beginning of a reason counts, and the end of an output.
 
     Args:
         reason: The event.

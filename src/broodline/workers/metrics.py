@@ -121,7 +121,7 @@ def finish(measurements: Sequence[Measurement], trial: Trial, nothing: str) -> l
         nothing: The message if there are none.
 
     Raises:
-        TrialFailed: There are none, no metric is finite where it was measured last, or the last step is not after the first.
+        TrialFailed: The list is empty, no metric is finite where it was measured last, or the last step is not after the first.
     """
     if not measurements:
         raise TrialFailed(f"no metric: {nothing}")

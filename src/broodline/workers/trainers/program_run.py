@@ -37,7 +37,7 @@ class OneShot:
     Args:
         command: Its arguments, with their placeholders.
         cwd: The folder that it runs in.
-        metrics: Where its metrics are, as the study file says.
+        metrics: The place and notation of its metrics: the key `metrics` of the study file.
         objective: The metrics of the objective.
         timeout: Seconds after which it has failed; None: never.
         grace: Seconds between asking it to end and killing it.
