@@ -27,6 +27,7 @@ from broodline.cli import (
     trials,
     worker,
 )
+from broodline.core.text import printable
 from broodline.errors import BroodlineError, StoreError, UsageError
 
 COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export)
@@ -86,7 +87,7 @@ def _status_of(arguments: argparse.Namespace) -> int:
         arguments.main(arguments)
         sys.stdout.flush()
     except BroodlineError as error:
-        print(f"broodline: error: {error}", file=sys.stderr)
+        print(f"broodline: error: {printable(str(error))}", file=sys.stderr)
         return WRONG_USE if isinstance(error, UsageError | StoreError) else FAILED
     except KeyboardInterrupt:
         print("broodline: interrupted", file=sys.stderr)

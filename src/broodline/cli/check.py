@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from broodline.cli.output import print_blocks, print_json
 from broodline.cli.study_argument import add_target, file_of, target_of
+from broodline.core.text import printable
 from broodline.errors import StudyFailed
 from broodline.studies.trainer import trainer_of
 
@@ -54,6 +55,6 @@ def _show(finding: Finding) -> None:
     from broodline.studies.check import Verdict
 
     styles = {Verdict.GOOD: "green", Verdict.BAD: "bold red", Verdict.UNKNOWN: "yellow"}
-    print_blocks(Text.assemble((f"{finding.verdict:>7}", styles[finding.verdict]), f"  {finding.text}"))
+    print_blocks(Text.assemble((f"{finding.verdict:>7}", styles[finding.verdict]), f"  {printable(finding.text)}"))
     if finding.output:
-        print_blocks(Text(finding.output, "dim"))
+        print_blocks(Text(printable(finding.output), "dim"))

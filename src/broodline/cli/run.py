@@ -51,5 +51,3 @@ def _warnings(file: StudyFile, workers: int) -> Iterator[str]:
     spares = workers - file.study.population
     if spares > 0:
         yield f"{workers} workers for a population of {file.study.population}: {spares} will be idle; raise the population"
-    if file.study.stopping is not None and file.train is not None and file.train.metrics == "stdout":
-        yield '[stopping] has no effect: metrics = "stdout" is read when the program ends; write metrics to BROODLINE_METRICS'

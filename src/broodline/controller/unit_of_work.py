@@ -26,6 +26,7 @@ from typing import Any
 
 from broodline.config.study import study_from
 from broodline.controller.client import Answer, Done, Signal, Start, Wait, WorkerSession
+from broodline.controller.failures import failure_texts
 from broodline.controller.progress import counted, touched
 from broodline.controller.replacement import replacement_for
 from broodline.controller.sweep import no_longer_needed
@@ -37,6 +38,7 @@ from broodline.core.population import End, NewTrial, Pause, Resume, StudyState
 from broodline.core.retention import keeps_for_good
 from broodline.core.strategy import Strategy
 from broodline.core.study import Evolution, Retention, StudyConfig
+from broodline.core.text import printable
 from broodline.core.trial import Measurement, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
 from broodline.storage.base import Transaction
@@ -189,7 +191,7 @@ class UnitOfWork:
             attempt=attempt,
             now=self._tx.now,
             steps=last.step - before.start,
-            metrics=last.metrics,
+            metrics=self.study.objective.recorded(reported),
             fitness=fitness,
             checkpoint=checkpoint,
         )
@@ -217,7 +219,7 @@ class UnitOfWork:
 
     def _reported(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         """The measurements of the attempt, these last: as many as its fitness depends on."""
-        enough = len(measurements) >= self.study.objective.measurements_needed
+        enough = self.study.objective.suffices(measurements)
         return measurements if enough else (*self._tx.measurements(number, attempt), *measurements)
 
     def _measured(self, trial: Trial, measurements: Sequence[Measurement]) -> list[Score]:
@@ -269,7 +271,7 @@ class UnitOfWork:
 
     def end(self, state: StudyState, reason: str) -> None:
         self._exclude_idle_time()
-        self._progress = self._progress.evolve(state=state, reason=reason)
+        self._progress = self._progress.evolve(state=state, reason=printable(reason))
 
     def save(self) -> None:
         if self._progress != self._saved:
@@ -318,6 +320,7 @@ class UnitOfWork:
         self._tx.update(lifecycle.renew(trial, now=self._tx.now, seconds=self.study.limits.lease))
 
     def _fail(self, before: Trial, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
+        reason, output = failure_texts(reason, output)
         if before.attempt == attempt and before.reason == reason:  # a repeated report
             return
         reported = self._reported(before.number, attempt, measurements)

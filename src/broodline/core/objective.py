@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from broodline.core.json_values import number
 from broodline.core.trial import Measurement, Trial
@@ -33,13 +34,23 @@ class Goal:
         """The contribution of a value to the fitness: weighted, and signed so that higher is fitter."""
         return value * (1.0 if self.weight is None else self.weight) * (-1 if self.goal == "minimize" else 1)
 
+    def last(self, measurements: Sequence[Measurement]) -> Any:
+        """The last value of the metric, finite or not; None if no measurement has it."""
+        return next((m.metrics[self.metric] for m in reversed(measurements) if self.metric in m.metrics), None)
+
     def value(self, measurements: Sequence[Measurement]) -> float | None:
-        """The value of the metric, or None if the last measurement has no finite number for it."""
-        if not measurements or number(measurements[-1].metrics.get(self.metric)) is None:
+        """The value of the metric, or None if the last measurement that has it has no finite number for it."""
+        if number(self.last(measurements)) is None:
             return None
         reported = (number(measurement.metrics.get(self.metric)) for measurement in reversed(measurements))
         last = [value for value, _ in zip((v for v in reported if v is not None), range(self.mean_of_last), strict=False)]
         return sum(value / len(last) for value in last)
+
+    def suffices(self, measurements: Sequence[Measurement]) -> bool:
+        """True if earlier measurements can't change the value: these have the metric often enough."""
+        if self.mean_of_last > len(measurements):
+            return False
+        return sum(number(m.metrics.get(self.metric)) is not None for m in measurements) >= self.mean_of_last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +69,20 @@ class Objective:
         """How many of the last measurements the fitness depends on."""
         return max(goal.mean_of_last for goal in self.goals)
 
+    def suffices(self, measurements: Sequence[Measurement]) -> bool:
+        """True if the fitness depends on these last measurements alone, and on none before them."""
+        return all(goal.suffices(measurements) for goal in self.goals)
+
+    def recorded(self, measurements: Sequence[Measurement]) -> dict[str, Any]:
+        """The metrics that a trial is recorded with: those of its last measurement, and the last value for each goal."""
+        last_of_goals = {goal.metric: goal.last(measurements) for goal in self.goals}
+        return {**last_of_goals, **measurements[-1].metrics}
+
     def fitness(self, measurements: Sequence[Measurement]) -> Fitness | None:
         """The fitness of a trial with these measurements: one value, or one per goal; None if it has none.
 
         Args:
-            measurements: In order of step; the last one must have every metric, as a finite number.
+            measurements: In the order in which they were made. For each goal the last one that has its metric counts.
         """
         values = [goal.value(measurements) for goal in self.goals]
         each = [goal.contribution(value) for goal, value in zip(self.goals, values, strict=True) if value is not None]
@@ -77,11 +97,11 @@ class Objective:
             return "no measurement: the program reported no metrics"
         metrics = measurements[-1].metrics
         for goal in self.goals:
-            if goal.metric not in metrics:
+            if all(goal.metric not in measurement.metrics for measurement in measurements):
                 return f"no metric '{goal.metric}' in the last measurement (it has: {', '.join(metrics) or 'none'})"
-            if number(metrics[goal.metric]) is None:
-                return f"metric '{goal.metric}' is {metrics[goal.metric]!r} in the last measurement, not a finite number"
-        return None if self.fitness(measurements) else "the weighted sum of the metrics is not a finite number"
+            if number(value := goal.last(measurements)) is None:
+                return f"metric '{goal.metric}' must be a finite number, got {value!r} in the last measurement"
+        return None if self.fitness(measurements) else "the weighted sum of the metrics must be a finite number"
 
     def reached(self, fitness: Fitness, target: float) -> bool:
         """True if the fitness is at least as good as `target`, a value of the metric; for one goal only."""

@@ -10,6 +10,7 @@ from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Change, Measurement, PeerScore, Trial, TrialState
 
 FIELDS: tuple[str, ...] = Trial.__slots__
+_LARGEST = 2**63 - 1  # of a column
 _JSON = ("params", "changes", "metrics", "fitness")
 
 
@@ -55,7 +56,9 @@ def trial_of_row(row: Sequence[Any]) -> Trial:
 
 def row_of_progress(progress: Progress) -> dict[str, Any]:
     """The columns of a study that change while it runs."""
-    return {name: getattr(progress, name) for name in Progress.__slots__} | {"state": progress.state.value}
+    row = {name: getattr(progress, name) for name in Progress.__slots__}
+    # Steps as large as nanoseconds, summed over a study, outgrow the column; a sum that large is used for nothing.
+    return row | {"state": progress.state.value, "steps": min(progress.steps, _LARGEST)}
 
 
 def progress_of_row(row: Mapping[str, Any]) -> Progress:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,7 +60,7 @@ class ResidentProgram:
         self._answers, theirs = os.pipe()
         try:
             self._process.start(
-                fill(self._train.command, {}),
+                fill(self._train.command, {"python": sys.executable}),
                 environ=inherited(os.environ) | worker_variables(assignment) | {"BROODLINE_REPLY": str(theirs)},
                 cwd=self._cwd,
                 stdin=subprocess.PIPE,
