@@ -25,6 +25,7 @@ from broodline.cli import (
     worker,
 )
 from broodline.errors import BroodlineError, StoreError, UsageError
+from broodline.workers.signals import keep_exit_statuses
 
 COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, export)
 
@@ -46,6 +47,8 @@ example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status; errors of broodline are printed without a traceback."""
     arguments = parser().parse_args(argv)
+    if argv is None:  # called as a program: this process is ours
+        keep_exit_statuses()
     _never_fail_on_a_character()
     try:
         arguments.main(arguments)
