@@ -71,7 +71,7 @@ def serve(job: Job, spec: WorkerSpec, channel: Channel, life: ExitStack) -> int:
     logger.setLevel(logging.INFO)
     try:
         worker = worker_for(job, spec, lambda: channel.send(Event.AT_WORK))
-        signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
+        _interrupt_on_sigterm(worker)
         channel.send(Event.READY)
         work(worker, life)
         channel.send(Event.FINISHED, done=worker.done)
@@ -151,6 +151,16 @@ class _AnnouncingTrainer:
             self._at_work = True
             self._announce()
         return self._trainer.train(assignment)
+
+
+def _interrupt_on_sigterm(worker: Worker) -> None:
+    """Makes the worker leave on SIGTERM, and the processes that its function forks end, as those of a plain script do.
+
+    `multiprocessing.Pool` ends its processes by SIGTERM. With the worker's handler they would raise an error in the midst of
+    anything, with a lock of the pool in their hands.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _leave_with_engine(engine: int) -> None:
