@@ -207,7 +207,7 @@ class LocalCheckpointStore:
 
     def _recorded_as(self, path: Path) -> str:
         committed = self.committed / path.name
-        taken = path != committed and (committed.exists() or path.parent != self.staging)
+        taken = path != committed and committed.exists()
         return "" if taken or path.name.endswith(REMOVED) else self._recorded(committed)
 
     def _finish_rename(self, path: Path) -> None:
