@@ -20,7 +20,9 @@ from recorded import Recorded, recorded
 
 from broodline.core.study import Retention
 from broodline.core.trial import Measurement
+from broodline.storage import disk
 from broodline.storage.base import Store, Transaction
+from broodline.storage.checkpoints import local
 from broodline.storage.location import StudyLocation
 from broodline.studies.gc import GcOptions, clear
 from broodline.testing import check_invariants
@@ -151,6 +153,23 @@ def test_what_crashes_left_goes_and_what_is_not_from_broodline_stays(study: Path
     assert told["freed"] == 3000
     assert os.listdir(files / "staging") == []
     assert on_disk(study) == [*named(study), "mine"]
+
+
+def test_directories_that_can_not_be_deleted_are_reported_and_do_not_count_as_freed(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = StudyLocation(url=f"sqlite:///{study / 'broodline.db'}")
+    files = location.files("digits")
+    orphans = [files.root / "staging" / name for name in ("000001.3", "000001.4")]
+    for orphan in orphans:
+        orphan.mkdir()
+        (orphan / "weights").write_bytes(bytes(1000))
+    delete = disk.delete
+    monkeypatch.setattr(local, "delete", lambda path: path != orphans[0] and delete(path))
+    with closing(location.open()) as store:
+        usage = clear(store, "digits", files, GcOptions())
+    assert usage.stuck == (orphans[0],)
+    assert usage.freed == 1000
 
 
 def test_a_checkpoint_that_is_missing_is_told_of(study: Path) -> None:

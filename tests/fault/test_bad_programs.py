@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def writes(line: str) -> str:
 
 def answers(line: str) -> str:
     return f"while read -r request; do printf '{line}\\n' > /dev/fd/$BROODLINE_REPLY; done\n"
+
+
+def nests(times: int, name: str) -> str:
+    program = (
+        f"import os; os.chdir(os.environ['BROODLINE_SAVE']); [(os.mkdir('{name}'), os.chdir('{name}')) for _ in range({times})]"
+    )
+    return f'{SAVES}{MEASURES}{sys.executable} -c "{program}"\n'
 
 
 PROGRAMS = [
@@ -56,6 +64,9 @@ PROGRAMS = [
     ("saves nothing", MEASURES, "no checkpoint: the program left nothing in the directory that it was to save in"),
     ("saves an empty directory", MEASURES + 'mkdir "$BROODLINE_SAVE/model"\n', "no checkpoint: the program left nothing"),
     ("saves a link", MEASURES + 'ln -s "$PWD/train.sh" "$BROODLINE_SAVE/weights"\n', "no checkpoint: weights is a link to"),
+    ("saves a link to nothing", MEASURES + 'ln -s weights.new "$BROODLINE_SAVE/weights"\n', "left nothing but links"),
+    ("nests 1,500 directories", nests(1500, "d"), "no checkpoint: its directories are nested more than 200 deep"),
+    ("nests directories with long names", nests(40, "d" * 200), "bytes, more than 4,000: it ends with"),
     ("saves a pipe", MEASURES + 'mkfifo "$BROODLINE_SAVE/weights"\n', "weights is neither a file nor a directory"),
     ("removes the directory", MEASURES + 'rm -r "$BROODLINE_SAVE"\n', "no checkpoint"),
 ]

@@ -29,6 +29,7 @@ from broodline.cli import (
 )
 from broodline.core.text import printable
 from broodline.errors import BroodlineError, StoreError, UsageError
+from broodline.workers.signals import keep_exit_statuses
 
 COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export)
 
@@ -76,6 +77,8 @@ def _status(argv: Sequence[str] | None) -> int:
     except SystemExit:
         streams.flush_output()  # the help may not fit into the output
         raise
+    if argv is None:  # called as a program: this process is ours
+        keep_exit_statuses()
     _never_fail_on_a_character()
     with streams.unfailing(output=arguments.trains):
         return _status_of(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,13 +56,12 @@ def job_for(study: StudyConfig, location: StudyLocation, trainer: TrainerFactory
 
 
 def _pickled(trainer: TrainerFactory) -> bytes:
-    import cloudpickle
+    from broodline.studies.function_pickle import pickled_with_main  # cloudpickle takes time to load
 
     try:
-        pickled: bytes = cloudpickle.dumps(trainer.make, protocol=pickle.HIGHEST_PROTOCOL)
+        return pickled_with_main(trainer.make)
     except Exception as error:
         raise UsageError(
             f"the function can't be sent to worker processes: {error}; "
             "create an object that can't be copied (a lock, an open file, a connection) inside of the function"
         ) from error
-    return pickled

@@ -8,6 +8,7 @@ orphan, which the next run deletes. The other order would leave a record of a ch
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -85,16 +86,21 @@ class DiskUsage:
         retention: The rules that decided.
         held: The checkpoints, by trial.
         groups: All other files.
+        stuck: The directories that were to be deleted and are still there.
     """
 
     retention: Retention
     held: tuple[CheckpointUsage, ...]
     groups: tuple[FileGroup, ...]
+    stuck: tuple[Path, ...] = ()
 
     @property
     def freed(self) -> int:
         """The bytes of the deleted files."""
-        return sum(each.bytes or 0 for each in self.held if not each.needs) + sum(each.bytes for each in self.groups if each.goes)
+        going = sum(each.bytes or 0 for each in self.held if not each.needs) + sum(
+            each.bytes for each in self.groups if each.goes
+        )
+        return going - sum(map(size_of, self.stuck))
 
 
 def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> DiskUsage:
@@ -132,9 +138,10 @@ def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> Di
         held=tuple(_held(files, trial, why) for trial, why in decided),
         groups=_groups(files, attempts, orphans, {trial.checkpoint for trial, _ in decided}, logs, finished_logs),
     )
-    if not options.dry:
-        _remove(files, usage, orphans, finished_logs)
-    return usage
+    if options.dry:
+        return usage
+    _remove(files, usage, orphans, finished_logs)
+    return replace(usage, stuck=tuple(_stuck(files, usage, orphans)))
 
 
 def _scan(records: Transaction) -> tuple[set[int], set[int]]:
@@ -231,3 +238,14 @@ def _remove(files: StudyFiles, usage: DiskUsage, orphans: Iterable[AttemptDirect
         files.checkpoints.remove_attempt(orphan)
     for path in logs:
         path.unlink(missing_ok=True)
+
+
+def _stuck(files: StudyFiles, usage: DiskUsage, orphans: Iterable[AttemptDirectory]) -> list[Path]:
+    """The directories that could not be deleted; each is tried again, since `CheckpointStore.remove` may return early."""
+    going = {Path(held.checkpoint).name for held in usage.held if not held.needs}
+    paths = {orphan.path for orphan in orphans}
+    attempts = files.checkpoints.attempts()
+    left = [each for each in attempts if each.path in paths or f"{each.number:06d}.{each.attempt}" in going]
+    for each in left:
+        files.checkpoints.remove_attempt(each)
+    return [each.path for each in left if os.path.lexists(each.path)]

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from broodline.workers.signals import exit_statuses_kept
+
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Makes SIGTERM raise KeyboardInterrupt, so that a run releases its trials before it ends.
+    """Makes SIGTERM raise KeyboardInterrupt, so that a run releases its trials before it ends, and keeps exit statuses.
 
     Python delivers signals to the main thread only. In another thread this changes nothing.
     """
@@ -20,7 +22,8 @@ def interruptible() -> Iterator[None]:
         return
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        yield
+        with exit_statuses_kept():
+            yield
     finally:
         signal.signal(signal.SIGTERM, previous)
 

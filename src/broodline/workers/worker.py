@@ -58,6 +58,7 @@ class Worker:
     trainer: Trainer
     devices: tuple[str, ...] = ()
     log: WorkerLog = field(init=False)
+    done: bool = field(default=False, init=False)  # the controller said that there are no more trials
     _interruption: Interruption = field(default_factory=Interruption, init=False)
     _training: Training = field(init=False)
 
@@ -85,6 +86,7 @@ class Worker:
         if not isinstance(answer, Done):
             self._release()
             return "asked to leave"
+        self.done = True
         return answer.reason
 
     def leave(self) -> None:

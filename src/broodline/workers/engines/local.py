@@ -16,6 +16,7 @@ from broodline.errors import WorkerError
 from broodline.workers.engines.launcher import Job, WorkerSpec
 from broodline.workers.liveness import is_stopped
 from broodline.workers.own_module import command_of
+from broodline.workers.trainers.process_tree import TOKEN, worker_token
 from broodline.workers.trainers.scratch import clear_after
 
 # Numeric libraries take all cores for each process by default: W workers then wait for each other.
@@ -64,7 +65,7 @@ class LocalLauncher:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._cwd,
-            env=_environment(os.environ, self._threads, spec.devices),
+            env=_environment(os.environ, self._threads, spec.devices) | {TOKEN: worker_token(spec.identity.session)},
             process_group=0,  # Ctrl-C reaches the engine alone, which decides
         )
 
@@ -125,8 +126,7 @@ class LocalHandle:
         assert self._popen.stdin
         with suppress(BrokenPipeError):
             self._popen.stdin.close()
-        if self._popen.poll():
-            clear_after(self._session)
+        clear_after(self._session)  # whatever its exit status: a function may end its process at any point
 
     def _end_output(self) -> None:
         self._at_end = True
