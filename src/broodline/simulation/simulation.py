@@ -76,7 +76,7 @@ class Simulation:
 
     @property
     def utilisation(self) -> float:
-        """The share of the time of present workers that they spent on training that was not wasted."""
+        """The share of the time of present workers that went into training which was not wasted."""
         present = sum(self.seconds.values()) - self.seconds["away"]
         return self.seconds["trained"] / present if present else 0.0
 

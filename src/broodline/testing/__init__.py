@@ -12,7 +12,7 @@ Each plug-in point has a contract: a class of tests. To test a new store, subcla
 | checkpoint store | `CheckpointStoreContract`, and `ChecksummedCheckpointsContract` if it can write checksums |
 | client | `ClientContract` |
 | strategy | `StrategyContract`, with the contracts of its capabilities, which `broodline.testing.strategies` lists |
-| engine | `EngineContract`, and `StoppedWorkersContract` if it can tell a stopped process |
+| engine | `EngineContract`, and `StoppedWorkersContract` if it detects a stopped process |
 | trainer | `TrainerContract` |
 
 `Crew` plays the workers of a study in one process. `check_invariants` checks every row that they left.

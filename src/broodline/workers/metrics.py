@@ -94,7 +94,7 @@ def finish(measurements: Sequence[Measurement], trial: Trial, nothing: str) -> l
         nothing: The message if there are none.
 
     Raises:
-        TrialFailed: There are none, the last has no finite metric, or its step is not after the trial's first.
+        TrialFailed: No measurement was made, the last has no finite metric, or its step is not after the trial's first.
     """
     if not measurements:
         raise TrialFailed(f"no metric: {nothing}")
