@@ -14,6 +14,7 @@ from broodline.config.programs import PLACEHOLDERS, EngineOptions, Evaluate, Tra
 from broodline.config.study import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFileError
+from broodline.registry import ENGINES
 
 _PROGRAMS = ("train", "evaluate", "checkpoints", "engine")
 
@@ -22,6 +23,12 @@ def _device(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise InvalidValue("a device")
     return str(value)
+
+
+def _engine(value: Any) -> str:
+    if not isinstance(value, str) or not ENGINES.has(value):
+        raise InvalidValue(f"an installed engine: {', '.join(ENGINES.names())}")
+    return value
 
 
 _COMMAND = list_of(
@@ -36,6 +43,7 @@ _TRAIN: Mapping[str, Rule] = {
 }
 _EVALUATE: Mapping[str, Rule] = {"command": _COMMAND, "timeout": DURATION}
 _ENGINE: Mapping[str, Rule] = {
+    "kind": Rule("an installed engine", _engine),
     "devices": list_of(Rule("a device", _device), 'a list of devices, such as ["0", "1"]'),
     "threads": integer(1),
 }
