@@ -13,7 +13,7 @@ from broodline.simulation.accounts import Accounts
 from broodline.simulation.calls import Calls, Receiver
 from broodline.simulation.events import EventQueue
 from broodline.simulation.faults import Faults, outcome_of
-from broodline.simulation.training import Seconds, Train, trained
+from broodline.simulation.training import Seconds, TrainFunction, trained
 from broodline.simulation.workers import Activity, Attempt, SimulatedWorker
 from broodline.workers.reporting import REPORT_SECONDS
 
@@ -49,7 +49,7 @@ class Attempts:
         self,
         *,
         owner: Owner,
-        train: Train,
+        train: TrainFunction,
         seconds_per_step: Seconds,
         calls: Calls,
         events: EventQueue,

@@ -34,7 +34,7 @@ from broodline.storage.base import Store
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.strategies.registry import load_strategy, strategy_class
 from broodline.testing.invariants import check_invariants
-from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
+from broodline.testing.playing import Crew, FakeClock, MetricsOf, study_from_tables
 
 TRIALS = 60
 
@@ -54,7 +54,7 @@ def _every_third(outcome: float | None) -> Callable[[Trial], dict[str, Any] | No
     return train
 
 
-_PROGRAMS: dict[str, Train] = {
+_PROGRAMS: dict[str, MetricsOf] = {
     "fitness follows from the params": _by_params,
     "all tie": lambda trial: {"score": 1.0},
     "some diverge": _every_third(float("nan")),
@@ -105,7 +105,7 @@ class StrategyContract(ABC):
             yield store
 
     def play(
-        self, store: Store, study: StudyConfig, train: Train = _by_params, *, workers: int = 3, turns: int = 10_000
+        self, store: Store, study: StudyConfig, train: MetricsOf = _by_params, *, workers: int = 3, turns: int = 10_000
     ) -> list[Trial]:
         """Plays a study to its end, or for so many turns, checks the invariants, and returns all trials."""
         controller = Controller(store)
@@ -117,7 +117,7 @@ class StrategyContract(ABC):
 
     @pytest.mark.parametrize("program", _PROGRAMS.values(), ids=list(_PROGRAMS))
     @pytest.mark.parametrize("workers", [1, 3, 7])
-    def test_it_trains_a_study_to_its_end_whatever_the_programs_do(self, store: Store, program: Train, workers: int) -> None:
+    def test_it_trains_a_study_to_its_end_whatever_the_programs_do(self, store: Store, program: MetricsOf, workers: int) -> None:
         trials = self.play(store, self.study(), program, workers=workers)
         assert all(trial.state.finished for trial in trials)
         self.check_population(trials, workers)
