@@ -15,6 +15,15 @@ def natural_number(argument: str) -> int:
     return _integer(argument, 0)
 
 
+def engine_name(argument: str) -> str:
+    """The name of an installed engine."""
+    from broodline.registry import ENGINES  # reading the metadata of packages takes time
+
+    if not ENGINES.has(argument):
+        raise argparse.ArgumentTypeError(f"there is no engine '{argument}'; installed: {', '.join(ENGINES.names())}")
+    return argument
+
+
 def _integer(argument: str, least: int) -> int:
     try:
         number = int(argument)

@@ -8,6 +8,7 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from broodline.cli.engine_argument import add_engine, with_engine
 from broodline.cli.study_argument import Target, add_target, file_of, target_of
 from broodline.cli.summary import print_end
 from broodline.studies.trainer import setup_of
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_target(parser, by_name=False)
     parser.add_argument("--replay", metavar="NAME", help="work on the replay NAME instead of the study")
+    add_engine(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -32,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     from broodline.studies.run import join
 
     target = target_of(arguments)
-    file = file_of(target)
+    file = with_engine(file_of(target), arguments.engine)
     if arguments.replay is not None:
         file = replace(file, study=_replay_of(target, arguments.replay))
         target = Target(name=arguments.replay, location=target.location, file=None, store=target.location.url)

@@ -54,10 +54,12 @@ class EngineOptions:
     """Where and how workers run.
 
     Args:
+        kind: The name of an installed engine, which starts the workers.
         devices: Distributed over the workers.
         threads: Threads of numeric libraries per worker.
     """
 
+    kind: str = "local"
     devices: tuple[str, ...] = ()
     threads: int = 1
 

@@ -86,7 +86,7 @@ def from_document(document: Any, source: str) -> Schedule:
         ScheduleError: It is not a valid schedule.
     """
     if not isinstance(document, Mapping):
-        raise ScheduleError(source, "", f"must be a table with `end` and `segments`, got {describe(document)}")
+        raise ScheduleError(source, "", f"must have `end` and `segments`, got {describe(document)}")
     table = ConfigTable(document, source, kind=ScheduleError)
     table.check_names((*_ORIGIN, "end", "segments"))
     table.present(_ORIGIN)

@@ -139,7 +139,7 @@ def changed(old: StudyConfig, new: StudyConfig) -> list[str]:
 
 
 def _changed_space(old: StudyConfig, new: StudyConfig) -> list[str]:
-    refused = [f"space.{line}" for line in old.space.widened_by(new.space)]
+    refused = [f"[space] {line}" for line in old.space.widened_by(new.space)]
     if not refused and old.space != new.space and not strategy_class(old.evolution.strategy).space_may_grow:
         return [f"space: the configurations of strategy '{old.evolution.strategy}' follow from the ranges, so these can't grow"]
     return refused

@@ -23,6 +23,7 @@ from broodline.config.shell_words import shell_problem
 from broodline.config.study import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFileError
+from broodline.registry import ENGINES
 
 _PROGRAMS = ("train", "evaluate", "checkpoints", "engine")
 
@@ -60,6 +61,12 @@ def _check_pattern(name: str, pattern: Any) -> None:
         raise InvalidValue(f"a regular expression with one group, the value; that of '{name}' has {groups} (write `(?:...)`)")
 
 
+def _engine(value: Any) -> str:
+    if not isinstance(value, str) or not ENGINES.has(value):
+        raise InvalidValue(f"an installed engine: {', '.join(ENGINES.names())}")
+    return value
+
+
 _COMMAND = list_of(
     string("an argument", r"(?s:.*)"), 'a list of arguments, such as ["python", "train.py"]: no shell reads it', at_least=1
 )
@@ -72,6 +79,7 @@ _TRAIN: Mapping[str, Rule] = {
 }
 _EVALUATE: Mapping[str, Rule] = {"command": _COMMAND, "timeout": DURATION}
 _ENGINE: Mapping[str, Rule] = {
+    "kind": Rule("an installed engine", _engine),
     "devices": list_of(Rule("a device", _device), 'a list of devices, such as ["0", "1"]'),
     "threads": integer(1),
 }

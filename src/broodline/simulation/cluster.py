@@ -23,7 +23,7 @@ from broodline.simulation.clock import VirtualClock
 from broodline.simulation.events import EventQueue
 from broodline.simulation.faults import HOUR, Departures, Faults, paces
 from broodline.simulation.heartbeats import Heartbeats
-from broodline.simulation.training import Seconds, Train
+from broodline.simulation.training import Seconds, TrainFunction
 from broodline.simulation.workers import Activity, SimulatedWorker
 
 _AFTER_LEASE = 1e-3  # seconds: a lease has expired when its last moment is over
@@ -53,7 +53,7 @@ class Cluster:
         study: StudyConfig,
         clock: VirtualClock,
         heartbeats: Heartbeats,
-        train: Train,
+        train: TrainFunction,
         seconds_per_step: Seconds,
         sizes: Mapping[float, int],
         faults: Faults,

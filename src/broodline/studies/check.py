@@ -138,7 +138,7 @@ class _Check:
 
     def _was_read(self, parent: _Outcome, records_reads: bool) -> Finding:
         if not records_reads:
-            return _unknown("can't tell whether it reads the checkpoint: this file system does not record reads")
+            return _unknown("unknown whether it reads the checkpoint: this file system does not record reads")
         if _was_read(parent.checkpoint):
             return _good("it reads the checkpoint to restore")
         return _bad(
@@ -151,7 +151,7 @@ class _Check:
             untrained = self._run(params, steps=0)
             restored = self._run(params, parent=first, steps=0)
         except BroodlineError as error:
-            return _unknown(f"can't tell whether the metric changes at a restore: the program does not accept 0 steps ({error})")
+            return _unknown(f"unknown whether the metric changes at a restore: the program does not accept 0 steps ({error})")
         learned = abs(first.fitness[0] - untrained.fitness[0])
         jumped = abs(restored.fitness[0] - first.fitness[0])
         values = f"({_shown(first.metrics)} before, {_shown(restored.metrics)} after)"
@@ -162,7 +162,7 @@ class _Check:
     def _params_survive(self, params: Mapping[str, Any], first: _Outcome, second: _Outcome) -> Iterator[Finding]:
         """Changes each hyperparameter after a restore: if the result is the same, the checkpoint restored the old value."""
         if not self._run(params, parent=first).same_as(second):
-            yield _unknown("can't tell whether hyperparameters take effect after a restore: two runs with the same seed differ")
+            yield _unknown("unknown whether hyperparameters take effect after a restore: two runs with the same seed differ")
             return
         for name, value in _others(self._study, params).items():
             changed = {**params, name: value}

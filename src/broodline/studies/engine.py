@@ -32,10 +32,10 @@ def engine_for(
         job: The work of its workers.
         cwd: The folder in which workers and their programs run; None: the current one.
         client: The controller.
-        options: Devices, threads.
+        options: The kind of the engine, devices, threads.
         name: The name of the worker at a place, counted from 0.
     """
-    launcher: LauncherType = ENGINES.load("local")
+    launcher: LauncherType = ENGINES.load(options.kind)
     return Engine(
         launcher=launcher(job=job, cwd=cwd or Path.cwd(), threads=options.threads),
         client=client,

@@ -119,7 +119,7 @@ class EngineBench:
         (self.directory / "hold").unlink()
 
     def begun(self) -> dict[str, dict[str, Any]]:
-        """The worker and the devices of each attempt that has begun, by "TRIAL.ATTEMPT"."""
+        """The worker and the devices of each attempt that has started, by "TRIAL.ATTEMPT"."""
         return {path.stem: json.loads(path.read_text()) for path in self.directory.glob("*.begun")}
 
     def trials(self) -> list[Trial]:

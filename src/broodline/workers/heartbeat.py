@@ -1,7 +1,7 @@
 """Renews the lease of a program that is its own worker, from a small process that lives exactly as long.
 
-Theory of operation. A thread of the program would stand still while training holds the interpreter, in one long call of a C
-extension, say. So a heartbeat process renews the lease:
+Theory of operation. A thread of the program would stand still while training holds the interpreter, for example in one long
+call of a C extension. So a heartbeat process renews the lease:
 
 * It is started as a new program, not forked. It has none of its owner's memory, locks, devices or open files, and a session
   of its own: a terminal's Ctrl-C reaches the owner alone.

@@ -151,9 +151,25 @@ def test_a_mistake_is_told_with_file_key_and_what_is_allowed(tmp_path: Path, tex
     with pytest.raises(StudyFileError) as raised:
         read(path)
     assert raised.value.key == key
-    assert str(raised.value).startswith(f"{path}: {key}: ")
+    table, dot, name = key.partition(".")
+    assert str(raised.value).startswith(f"{path}: [{table}] {name}: " if dot else f"{path}: {key}: ")
     assert [fragment for fragment in fragments if fragment not in raised.value.problem] == []
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"population": "population = 'x'"}, 'population: must be an integer, at least 1, got "x" (a string)'),
+        ({"space": "[space]\nlr = { float = [0, 1], log = 3 }"}, "[space] lr.log: must be true or false, got 3"),
+        ({"space": "[space]\nlr = {}"}, "[space] lr: has no type"),
+    ],
+)
+def test_a_key_in_a_table_is_shown_with_the_heading_of_its_table(tmp_path: Path, part: dict[str, str], message: str) -> None:
+    path = written(tmp_path, study_file(**part))
+    with pytest.raises(StudyFileError) as raised:
+        read(path)
+    assert str(raised.value).startswith(f"{path}: {message}")
 
 
 def test_every_mistake_is_one_of_usage() -> None:

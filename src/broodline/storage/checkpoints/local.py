@@ -13,7 +13,7 @@ Theory of operation: the commit
 -------------------------------
 
 A checkpoint counts once it has its name in `checkpoints/`. A rename within a file system is atomic, so a reader finds the
-whole directory there or none. The rename alone says nothing about a power failure, after which a disk may hold the new name
+whole directory there or none. The rename alone does not survive a power failure, after which a disk may hold the new name
 and not the bytes. So `commit` works in this order:
 
 1. Flush every file, write the manifest with the names and sizes, and flush the manifest and all directories.
@@ -52,7 +52,7 @@ REMOVED = ".removed"
 _STAGING_THERE = ".staging"
 _NAME = re.compile(rf"(\d+)\.(\d+)(?:{re.escape(REMOVED)})?")
 _THREADS = 8
-# Errors that keep this process from reading at the moment, and say nothing about the state of the files.
+# Errors that keep this process from reading at the moment, and prove nothing about the state of the files.
 _UNAVAILABLE = {
     *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
     *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN),

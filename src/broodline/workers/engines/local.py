@@ -80,7 +80,7 @@ class LocalHandle:
     """A worker process.
 
     Args:
-        popen: The process. Its standard input stays open for as long as its engine lives: its end tells the worker to leave.
+        popen: The process. Its standard input stays open for as long as its engine lives: its end makes the worker leave.
         session: The worker's session, by which its programs are found.
         selector: Watches its output.
     """

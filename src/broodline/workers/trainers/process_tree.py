@@ -97,7 +97,7 @@ def children() -> list[int]:
 def adopt_orphans() -> bool:
     """Makes orphans among the descendants of this process its children; False where the system can't.
 
-    Otherwise process 1 gets them, and one that left its session and cleared its environment could not be told from any other
+    Otherwise process 1 gets them, and one that left its session and cleared its environment would look like any other
     process.
     """
     try:
