@@ -62,7 +62,7 @@ def run(
     """
     job = job_for(study, location, setup.trainer)  # first: a function that cannot be sent is refused before a study is created
     opened = location.open_study(study.name, create=True, checksums=study.checkpoints.checksums)
-    with opened as here, sole_run(here.files, study.name), interruptible():
+    with opened as here, sole_run(here.files, study.name), interruptible(first_finishes=True) as interruptions:
         store, files = here.store, here.files
         controller = Controller(store)
         controller.open(study)
@@ -73,7 +73,15 @@ def run(
         view = _view_of(study.name, workers=workers, show=show)(store)
         with observing(store, study.name, [view, *observers]) as observation, log_shown_by(view.say):
             engine = engine_for(study, job, cwd=setup.trainer.cwd, client=controller, options=setup.engine)
-            supervise(engine, store, study.name, workers=workers, observation=observation, grace=setup.grace)
+            supervise(
+                engine,
+                store,
+                study.name,
+                workers=workers,
+                observation=observation,
+                grace=setup.grace,
+                interruptions=interruptions,
+            )
         delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
         _raise_if_failed(store, study.name)
 
