@@ -23,6 +23,14 @@ class StoreMoved(StoreUnavailable):
     """Raised when the database's file was deleted, renamed or replaced while it is in use."""
 
 
+class StoreFull(StoreUnavailable):
+    """Raised when the disk of the store is full. Room may be made."""
+
+
+class StoreFailing(StoreUnavailable):
+    """Raised when the disk of the store reports errors. They may pass, but not for ever: a worker waits for a minute."""
+
+
 class CheckpointUnavailable(RetryableError):
     """Raised when a checkpoint can't be read at the moment, for want of permission, open files or the disk's server.
 

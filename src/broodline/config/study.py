@@ -101,7 +101,10 @@ def study_from(recorded: str) -> StudyConfig:
         document = json.loads(recorded)
     except ValueError as error:
         raise StoreError(f"the definition of a study is not JSON ({error}): the database is corrupt, restore a copy") from error
-    return parse(document, "store", stored=True)
+    try:
+        return parse(document, "store", stored=True)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"the definition of a study can't be read ({error}): the database is corrupt, restore a copy") from error
 
 
 def dump(study: StudyConfig) -> dict[str, Any]:

@@ -55,7 +55,10 @@ def moment(seconds: float | None) -> str | None:
     """
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    except (OSError, OverflowError, ValueError):  # no calendar has such a year: of a clock, or a database, that is broken
+        return None
 
 
 def to_json(document: Any) -> str:

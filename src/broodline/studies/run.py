@@ -65,7 +65,7 @@ def run(
     """
     job = job_for(study, location, setup.trainer)  # first: a function that cannot be sent is refused before a study is created
     opened = location.open_study(study.name, create=True, checksums=study.checkpoints.checksums)
-    with opened as here, sole_run(here.files, study.name), interruptible():
+    with opened as here, sole_run(here.files, study.name), interruptible(first_finishes=True) as interruptions:
         store, files = here.store, here.files
         controller = Controller(store)
         controller.open(study)
@@ -77,7 +77,15 @@ def run(
         with observing(store, study.name, [view, *observers]) as observation, log_shown_by(view.say):
             _log_note(study.name, here.note)
             engine = engine_for(study, job, cwd=setup.trainer.cwd, client=controller, options=setup.engine)
-            supervise(engine, store, study.name, workers=workers, observation=observation, grace=setup.grace)
+            supervise(
+                engine,
+                store,
+                study.name,
+                workers=workers,
+                observation=observation,
+                grace=setup.grace,
+                interruptions=interruptions,
+            )
         if files.are_present:
             delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
         _raise_if_failed(store, study.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -354,3 +355,30 @@ def test_who_opens_a_new_database_while_another_makes_it_waits(path: Path) -> No
         with closing(SqliteStore(path)) as store:
             assert store.studies() == ()
         done.join()
+
+
+def test_readers_that_overlap_do_not_let_the_log_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broodline.storage.sqlite.store.LOG_BYTES", 1 << 18)
+    path, over = tmp_path / "broodline.db", threading.Event()
+
+    def read() -> None:
+        with closing(SqliteStore(path)) as store:
+            while not over.is_set():
+                with store.snapshot("s") as records:
+                    records.definition()
+                    time.sleep(0.002)  # so that there is always a reader
+
+    with closing(SqliteStore(path)) as store:
+        store.create("s", "{}")
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        longest = 0
+        for number in range(150):
+            with store.transaction("s") as records:
+                records.redefine(f"{number} " * 20_000)
+            longest = max(longest, path.with_name("broodline.db-wal").stat().st_size)
+        over.set()
+        for reader in readers:
+            reader.join()
+    assert longest < 3 << 20  # 12 MB were written
