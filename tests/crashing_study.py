@@ -241,7 +241,7 @@ def opened(study: Path) -> Iterator[Store]:
     copy = study.parent / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
-    for path in study.glob("broodline.db*"):
+    for path in filter(Path.is_file, study.glob("broodline.db*")):
         shutil.copy(path, copy)
     with closing(StudyLocation(url=f"sqlite:///{copy / 'broodline.db'}").open()) as store:
         yield store

@@ -285,7 +285,7 @@ def played(tmp_path: Path) -> Recorded:
 
 def test_a_trial_that_begins_while_the_study_is_looked_through_keeps_its_parent(played: Recorded, tmp_path: Path) -> None:
     """What was seen first is judged again in the transaction: what began meanwhile counts."""
-    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").files("digits")
+    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").claimed_files("digits")
     files.prepare()
     for accuracy in (0.9, 0.1, 0.2, 0.3, 0.4, 0.5):
         trial = played.held("0")
@@ -331,7 +331,7 @@ def test_rules_that_keep_more_keep_what_is_still_there(tmp_path: Path) -> None:
 def test_measurements_are_not_touched(played: Recorded, tmp_path: Path) -> None:
     trial = played.held("0")
     played.controller.report("digits", trial.number, trial.attempt, [Measurement(step=1, metrics={"accuracy": 0.5})])
-    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").files("digits")
+    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").claimed_files("digits")
     clear(played.store, "digits", files, GcOptions())
     with played.store.snapshot("digits") as records:
         assert json.dumps([m.step for m in records.measurements(trial.number)]) == "[1]"

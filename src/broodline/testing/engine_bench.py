@@ -92,7 +92,7 @@ class EngineBench:
         self.store: Store = self.location.open()
         self.client = Controller(self.store)
         self.client.open(self.study)
-        self.location.files(self.study.name).prepare()
+        self.location.claimed_files(self.study.name).prepare()
         self.engines: list[Engine] = []
 
     def engine(self, make: MakesTrainer, **options: Any) -> tuple[Engine, RecordingLauncher]:

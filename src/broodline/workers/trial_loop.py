@@ -75,6 +75,8 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
         worker = Worker(
             client=client, study=study, identity=WorkerSession(worker=name, session=session), files=files, trainer=handover
         )
+        if opened.note:
+            worker.log.warning(opened.note)
         thread = threading.Thread(target=handover.run, args=(worker.run,), name="broodline worker", daemon=True)
         heartbeat = HeartbeatProcess(
             store=location.url,

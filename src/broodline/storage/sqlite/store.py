@@ -74,6 +74,7 @@ class SqliteStore:
         try:
             with translated(self._path):
                 check_version(self._engine, path, read_only=self._read_only)
+                self._version()  # opens the other connection while the file has its name: `rescue` reads from it
         except BaseException:
             self.close()
             raise
@@ -172,7 +173,6 @@ class SqliteStore:
             return
         if self._rescued is None and self._path is not None and not self._read_only:
             with suppress(StoreError, StoreUnavailable), translated(self._path):
-                self._version()  # opens the other connection, if it was not open
                 assert self._watcher is not None
                 with writing(self._engine):
                     self._rescued = rescue(self._watcher, self._path)
