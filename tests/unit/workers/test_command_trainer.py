@@ -173,7 +173,10 @@ def test_metrics_may_be_the_json_objects_on_standard_output(tmp_path: Path) -> N
 
 def test_a_program_that_prints_no_json_object_has_failed(tmp_path: Path) -> None:
     failed = failure(tmp_path, "echo accuracy 0.9", metrics="stdout")
-    assert failed.reason == "no metric: no line that sh printed is a JSON object"
+    assert failed.reason == (
+        "no metric: no line that sh printed is a JSON object "
+        '(pairs, other lines, standard error: [train] metrics = "name=value", or { accuracy = "regex" })'
+    )
     assert failed.output == "accuracy 0.9"
 
 

@@ -64,7 +64,10 @@ class OneShot:
         if self.metrics == "name=value":
             return f"no line that {program} printed has a pair such as {self.objective[0] if self.objective else 'accuracy'}=0.93"
         if self.metrics == "stdout":
-            return f"no line that {program} printed is a JSON object"
+            return (
+                f"no line that {program} printed is a JSON object "
+                '(pairs, other lines, standard error: [train] metrics = "name=value", or { accuracy = "regex" })'
+            )
         return (
             f"{program} wrote nothing to the file that BROODLINE_METRICS names "
             '(if it prints its metrics: [train] metrics = "stdout")'
