@@ -29,7 +29,7 @@ from broodline.errors import BroodlineError, StoreError, UsageError
 
 COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export)
 
-# Their work is a study: they continue when standard output breaks, and their exit status tells how the study ended.
+# Their work is a study: they continue when standard output breaks, and their exit status is that of the study.
 TRAINING = (check, run, continue_, worker, replay, stop)
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
