@@ -33,7 +33,7 @@ from broodline.workers.signals import keep_exit_statuses
 
 COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export)
 
-# Their work is a study: they continue when standard output breaks, and their exit status tells how the study ended.
+# Their work is a study: they continue when standard output breaks, and their exit status is that of the study.
 TRAINING = (check, run, continue_, worker, replay, stop)
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141

@@ -1,7 +1,7 @@
 """Ends a run on Ctrl-C and on SIGTERM, at once or after the running trials.
 
 Theory of operation. In a terminal, the first Ctrl-C only sets a flag: no new trial starts and the running ones finish, because
-their work may be worth the wait. The second one gives them back. Without a terminal there is nobody to wait for, and a
+their work may be worth the wait. The second one gives them back. Without a terminal no person waits, and a
 scheduler kills soon after it has asked: a signal then gives the trials back at once.
 """
 
