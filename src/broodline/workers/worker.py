@@ -58,7 +58,7 @@ class Worker:
     trainer: Trainer
     devices: tuple[str, ...] = ()
     log: WorkerLog = field(init=False)
-    done: bool = field(default=False, init=False)  # the controller said that there are no more trials
+    done: bool = field(default=False, init=False)  # the controller has no more trials
     _interruption: Interruption = field(default_factory=Interruption, init=False)
     _training: Training = field(init=False)
 

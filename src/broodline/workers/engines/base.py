@@ -5,7 +5,7 @@ these states, which it announces by messages (`engines.messages`)::
 
     launched -> ready -> at work -> finished -> ended
 
-* A worker that finished found the study done, because the controller said so, or left because the engine asked it to. Its
+* A worker that finished found the study done, because the controller reported it, or left because the engine asked it to. Its
   place stays empty, whatever its exit status is: a thread that a function left may spoil that.
 * A worker that ends without this message has died, even with exit status 0: a library may call `os._exit(0)` in the middle of
   a trial, and where SIGCHLD is ignored every exit status reads as 0. Its trial is released as lost, and its place gets another

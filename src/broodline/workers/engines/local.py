@@ -126,7 +126,7 @@ class LocalHandle:
         assert self._popen.stdin
         with suppress(BrokenPipeError):
             self._popen.stdin.close()
-        clear_after(self._session)  # whatever its exit status: a function may end its process at any point
+        clear_after(self._session)  # with exit status 0 too: a function may end its process at any point
 
     def _end_output(self) -> None:
         self._at_end = True

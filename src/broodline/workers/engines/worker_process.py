@@ -1,6 +1,6 @@
 """A worker process: makes the worker that a job describes, and works until the study is done or its engine is gone.
 
-Theory of operation: the end. The lock of the session shows other processes that this one lives, and its file tells a later run
+Theory of operation: the end. The lock of the session shows other processes that this one lives, and its file shows a later run
 whose programs to look for. So the file is removed last: after the exit handlers, and after the processes have ended that the
 function left behind. A worker that is killed before that leaves the file, and the next run cleans up.
 """
