@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,9 @@ def _files_of(target: Target, *, dry: bool) -> StudyFiles:
     Raises:
         FilesMissing: Their directory is not there.
     """
-    return target.files if dry else target.location.claimed_files(target.name)
+    if dry:
+        return target.files
+    return target.location.claimed_files(target.name, note=lambda line: print(f"broodline: {line}", file=sys.stderr))
 
 
 def _forget(arguments: argparse.Namespace, target: Target, store: Store, files: StudyFiles | None) -> None:
