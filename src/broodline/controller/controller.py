@@ -100,6 +100,7 @@ class Controller:
             StudyChanged: A setting differs that can't change after the start; nothing is changed.
             UsageError: The strategy can't decide for this study; nothing is created.
         """
+        # Before anything is written: a study whose strategy can't decide here is not created.
         self._strategy_of(study.evolution).check(study)
         text = json.dumps(definition.dump(study))
         if self._store.create(study.name, text):
@@ -128,6 +129,7 @@ class Controller:
                 return work.answer(identity, held, sample_initial=not_now)
             except SlowDecision:
                 deleted = work.deleted
+        # Other workers may start or finish trials while this decision is computed, which outdates it.
         for _ in range(_TRIES):
             precomputed = self._precomputed(study, identity)
             with self._unit_of_work(study) as work:
@@ -136,6 +138,7 @@ class Controller:
                     return work.answer(identity, work.held_by(identity), sample_initial=work.as_precomputed(precomputed))
                 except SlowDecision:
                     deleted = work.deleted
+        # A busy study could outdate every computation: the last one holds the lock, so each worker gets an answer.
         with self._unit_of_work(study) as work:
             work.deleted += deleted
             return work.answer(identity, work.held_by(identity))

@@ -44,6 +44,7 @@ class Goal:
             return None
         reported = (number(measurement.metrics.get(self.metric)) for measurement in reversed(measurements))
         last = [value for value, _ in zip((v for v in reported if v is not None), range(self.mean_of_last), strict=False)]
+        # Each value is divided before the sum: a sum of large finite values could overflow.
         return sum(value / len(last) for value in last)
 
     def suffices(self, measurements: Sequence[Measurement]) -> bool:
@@ -89,6 +90,7 @@ class Objective:
         if len(each) < len(self.goals):
             return None
         fitness = (sum(each),) if self.weighted else tuple(each)
+        # Finite values can have an infinite weighted sum.
         return fitness if all(math.isfinite(value) for value in fitness) else None
 
     def problem(self, measurements: Sequence[Measurement]) -> str | None:
@@ -117,6 +119,7 @@ def fitter(initiator: Fitness | None, opponent: Fitness | None, rng: Random) -> 
     """
     if opponent is None or initiator is None:
         return opponent is not None
+    # Incomparable trials get a coin: a fixed winner would drive out one end of the front.
     better, worse = _compared(opponent, initiator)
     return rng.random() < 0.5 if better and worse else better
 

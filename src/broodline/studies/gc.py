@@ -118,6 +118,8 @@ def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> Di
     """
     if not options.dry:
         files.check_present()
+    # The directories are listed before the records are read. A checkpoint that is committed in between is in the records and not
+    # in the list, so it is not taken for an orphan.
     attempts = files.checkpoints.attempts()
     logs = list(files.logs_of_attempts())
     with store.snapshot(study) as records:  # a scan of all trials in a transaction would block workers
@@ -140,6 +142,7 @@ def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> Di
     )
     if options.dry:
         return usage
+    # After the commit: a crash in between leaves orphans, which the next call deletes, and no record without its files.
     _remove(files, usage, orphans, finished_logs)
     return replace(usage, stuck=tuple(_stuck(files, usage, orphans)))
 
@@ -168,6 +171,7 @@ def _decided(
     records: Transaction, numbers: Collection[int], retention: Retention, only_best: int | None
 ) -> list[tuple[Trial, tuple[Need, ...]]]:
     """The trials that have a checkpoint now, by number, and the reasons to keep each."""
+    # The scan was made before this transaction: trials that completed since are found by the index of checkpoints.
     recent = {checkpoint.trial for checkpoint in records.checkpoints()}
     found = [trial for number in sorted({*numbers, *recent}) if (trial := records.trial(number)) and trial.checkpoint]
     parents = {trial.parent for trial in records.unfinished()}
@@ -187,6 +191,7 @@ def _checkpoint(trial: Trial, *, in_use: bool) -> Checkpoint:
 
 def _record(records: Transaction, study: StudyConfig, decided: Iterable[tuple[Trial, tuple[Need, ...]]]) -> None:
     """Removes the checkpoints to delete from the records. Their files are deleted after the commit."""
+    # The new rules are stored, so that running workers keep by them too.
     if (text := json.dumps(definition.dump(study))) != records.definition():
         records.redefine(text)
     for trial, why in decided:

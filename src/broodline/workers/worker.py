@@ -79,10 +79,12 @@ class Worker:
         while not self.leaving and not isinstance(answer, Done):
             self._remove(answer.delete)
             if isinstance(answer, Wait):
+                # The pauses grow while there is nothing to do, and start short again after each trial.
                 answer = self._ask_later(next(waits))
             else:
                 answer, waits = self._work(answer), growing()
         self._remove(answer.delete)
+        # The last answer may be a trial that was not started: releasing it spares others the wait for its lease.
         if not isinstance(answer, Done):
             self._release()
             return "asked to leave"
@@ -108,6 +110,7 @@ class Worker:
     def _ask_later(self, seconds: float) -> Answer:
         try:
             with self._interruption.allowed():
+                # By chance, so that workers which wait for the same trial do not all ask in the same moment.
                 self.client.wait(seconds * random.uniform(0.5, 1.0))
         except Preempted:
             return Wait()
@@ -121,6 +124,7 @@ class Worker:
             return self._insist(self._outcome(start, reports))
         except LeaseLost as lost:
             self.log.warning(str(lost), extra={"trial": trial.number})
+            # The trial belongs to a later attempt. No record will name what this one saved, committed or not.
             if self.files.are_present:
                 self.files.checkpoints.discard_attempt(trial)
         except WorkerError:  # another worker would fare no better, and the trial can wait
@@ -131,6 +135,7 @@ class Worker:
             if self.leaving:
                 return Wait()
         finally:
+            # After a commit nothing is staged, and this does nothing.
             if self.files.are_present:
                 self.files.checkpoints.discard(trial)
         return self._ask()
@@ -149,6 +154,7 @@ class Worker:
         except TrialFailed as failed:
             reason, output, unsent = failed.reason, failed.output, reports.unsent()
             return lambda: self.client.fail(study, trial.number, trial.attempt, unsent, reason, output, identity)
+        # The checkpoint is committed before this call is made: a record never names a checkpoint that is not there.
         rest = reports.unsent_of(measurements)
         return lambda: self.client.complete(study, trial.number, trial.attempt, rest, checkpoint, identity)
 

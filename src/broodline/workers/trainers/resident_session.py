@@ -68,6 +68,7 @@ class ResidentProgram:
                 pass_fds=[theirs],
             )
         finally:
+            # Only the program holds its end now, so its death closes the pipe.
             os.close(theirs)
         self._process.listen(self._process.output, self._print)
         self._process.listen(self._answers, self._receive)
@@ -99,6 +100,7 @@ class ResidentProgram:
             while b"\n" not in self._received:
                 self._wait(until)
                 attend()
+            # What the program printed before its answer belongs to the log of this trial.
             self._process.drain()
             return self._line()
         finally:
