@@ -93,9 +93,16 @@ class Client(Protocol):
         """Reports that the checkpoint of a trial's parent is missing or corrupt; the trial is given another parent."""
 
     def complete(
-        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, identity: WorkerSession
+        self,
+        study: str,
+        number: int,
+        attempt: int,
+        measurements: Sequence[Measurement],
+        checkpoint: str,
+        identity: WorkerSession,
+        doubt: str | None = None,
     ) -> Answer:
-        """Reports that a trial is trained, measured and saved."""
+        """Reports that a trial is trained, measured and saved; `doubt` is a reason to doubt that it trained."""
 
     def fail(
         self,

@@ -63,9 +63,16 @@ class Controller:
             return work.damaged(number, attempt, parent, identity)
 
     def complete(
-        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, identity: WorkerSession
+        self,
+        study: str,
+        number: int,
+        attempt: int,
+        measurements: Sequence[Measurement],
+        checkpoint: str,
+        identity: WorkerSession,
+        doubt: str | None = None,
     ) -> Answer:
-        return self._answered(study, identity, lambda work: work.complete(number, attempt, measurements, checkpoint))
+        return self._answered(study, identity, lambda work: work.complete(number, attempt, measurements, checkpoint, doubt))
 
     def fail(
         self,

@@ -157,7 +157,9 @@ class UnitOfWork:
             self._progress = self._progress.evolve(steps=self._progress.steps + again.steps - trial.steps)
         return self.answer(identity, held=self._trial(number))
 
-    def complete(self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str) -> None:
+    def complete(
+        self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, doubt: str | None = None
+    ) -> None:
         before = self._trial(number)
         if before.state is TrialState.COMPLETED and before.attempt == attempt:
             return
@@ -179,6 +181,7 @@ class UnitOfWork:
             metrics=last.metrics,
             fitness=fitness,
             checkpoint=checkpoint,
+            doubt=doubt,
         )
         self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
 
