@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from broodline.core.trial import Measurement, Trial
+from broodline.core.untrained import Likeness
 
 RENEWALS = 3
 """Renewals that a running trial's lease gets before it would expire: it is renewed every `lease / RENEWALS` seconds.
@@ -100,9 +101,9 @@ class Client(Protocol):
         measurements: Sequence[Measurement],
         checkpoint: str,
         identity: WorkerSession,
-        doubt: str | None = None,
+        likeness: Likeness | None = None,
     ) -> Answer:
-        """Reports that a trial is trained, measured and saved; `doubt` is a reason to doubt that it trained."""
+        """Reports that a trial is trained, measured and saved; `likeness`: how its checkpoint resembles its parent's."""
 
     def fail(
         self,

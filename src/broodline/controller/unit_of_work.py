@@ -37,6 +37,7 @@ from broodline.core.retention import keeps_for_good
 from broodline.core.strategy import Strategy
 from broodline.core.study import Evolution, Retention, StudyConfig
 from broodline.core.trial import Measurement, Score, Trial, TrialState
+from broodline.core.untrained import Likeness, doubt
 from broodline.errors import StudyNotFound
 from broodline.storage.base import Transaction
 
@@ -158,7 +159,7 @@ class UnitOfWork:
         return self.answer(identity, held=self._trial(number))
 
     def complete(
-        self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, doubt: str | None = None
+        self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, likeness: Likeness | None = None
     ) -> None:
         before = self._trial(number)
         if before.state is TrialState.COMPLETED and before.attempt == attempt:
@@ -181,7 +182,7 @@ class UnitOfWork:
             metrics=last.metrics,
             fitness=fitness,
             checkpoint=checkpoint,
-            doubt=doubt,
+            doubt=None if likeness is None else doubt(likeness, last.metrics, self._parent_of(before)),
         )
         self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
 
@@ -334,6 +335,9 @@ class UnitOfWork:
         self._tx.update(after)
         self._progress = counted(self.study, self._progress, before, after)
         self.deleted += no_longer_needed(self._tx, self.study.checkpoints, after)
+
+    def _parent_of(self, trial: Trial) -> Trial | None:
+        return None if trial.parent is None else self._trial(trial.parent)
 
     def _trial(self, number: int) -> Trial:
         trial = self._tx.trial(number)

@@ -69,6 +69,7 @@ class StudyOverview:
         best: The fittest trial.
         running, pending: The unfinished trials, by number.
         unsuccessful: The last trials that failed or were stopped, the latest first.
+        doubtful: How many completed trials seem to have trained nothing.
         attention: Warnings for the user, a line each.
         now: The store's clock.
     """
@@ -83,6 +84,7 @@ class StudyOverview:
     running: tuple[Trial, ...]
     pending: tuple[Trial, ...]
     unsuccessful: tuple[Trial, ...]
+    doubtful: int
     attention: tuple[str, ...]
     now: float
 
@@ -106,6 +108,7 @@ class StudyOverview:
             "trials": progress.trials,
             "completed": progress.completed,
             "failed_or_stopped": self.unsuccessful_count,
+            "trained_nothing": self.doubtful,
             "running": [_running_record(trial) for trial in self.running],
             "pending": [trial.number for trial in self.pending],
             **_replay(self.study),
@@ -130,6 +133,7 @@ def read_overview(records: Transaction, *, former: StudyOverview | None = None) 
     running = tuple(trial for trial in unfinished if trial.state is TrialState.RUNNING)
     best = next(iter(records.best(1)), None)
     elapsed = _elapsed(study, progress, running, records.now)
+    doubtful, first = records.doubtful()
     end = next_trial(
         study, progress.evolve(elapsed=elapsed), records, strategy=_strategy_of(study), worker="", sample_initial=_no_new_member
     )
@@ -144,7 +148,8 @@ def read_overview(records: Transaction, *, former: StudyOverview | None = None) 
         running=running,
         pending=tuple(trial for trial in unfinished if trial.state is TrialState.PENDING),
         unsuccessful=_unsuccessful(records, progress, former),
-        attention=tuple(_attention(study, unfinished, records.now)),
+        doubtful=doubtful,
+        attention=(*_doubts(doubtful, first, progress), *_attention(study, unfinished, records.now)),
         now=records.now,
     )
 
@@ -240,6 +245,16 @@ def _unsuccessful(records: Transaction, progress: Progress, former: StudyOvervie
     recent = records.trials(after=progress.trials - RECENT - 1, limit=RECENT) if count else ()
     ended = [trial for trial in recent if trial.state in (TrialState.FAILED, TrialState.STOPPED)]
     return tuple(sorted(ended, key=lambda trial: trial.finished or 0.0, reverse=True))
+
+
+def _doubts(count: int, first: Trial | None, progress: Progress) -> list[str]:
+    if first is None:
+        return []
+    return [
+        f"{count:,} of {format_count(progress.completed, 'completed trial')} trained nothing, trial {first.number} for instance, "
+        f"whose checkpoint is a copy of that of trial {first.parent}: each trial trains its steps on top of `start`, so a program "
+        "with an absolute limit, such as max_steps, needs start + steps; `broodline check` tests it"
+    ]
 
 
 def _attention(study: StudyConfig, unfinished: Sequence[Trial], now: float) -> list[str]:
