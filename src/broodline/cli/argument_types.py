@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 
 def positive_integer(argument: str) -> int:
@@ -13,6 +14,20 @@ def positive_integer(argument: str) -> int:
 def natural_number(argument: str) -> int:
     """An integer from 0, such as the number of a trial or a seed."""
     return _integer(argument, 0)
+
+
+def duration(argument: str) -> float:
+    """A time above zero, in seconds: a number of seconds, or a string such as `30m`."""
+    from broodline.config.fields import DURATION, InvalidValue
+
+    try:
+        value: Any = float(argument)
+    except ValueError:
+        value = argument
+    try:
+        return float(DURATION.read(value))
+    except InvalidValue:
+        raise argparse.ArgumentTypeError(f"must be {DURATION.expected}, got '{argument}'") from None
 
 
 def _integer(argument: str, least: int) -> int:

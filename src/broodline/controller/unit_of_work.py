@@ -182,7 +182,7 @@ class UnitOfWork:
             metrics=last.metrics,
             fitness=fitness,
             checkpoint=checkpoint,
-            doubt=None if likeness is None else doubt(likeness, last.metrics, self._parent_of(before)),
+            doubt=self._doubt(before, last, likeness),
         )
         self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
 
@@ -336,8 +336,10 @@ class UnitOfWork:
         self._progress = counted(self.study, self._progress, before, after)
         self.deleted += no_longer_needed(self._tx, self.study.checkpoints, after)
 
-    def _parent_of(self, trial: Trial) -> Trial | None:
-        return None if trial.parent is None else self._trial(trial.parent)
+    def _doubt(self, trial: Trial, last: Measurement, likeness: Likeness | None) -> str | None:
+        if trial.parent is None:
+            return None
+        return doubt(trial, self._trial(trial.parent), step=last.step, metrics=last.metrics, likeness=likeness)
 
     def _trial(self, number: int) -> Trial:
         trial = self._tx.trial(number)

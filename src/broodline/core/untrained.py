@@ -12,6 +12,8 @@ from typing import Any
 
 from broodline.core.trial import Trial
 
+_FEW = 10  # less than one in so many of the steps: more than a report that comes before the last step leaves out
+
 
 class Likeness(StrEnum):
     """How a new checkpoint resembles the one that it was trained from."""
@@ -20,18 +22,19 @@ class Likeness(StrEnum):
     SAME_WEIGHTS = "same weights"  # its largest part is equal, and something else, such as a step counter, differs
 
 
-def doubt(likeness: Likeness | None, metrics: Mapping[str, Any], parent: Trial | None) -> str | None:
+def doubt(trial: Trial, parent: Trial, *, step: int, metrics: Mapping[str, Any], likeness: Likeness | None) -> str | None:
     """The reason to doubt that a trial trained; None without one.
 
     Args:
-        likeness: How its checkpoint resembles its parent's; None: it does not.
+        trial: The trial, as it was planned.
+        parent: Its parent.
+        step: The step of its last measurement.
         metrics: Its last metrics.
-        parent: Its parent; None: it started from nothing.
+        likeness: How its checkpoint resembles its parent's; None: it does not.
     """
-    if parent is None or likeness is None:
-        return None
     if likeness is Likeness.SAME:
         return f"trained nothing: its checkpoint is identical to that of its parent, trial {parent.number}"
-    if parent.metrics == metrics:
+    if likeness is not None and parent.metrics == metrics:
         return f"trained nothing: its weights and its metrics are identical to those of its parent, trial {parent.number}"
-    return None
+    trained = step - trial.start
+    return f"trained {trained} of {trial.steps} steps" if trained * _FEW <= trial.steps else None

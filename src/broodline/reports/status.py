@@ -251,9 +251,9 @@ def _doubts(count: int, first: Trial | None, progress: Progress) -> list[str]:
     if first is None:
         return []
     return [
-        f"{count:,} of {format_count(progress.completed, 'completed trial')} trained nothing, trial {first.number} for instance, "
-        f"whose checkpoint is a copy of that of trial {first.parent}: each trial trains its steps on top of `start`, so a program "
-        "with an absolute limit, such as max_steps, needs start + steps; `broodline check` tests it"
+        f"{count:,} of {format_count(progress.completed, 'completed trial')} trained nothing, or nearly so; "
+        f"trial {first.number} {first.reason}: a trial trains `steps` more steps, so a program that counts "
+        "them absolutely, as max_steps does, has to train up to start + steps; `broodline check` tests the program"
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from broodline.core.objective import fittest
 from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Change, Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
@@ -330,9 +331,7 @@ def _check_answers(records: Transaction, trials: list[Trial]) -> None:
     assert records.first_pending() == next(iter(pending), None)
     assert records.any_running() == bool(running)
     assert records.unfinished() == tuple(unfinished)
-    assert records.best(7) == tuple(
-        sorted(done, key=lambda trial: (-(trial.fitness or (0.0,))[0], -trial.end, -trial.number))[:7]
-    )
+    assert records.best(7) == tuple(fittest(done)[:7])
     for score in (0.0, 3.0, 9.0):
         assert records.count_of_score(score) == sum(trial.fitness == (score,) for trial in done)
     doubtful = [trial for trial in done if trial.reason]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import zipfile
 from collections.abc import Mapping
@@ -78,9 +77,14 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
 
 def test_a_trial_is_doubtful_if_its_checkpoint_is_a_copy_or_if_neither_weights_nor_metrics_changed() -> None:
     parent = Trial(number=3, member=0, generation=0, params={}, steps=10, state=TrialState.COMPLETED, metrics={"score": 0.5})
-    assert "identical to that of its parent, trial 3" in str(doubt(Likeness.SAME, {"score": 0.6}, parent))
-    assert "weights and its metrics" in str(doubt(Likeness.SAME_WEIGHTS, {"score": 0.5}, parent))
-    assert doubt(Likeness.SAME_WEIGHTS, {"score": 0.6}, parent) is None
-    assert doubt(None, {"score": 0.5}, parent) is None
-    assert doubt(Likeness.SAME, {"score": 0.5}, None) is None
-    assert json.dumps(Likeness.SAME) == '"same"'
+    trial = Trial(number=4, member=0, generation=1, params={}, start=10, steps=10, parent=3)
+
+    def reason(likeness: Likeness | None, score: float, step: int = 20) -> str | None:
+        return doubt(trial, parent, step=step, metrics={"score": score}, likeness=likeness)
+
+    assert "identical to that of its parent, trial 3" in str(reason(Likeness.SAME, 0.6))
+    assert "weights and its metrics" in str(reason(Likeness.SAME_WEIGHTS, 0.5))
+    assert reason(Likeness.SAME_WEIGHTS, 0.6) is None
+    assert reason(None, 0.5) is None
+    assert reason(None, 0.6, step=11) == "trained 1 of 10 steps"
+    assert reason(None, 0.6, step=12) is None
