@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reevaluate",
         metavar="K",
         type=positive_integer,
-        help="evaluate the K best that have a checkpoint again, with fresh seeds: by [evaluate], or by [train] with 0 steps",
+        help="evaluate the K best that have a checkpoint again, with fresh seeds: by [evaluate], or by a resident program",
     )
     add("--times", metavar="R", type=positive_integer, default=_TIMES, help=f"reevaluate each R times (default: {_TIMES})")
 

@@ -141,7 +141,11 @@ class _Check:
 
     def _changes_bytes(self, name: str, value: Any, params: Mapping[str, Any], first: Outcome, second: Outcome) -> Finding:
         run, changed = self._runs.run, {**params, name: value}
-        if not run(changed, parent=first).same_as(second):
+        try:
+            alike = run(changed, parent=first).same_as(second)
+        except TrialFailed as failed:
+            return good(f"{name} takes effect after a restore: with {value!r} the program fails ({failed.reason})")
+        if not alike:
             return good(f"{name} takes effect after a restore")
         same = f"{params[name]!r} and {value!r} give the same bytes"
         return bad(_no_effect(name, same) if run(changed).same_as(run(params)) else _restored(name, same))

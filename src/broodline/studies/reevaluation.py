@@ -76,19 +76,24 @@ def restorable(records: Transaction, count: int) -> tuple[Trial, ...]:
 
 @contextmanager
 def evaluation_of(file: StudyFile | None) -> Iterator[Evaluation]:
-    """How the programs of a study file evaluate a checkpoint: by [evaluate], otherwise by [train] with 0 steps.
+    """How the programs of a study file evaluate a checkpoint: by [evaluate], or by a resident program with 0 steps to train.
 
     Raises:
-        UsageError: There is no study file, or it has no [train].
+        UsageError: There is no study file, or it has neither.
     """
     if file is None:
         raise UsageError(
-            "--reevaluate needs a study file, for its [evaluate] or [train]\n"
+            "--reevaluate needs a study file, for its [evaluate] or its resident program\n"
             "help: give STUDY.toml in place of a name; a study of a Python function: call study.reevaluate(train)"
         )
     if file.train is not None and file.evaluate is not None:
         yield partial(_by_program, (file.train, file.evaluate), file.folder)
         return
+    if file.train is None or not file.train.resident:
+        raise UsageError(
+            f"{file.path}: [evaluate]: is missing, and --reevaluate runs it\n"
+            'help: add [evaluate] command = ["python", "evaluate.py"]; it reads the checkpoint in BROODLINE_RESTORE'
+        )
     with through_trainer(trainer_of(file)) as evaluate:
         yield evaluate
 

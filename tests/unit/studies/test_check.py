@@ -134,15 +134,18 @@ def test_a_metric_that_differs_after_a_restore_is_not_called_the_same() -> None:
     assert "the same" not in texts(found, Verdict.GOOD)
 
 
-def test_a_program_that_diverges_at_an_end_of_its_range_shows_the_effect_of_the_parameter() -> None:
+@pytest.mark.parametrize(("noise", "said"), [(0.0, "the program fails (metric 'loss' is nan"), (0.3, "failed, failed with 0.05")])
+def test_a_program_that_diverges_at_other_values_shows_the_effect_of_the_parameter(noise: float, said: str) -> None:
+    program, kept = Program(noise=noise), []
+
     def diverges(trial: broodline.RunningTrial) -> Mapping[str, Any] | None:
-        if trial.params["lr"] == 0.05:
-            return {"loss": float("nan")}
-        return Program(noise=0.3)(trial)
+        kept.append(trial.params["lr"])
+        metrics = program(trial)
+        return {"loss": float("nan"), "time": 1} if trial.params["lr"] not in (kept[0], 0.001) else metrics
 
     found = checked(diverges)
     assert "lr takes effect after a restore" in texts(found, Verdict.GOOD)
-    assert "failed, failed with 0.05" in texts(found, Verdict.GOOD)
+    assert said in texts(found, Verdict.GOOD)
 
 
 def test_the_plan_names_the_runs_and_the_limit_before_the_first_run() -> None:
