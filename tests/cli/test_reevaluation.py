@@ -42,7 +42,7 @@ def test_of_equal_trials_the_most_trained_is_best_keeps_its_checkpoint_and_their
 
 
 def test_a_best_trial_without_equals_says_nothing_of_them(tmp_path: Path) -> None:
-    write_study(tmp_path, trials=4)
+    write_study(tmp_path, trials=3)
     output("run", "study.toml", cwd=tmp_path)
     (best,) = lines_of_json("best", "study.toml", cwd=tmp_path)
     assert best["tied"] == 1
