@@ -164,7 +164,7 @@ class _Check:
         if lost_at_restore(restored, scratch):
             return bad(_restored(name, f"{values}; {without}"))
         return unknown(
-            f"can't tell whether {name} takes effect after a restore: repeats differ by as much as the ends of its range "
+            f"it is unclear whether {name} takes effect after a restore: repeats differ by as much as the ends of its range "
             f"({values}; {without}). Seed the program with BROODLINE_SEED (trial.seed), so that repeats are equal, "
             "or give more --steps"
         )

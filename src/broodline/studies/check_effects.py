@@ -6,7 +6,7 @@ drawn from one distribution lie apart in a third of all cases, so the gap has to
 group decide the other cases: groups of four from one distribution lie apart in 3 % of all cases, and with a gap in less than 1 %.
 
 A missing effect after a restore has two explanations: the checkpoint restored the old value, or the effect is too small to be
-seen. The same comparison without a checkpoint tells them apart.
+seen. The same comparison without a checkpoint separates them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Ends:
 
 
 def lost_at_restore(restored: Ends, scratch: Ends) -> bool | None:
-    """True if an effect that is there without a checkpoint is missing after a restore; None if that can't be told."""
+    """True if an effect that is there without a checkpoint is missing after a restore; None if that is unclear."""
     if not scratch.differ:
         return None
     limit = _NO_EFFECT * scratch.effect if math.isfinite(scratch.effect) else restored.spread

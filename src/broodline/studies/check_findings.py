@@ -38,7 +38,7 @@ def conclusion(findings: Sequence[Finding]) -> str:
     if wrong:
         return f"not passed: {wrong} of {len(findings)} findings are bad; fix those above, then check again"
     if open_:
-        return f"not passed: {open_} of {len(findings)} findings are unknown; each of those above says what to do"
+        return f"not passed: {open_} of {len(findings)} findings are unknown; do what those above propose, then check again"
     return f"passed: all {len(findings)} findings are good"
 
 

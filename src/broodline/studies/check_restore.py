@@ -38,7 +38,7 @@ class Restore:
         if found.verdict is Verdict.GOOD:
             self.untrained = untrained
         elif was_read is None:
-            yield unknown("can't tell whether it reads the checkpoint: this file system does not record reads")
+            yield unknown("it is unclear whether it reads the checkpoint: this file system does not record reads")
         yield found
 
     def _found(self, untrained: Outcome, restored: Outcome) -> Finding:

@@ -64,7 +64,7 @@ def restorable(records: Transaction, count: int) -> tuple[Trial, ...]:
     """The fittest completed trials that have their checkpoint, the fittest first; most checkpoints are deleted in time.
 
     Raises:
-        UsageError: There is none.
+        UsageError: No completed trial has its checkpoint.
     """
     study = study_from(records.definition())
     saved = [trial for trial in records.trials() if trial.can_be_parent]
