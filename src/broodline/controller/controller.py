@@ -33,6 +33,7 @@ from broodline.controller.unit_of_work import PrecomputedDecision, SlowDecision,
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement
+from broodline.core.untrained import Likeness
 from broodline.errors import StudyChanged
 from broodline.storage.base import Store, Transaction
 from broodline.strategies.registry import load_strategy
@@ -63,9 +64,16 @@ class Controller:
             return work.damaged(number, attempt, parent, identity)
 
     def complete(
-        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, identity: WorkerSession
+        self,
+        study: str,
+        number: int,
+        attempt: int,
+        measurements: Sequence[Measurement],
+        checkpoint: str,
+        identity: WorkerSession,
+        likeness: Likeness | None = None,
     ) -> Answer:
-        return self._answered(study, identity, lambda work: work.complete(number, attempt, measurements, checkpoint))
+        return self._answered(study, identity, lambda work: work.complete(number, attempt, measurements, checkpoint, likeness))
 
     def fail(
         self,

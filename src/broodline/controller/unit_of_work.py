@@ -40,6 +40,7 @@ from broodline.core.strategy import Strategy
 from broodline.core.study import Evolution, Retention, StudyConfig
 from broodline.core.text import printable
 from broodline.core.trial import Measurement, Score, Trial, TrialState
+from broodline.core.untrained import Likeness, doubt
 from broodline.errors import StudyNotFound
 from broodline.storage.base import Transaction
 
@@ -172,7 +173,9 @@ class UnitOfWork:
             self._progress = self._progress.evolve(steps=self._progress.steps + again.steps - trial.steps)
         return self.answer(identity, held=self._trial(number))
 
-    def complete(self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str) -> None:
+    def complete(
+        self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, likeness: Likeness | None = None
+    ) -> None:
         before = self._trial(number)
         if before.state is TrialState.COMPLETED and before.attempt == attempt:
             return
@@ -194,6 +197,7 @@ class UnitOfWork:
             metrics=self.study.objective.recorded(reported),
             fitness=fitness,
             checkpoint=checkpoint,
+            doubt=self._doubt(before, last, likeness),
         )
         self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
 
@@ -347,6 +351,11 @@ class UnitOfWork:
         self._tx.update(after)
         self._progress = counted(self.study, self._progress, before, after)
         self.deleted += no_longer_needed(self._tx, self.study.checkpoints, after)
+
+    def _doubt(self, trial: Trial, last: Measurement, likeness: Likeness | None) -> str | None:
+        if trial.parent is None:
+            return None
+        return doubt(trial, self._trial(trial.parent), step=last.step, metrics=last.metrics, likeness=likeness)
 
     def _trial(self, number: int) -> Trial:
         trial = self._tx.trial(number)

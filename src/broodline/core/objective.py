@@ -124,11 +124,20 @@ def fitter(initiator: Fitness | None, opponent: Fitness | None, rng: Random) -> 
     return rng.random() < 0.5 if better and worse else better
 
 
+def fittest(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials that have a fitness, the fittest by the first goal first; the order of `Population.best`.
+
+    Of equal fitness the most trained is first: its weights reached that fitness and kept it. Then the latest is.
+    """
+    fit = [(trial.fitness[0], trial) for trial in trials if trial.fitness is not None]
+    return [trial for _, trial in sorted(fit, key=lambda pair: (-pair[0], -pair[1].end, -pair[1].number))]
+
+
 def front(trials: Iterable[Trial]) -> list[Trial]:
-    """The trials that no other improves on (the Pareto front), the best by the first goal first."""
+    """The trials that no other improves on (the Pareto front), the best by the first goal first; ties as in `fittest`."""
     fit = [(trial.fitness, trial) for trial in trials if trial.fitness is not None]
     # In this order only an earlier trial can improve on a trial, and then some trial of the front so far does too.
-    fit.sort(key=lambda pair: (tuple(-value for value in pair[0]), pair[1].number))
+    fit.sort(key=lambda pair: (tuple(-value for value in pair[0]), -pair[1].end, -pair[1].number))
     found: list[tuple[Fitness, Trial]] = []
     for fitness, trial in fit:
         if all(_compared(fitness, other) != (False, True) for other, _ in found):

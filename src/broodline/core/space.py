@@ -122,7 +122,7 @@ class Space:
             follows = any(changes[on] is Change.CROSSED for on in param.when or ())
             changes[name] = inheritance.change(name, param, follows=follows)
             params[name] = inheritance.value(name, param, changes[name])
-        return params, changes
+        return params, {name: inheritance.recorded(name, params[name], change) for name, change in changes.items()}
 
     def problems(self, params: Mapping[str, Any]) -> list[str]:
         """The problems of a trial's params, one line each; empty if they are in the space."""
@@ -171,6 +171,11 @@ class _Inheritance:
         if not param.mutate or self.rng.random() >= self.mutate:
             return Change.KEPT
         return Change.RESAMPLED if self.rng.random() < self.resample else Change.MUTATED
+
+    def recorded(self, name: str, value: Any, change: Change) -> Change:
+        """The change as it is recorded: a mutation or a resampling that gave the parent's value again has kept it."""
+        unchanged = name in self.parent and same(self.parent[name], value)
+        return Change.KEPT if unchanged and change in (Change.MUTATED, Change.RESAMPLED) else change
 
     def value(self, name: str, param: Param, change: Change) -> Any:
         """The value after that change."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from broodline.config import study as definition
 from broodline.config.study import study_from
+from broodline.controller.sweep import best_to_keep
 from broodline.core.retention import Need, is_orphan, keeps_for_good, needs
 from broodline.core.study import Retention, StudyConfig
 from broodline.core.trial import Checkpoint, Trial, TrialState
@@ -177,7 +178,7 @@ def _decided(
     parents = {trial.parent for trial in records.unfinished()}
     why = needs(
         [_checkpoint(trial, in_use=trial.number in parents) for trial in found],
-        best={trial.number for trial in records.best(only_best or retention.keep_best)},
+        best={trial.number for trial in best_to_keep(records, records.best(only_best or retention.keep_best))},
         kept={trial.number for trial in found if keeps_for_good(retention, trial)},
         goes_on=only_best is None,
     )

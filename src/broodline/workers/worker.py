@@ -148,15 +148,15 @@ class Worker:
             if restore is None and trial.parent is not None:
                 parent = trial.parent
                 return lambda: self.client.damaged(study, trial.number, trial.attempt, parent, identity)
-            measurements, checkpoint = self._training.run(trial, restore, reports)
+            trained = self._training.run(trial, restore, reports)
         except Stopped:
             return lambda: self.client.stop(study, trial.number, trial.attempt, reports.unsent(), identity)
         except TrialFailed as failed:
             reason, output, unsent = failed.reason, failed.output, reports.unsent()
             return lambda: self.client.fail(study, trial.number, trial.attempt, unsent, reason, output, identity)
         # The checkpoint is committed before this call is made: a record never names a checkpoint that is not there.
-        rest = reports.unsent_of(measurements)
-        return lambda: self.client.complete(study, trial.number, trial.attempt, rest, checkpoint, identity)
+        rest, saved, alike = reports.unsent_of(trained.measurements), trained.checkpoint, trained.likeness
+        return lambda: self.client.complete(study, trial.number, trial.attempt, rest, saved, identity, alike)
 
     def _release(self) -> None:
         self._insist(lambda: self.client.release(self.study, [self.identity.session]))

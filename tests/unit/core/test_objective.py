@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broodline.core.objective import Fitness, Goal, Objective, fitter, front
+from broodline.core.objective import Fitness, Goal, Objective, fitter, fittest, front
 from broodline.core.trial import Measurement, Trial
 
 ACCURACY = Objective(goals=(Goal(metric="accuracy"),))
@@ -165,3 +165,10 @@ def test_a_trial_is_in_the_front_unless_another_always_beats_it(several: list[Fi
 
     expected = {one.number for one in trials if one.fitness is not None and not improved_on(one)}
     assert {one.number for one in front(trials)} == expected
+
+
+def test_of_equal_fitness_the_most_trained_is_first_and_then_the_latest() -> None:
+    early, long, later = trial(0, (1.0,)), trial(1, (1.0,)).evolve(start=90), trial(2, (1.0,)).evolve(start=90)
+    worse = trial(3, (0.5,)).evolve(start=200)
+    assert [each.number for each in fittest([early, long, later, worse, trial(4, None)])] == [2, 1, 0, 3]
+    assert [each.number for each in front([early, long, later, worse])] == [2, 1, 0]

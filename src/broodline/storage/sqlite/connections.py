@@ -190,6 +190,8 @@ def _upgraded(connection: sa.Connection, found: int | None) -> int:
     for table in schema.metadata.sorted_tables:
         for index in table.indexes:
             connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+    for obsolete in schema.OBSOLETE:
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {obsolete}")
     note = sa.insert(schema.version) if found is None else sa.update(schema.version)
     connection.execute(note, {"version": schema.VERSION})
     if connection.scalar(sa.select(schema.identity.c.id)) is None:
