@@ -180,7 +180,11 @@ class UnitOfWork:
             fitness=fitness,
             checkpoint=checkpoint,
         )
-        self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
+        kept = keeps_for_good(self.study.checkpoints, done)
+        self._finish(before, done.evolve(kept=kept, extendable=self._is_extendable(done)))
+
+    def _is_extendable(self, done: Trial) -> bool:
+        return self.strategy.independent_lineages and not self.strategy.ends_lineage(self.study, done)
 
     def fail(self, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
         self._fail(self._trial(number), attempt, measurements, reason, output)
@@ -204,18 +208,17 @@ class UnitOfWork:
 
     def _reported(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         """The measurements of the attempt, these last: as many as its fitness depends on."""
-        enough = len(measurements) >= self.study.objective.measurements_needed
-        return measurements if enough else (*self._tx.measurements(number, attempt), *measurements)
+        return self.study.objective.recent(measurements, self._tx.latest_measurements(number, attempt))
 
     def _measured(self, trial: Trial, measurements: Sequence[Measurement]) -> list[Score]:
         """Adds measurements of the trial's present attempt; returns their scores, if the study stops trials early."""
-        earlier: Sequence[Measurement] = ()
-        if self.study.stopping is not None and self.study.objective.measurements_needed > 1:
-            earlier = self._tx.measurements(trial.number, trial.attempt)
+        reported: Sequence[Measurement] = ()
+        if self.study.stopping is not None and any(map(self.study.objective.scored, measurements)):
+            reported = self._reported(trial.number, trial.attempt, measurements)
         self._tx.add_measurements(trial.number, trial.attempt, measurements)
-        if self.study.stopping is None:
+        if not reported:
             return []
-        fresh = scores(self.study.objective, [*earlier, *measurements], after=len(earlier))
+        fresh = scores(self.study.objective, reported, after=len(reported) - len(measurements))
         self._tx.add_scores(trial.number, trial.attempt, fresh)
         return fresh
 
@@ -237,10 +240,17 @@ class UnitOfWork:
     def redefine(self, study: StudyConfig, text: str) -> None:
         if text != self._tx.definition():
             self._tx.redefine(text)
+        self._close_ended_lineages()
         if study.checkpoints != self.study.checkpoints:
             self._keep_existing(study.checkpoints)
         self._progress = self._progress.evolve(state=StudyState.ACTIVE, reason=None, failures=0)
         self._exclude_idle_time()
+
+    def _close_ended_lineages(self) -> None:
+        """Marks the ends of lineages that an older version completed: its upgraded store takes all of them for extendable."""
+        ended = [leaf for leaf in self._tx.open_leaves("") if not self._is_extendable(leaf)]
+        for leaf in ended:
+            self._tx.update(leaf.evolve(extendable=False))
 
     def _keep_existing(self, retention: Retention) -> None:
         """Keeps for good the checkpoints that new rules keep. Those that older rules kept stay until `broodline gc` runs."""

@@ -26,10 +26,10 @@ def scores(objective: Objective, measurements: Sequence[Measurement], *, after: 
         after: How many of them, from the first on, to skip.
     """
     found = []
-    for index, measurement in enumerate(measurements[after:], start=after + 1):
-        if all(measurement.metrics.get(goal.metric) is not None for goal in objective.goals):
-            recent = [measurement] if objective.measurements_needed == 1 else measurements[:index]
-            fitness = objective.fitness(recent)
+    for index, measurement in enumerate(measurements[after:], start=after):
+        if objective.scored(measurement):
+            earlier = (measurements[before] for before in range(index - 1, -1, -1))
+            fitness = objective.fitness(objective.recent([measurement], earlier))
             found.append(Score(step=measurement.step, value=-math.inf if fitness is None else fitness[0]))
     return found
 

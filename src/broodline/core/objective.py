@@ -33,6 +33,14 @@ class Goal:
         """The contribution of a value to the fitness: weighted, and signed so that higher is fitter."""
         return value * (1.0 if self.weight is None else self.weight) * (-1 if self.goal == "minimize" else 1)
 
+    def reports(self, measurement: Measurement) -> bool:
+        """True if a measurement has the metric, finite or not."""
+        return measurement.metrics.get(self.metric) is not None
+
+    def measures(self, measurement: Measurement) -> bool:
+        """True if a measurement has a finite number for the metric."""
+        return number(measurement.metrics.get(self.metric)) is not None
+
     def value(self, measurements: Sequence[Measurement]) -> float | None:
         """The value of the metric, or None if the last measurement has no finite number for it."""
         if not measurements or number(measurements[-1].metrics.get(self.metric)) is None:
@@ -53,10 +61,27 @@ class Objective:
         """True if several goals are summed to one value."""
         return len(self.goals) > 1 and all(goal.weight is not None for goal in self.goals)
 
-    @property
-    def measurements_needed(self) -> int:
-        """How many of the last measurements the fitness depends on."""
-        return max(goal.mean_of_last for goal in self.goals)
+    def recent(self, measurements: Sequence[Measurement], earlier: Iterable[Measurement]) -> list[Measurement]:
+        """The measurements, after as many earlier ones as a fitness at any of them can depend on.
+
+        Measurements that lack a metric do not count for its mean, so the number of those before is not known beforehand.
+
+        Args:
+            measurements: In the order in which they were made.
+            earlier: Those before them, the latest first; read only as far back as necessary.
+        """
+        missing = {goal: goal.mean_of_last - any(map(goal.reports, measurements)) for goal in self.goals}
+        found: list[Measurement] = []
+        for measurement in earlier if any(missing.values()) else ():
+            found.append(measurement)
+            missing = {goal: max(0, count - goal.measures(measurement)) for goal, count in missing.items()}
+            if not any(missing.values()):
+                break
+        return [*reversed(found), *measurements]
+
+    def scored(self, measurement: Measurement) -> bool:
+        """True for a measurement that has every metric of the objective, finite or not."""
+        return all(goal.reports(measurement) for goal in self.goals)
 
     def fitness(self, measurements: Sequence[Measurement]) -> Fitness | None:
         """The fitness of a trial with these measurements: one value, or one per goal; None if it has none.

@@ -89,6 +89,7 @@ class Trial:
         reason: Why it failed or was stopped; for a running trial, why it is asked to stop.
         damaged: Its original parent, if the checkpoint of that parent was found corrupt.
         child: The number of the trial that it initiated.
+        extendable: True if its lineage can be continued at it; only set where lineages are independent.
         created, started, finished: Seconds since the epoch, by the store's clock.
     """
 
@@ -118,6 +119,7 @@ class Trial:
     output: str | None = None
     damaged: int | None = None
     child: int | None = None
+    extendable: bool = False
     created: float = 0.0
     started: float | None = None
     finished: float | None = None

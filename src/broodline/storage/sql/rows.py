@@ -47,7 +47,7 @@ def trial_of_row(row: Sequence[Any]) -> Trial:
         values["changes"] = {name: Change(change) for name, change in json.loads(values["changes"]).items()}
         values["metrics"] = None if values["metrics"] is None else json.loads(values["metrics"])
         values["fitness"] = None if values["fitness"] is None else tuple(json.loads(values["fitness"]))
-        values["kept"] = bool(values["kept"])
+        values["kept"], values["extendable"] = bool(values["kept"]), bool(values["extendable"])
         return Trial(**values)
     except _UNREADABLE as error:
         raise UnreadableRow(f"the row of trial {row[0]}: {error}") from error

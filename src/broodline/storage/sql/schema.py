@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 # Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
 # A store of an older version gets the missing tables and indexes when it is opened.
-# 2: scores. 3: the index of pending trials.
-VERSION = 3
+# 2: scores. 3: the index of pending trials. 4: open leaves.
+VERSION = 4
 
 # The indexes and the queries share these conditions word for word: SQLite only then finds the partial index of a query.
 UNFINISHED = sa.text("state IN ('pending', 'running')")
@@ -19,6 +19,9 @@ PENDING = sa.text("state = 'pending'")
 RUNNING = sa.text("state = 'running'")
 COMPLETED = sa.text("state = 'completed'")
 NOT_INITIATED = sa.text("child IS NULL AND state IN ('completed', 'failed', 'stopped')")
+# It holds no trial of a study whose lineages mix, so those studies do not pay for its indexes.
+OPEN_LEAF = sa.text("extendable AND child IS NULL AND checkpoint IS NOT NULL")
+UNMARKED_LEAF = sa.text("state = 'completed' AND child IS NULL AND checkpoint IS NOT NULL")
 SWEEPABLE = sa.text("checkpoint IS NOT NULL AND NOT kept")
 
 metadata = sa.MetaData()
@@ -60,6 +63,7 @@ trials = sa.Table(
     sa.Column("opponent", sa.Integer),
     sa.Column("damaged", sa.Integer),
     sa.Column("child", sa.Integer),
+    sa.Column("extendable", sa.Boolean, nullable=False, server_default=sa.text("0")),
     sa.Column("params", sa.Text, nullable=False),
     sa.Column("changes", sa.Text, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
@@ -102,6 +106,8 @@ _index("completed_trials", "study", "member", "generation DESC", where=COMPLETED
 _index("fittest_trials", "study", "score DESC", "number", where=COMPLETED)
 _index("initiators", "study", "generation", "number", where=NOT_INITIATED)
 _index("initiators_by_worker", "study", "worker", "finished DESC", where=NOT_INITIATED)
+_index("open_leaves", "study", "generation", "number", where=OPEN_LEAF)
+_index("open_leaves_by_worker", "study", "worker", "generation", "number", where=OPEN_LEAF)
 _index("sweepable_checkpoints", "study", "member", where=SWEEPABLE)
 _index("trials_by_start", "study", "start", "number")
 

@@ -23,6 +23,8 @@ from broodline.storage.sql.rows import (
 )
 from broodline.storage.sql.schema import measurements, scores, studies, trials
 
+_UNBOUNDED = 2**63 - 1  # the largest integer of SQL: a bound that excludes nothing
+
 _study = trials.c.study == sa.bindparam("of_study")
 _trials = sa.select(*(trials.c[name] for name in FIELDS)).where(_study)
 _worker = trials.c.worker == sa.bindparam("worker")
@@ -54,7 +56,13 @@ LOWEST_GENERATION = _by("initiators", _initiators.order_by(trials.c.generation, 
 OWN_LAST = _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc()).limit(1))
 LAST_MEMBER = sa.select(trials.c.member).where(_study, trials.c.generation == 0).order_by(trials.c.member.desc()).limit(1)
 LEAVES = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number))
-LEAVES_BEFORE = LEAVES.where(trials.c.generation < sa.bindparam("before"))
+_open_leaves = _trials.where(
+    schema.OPEN_LEAF,
+    trials.c.generation < sa.bindparam("before"),
+    sa.tuple_(trials.c.generation, trials.c.number) > sa.tuple_(sa.bindparam("generation"), sa.bindparam("number")),
+).order_by(trials.c.generation, trials.c.number)
+NEXT_OPEN_LEAF = _by("open_leaves", _open_leaves.limit(1))
+NEXT_OWN_OPEN_LEAF = _by("open_leaves_by_worker", _open_leaves.where(_worker).limit(1))
 LAST_COMPLETED = _by("completed_trials", _trials.where(schema.COMPLETED, _member).order_by(trials.c.generation.desc()).limit(2))
 # It reads all completed trials. It runs only while so few members have one that a random draw of members found none.
 MEMBERS_WITH_COMPLETED = _by(
@@ -90,6 +98,18 @@ MEASUREMENTS = (
     sa.select(measurements.c.attempt, measurements.c.step, measurements.c.metrics)
     .where(measurements.c.study == sa.bindparam("of_study"), measurements.c.trial == sa.bindparam("of_trial"))
     .order_by(measurements.c.id)
+)
+_PAGE = 32  # measurements: one page nearly always suffices, since a mean is of few values
+LATEST_MEASUREMENTS = (
+    sa.select(measurements.c.id, measurements.c.attempt, measurements.c.step, measurements.c.metrics)
+    .where(
+        measurements.c.study == sa.bindparam("of_study"),
+        measurements.c.trial == sa.bindparam("of_trial"),
+        measurements.c.id < sa.bindparam("before"),
+    )
+    .with_hint(measurements, "INDEXED BY measurements_of_trials", "sqlite")
+    .order_by(measurements.c.id.desc())
+    .limit(_PAGE)
 )
 _scores = (
     sa.select(scores.c.score)
@@ -188,8 +208,13 @@ class SqlTransaction:
         last = self._connection.execute(LAST_MEMBER, {"of_study": self._study}).first()
         return 0 if last is None else int(last[0]) + 1
 
-    def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
-        return self._all(LEAVES) if before is None else self._all(LEAVES_BEFORE, before=before)
+    def leaves(self) -> tuple[Trial, ...]:
+        return self._all(LEAVES)
+
+    def open_leaves(self, worker: str, before: int | None = None) -> Iterator[Trial]:
+        below = _UNBOUNDED if before is None else before
+        yield from self._in_turn(NEXT_OWN_OPEN_LEAF, before=below, worker=worker)
+        yield from (leaf for leaf in self._in_turn(NEXT_OPEN_LEAF, before=below) if leaf.worker != worker)
 
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         if member not in self._last_completed:
@@ -238,6 +263,18 @@ class SqlTransaction:
         whose = rows[-1].attempt if rows and attempt is None else attempt
         return tuple(measurement_of_row(row.step, row.metrics) for row in rows if row.attempt == whose)
 
+    def latest_measurements(self, number: int, attempt: int) -> Iterator[Measurement]:
+        before = _UNBOUNDED
+        while rows := self._connection.execute(
+            LATEST_MEASUREMENTS, {"of_study": self._study, "of_trial": number, "before": before}
+        ).all():
+            for row in rows:
+                if row.attempt == attempt:
+                    yield measurement_of_row(row.step, row.metrics)
+                elif row.attempt < attempt:  # a superseded attempt reports no more, so attempts lie one after the other
+                    return
+            before = rows[-1].id
+
     def add_scores(self, number: int, attempt: int, scores_: Sequence[Score]) -> None:
         key = {"study": self._study, "trial": number, "attempt": attempt}
         if rows := [{**key, "step": score.step, "score": score.value} for score in scores_]:
@@ -254,6 +291,13 @@ class SqlTransaction:
     def _all(self, query: sa.Select[Any], **values: Any) -> tuple[Trial, ...]:
         rows = self._connection.execute(query, {"of_study": self._study, **values})
         return tuple(self._remembered(row) for row in rows)
+
+    def _in_turn(self, query: sa.Select[Any], **values: Any) -> Iterator[Trial]:
+        """Each trial by a query of its own, from the last one's place on: a caller that stops early reads no more."""
+        generation = number = -1
+        while (trial := self._one(query, generation=generation, number=number, **values)) is not None:
+            yield trial
+            generation, number = trial.generation, trial.number
 
     def _remembered(self, row: sa.Row[Any]) -> Trial:
         """A transaction sees no writes of others, so a trial that was read once stays valid."""

@@ -37,6 +37,7 @@ from broodline.storage.sql import schema
 from broodline.storage.sqlite.file import opened_for_reading
 
 BUSY_SECONDS = 30.0
+_OPEN_LEAVES = 4  # the version of the tables that first marks open leaves
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
 
 
@@ -161,14 +162,32 @@ def check_version(engine: sa.Engine, path: Path | None, *, read_only: bool) -> N
 
 
 def _upgraded(connection: sa.Connection, found: int | None) -> int:
-    """Creates the missing tables and indexes, and returns their version."""
-    schema.metadata.create_all(connection)
+    """Creates the missing tables, columns and indexes, and returns their version."""
+    columns = _columns_in(connection)
+    schema.metadata.create_all(connection, tables=[table for table in schema.metadata.sorted_tables if table.name not in columns])
+    for table in schema.metadata.sorted_tables:
+        for column in table.columns:
+            if column.name not in columns.get(table.name, (column.name,)):
+                _add_column(connection, column)
+    if found is not None and found < _OPEN_LEAVES:
+        # The store can't know which lineages have ended: the next run marks them, and until then decisions read them too.
+        connection.execute(sa.update(schema.trials).where(schema.UNMARKED_LEAF).values(extendable=True))
     for table in schema.metadata.sorted_tables:
         for index in table.indexes:
             connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
     note = sa.insert(schema.version) if found is None else sa.update(schema.version)
     connection.execute(note, {"version": schema.VERSION})
     return schema.VERSION
+
+
+def _columns_in(connection: sa.Connection) -> dict[str, set[str]]:
+    inspected = sa.inspect(connection)
+    return {name: {column["name"] for column in inspected.get_columns(name)} for name in inspected.get_table_names()}
+
+
+def _add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
+    definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}")
 
 
 def _version_in(connection: sa.Connection) -> int | None:

@@ -22,7 +22,8 @@ from broodline.storage.sqlite.errors import translated
 from broodline.storage.sqlite.file import can_be_written, check_file
 from broodline.storage.urls import IN_MEMORY, sqlite_path
 
-_WATCH_SECONDS = 0.005
+_FIRST_WATCH, _LONGEST_WATCH = 0.005, 0.05  # seconds between two looks at the counter of commits
+_WATCH_SHARE = 0.05  # of the time without a commit: a longer wait may end a little later
 
 
 def open_url(url: str, *, create: bool = True) -> SqliteStore:
@@ -55,7 +56,7 @@ class SqliteStore:
         # A study can be read also where nothing can be written: on a read-only medium, or in a directory of another user.
         self._read_only = path is not None and path.exists() and not can_be_written(path)
         self._engine = engine_for(path, read_only=self._read_only)
-        self._seen = 0
+        self._seen, self._changed = 0, time.monotonic()
         try:
             with translated(self._path):
                 check_version(self._engine, path, read_only=self._read_only)
@@ -80,7 +81,7 @@ class SqliteStore:
     def transaction(self, study: str) -> Iterator[SqlTransaction]:
         self._check_writable()
         with translated(self._path):
-            self._seen = self._version()
+            self._look()
         with translated(self._path), writing(self._engine) as connection:
             yield SqlTransaction(connection, study, self._clock())
 
@@ -93,10 +94,12 @@ class SqliteStore:
         """Polls SQLite's counter of commits, which costs microseconds and takes no lock.
 
         It compares with the counter at the begin of the last transaction, so it misses no commit between that and the wait.
+        Each poll wakes a core, so polls become rarer the longer nothing was committed, also over several waits.
         """
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._has_changed():
-            time.sleep(min(_WATCH_SECONDS, left))
+            quiet = _WATCH_SHARE * (time.monotonic() - self._changed)
+            time.sleep(min(max(_FIRST_WATCH, quiet), _LONGEST_WATCH, left))
 
     def close(self) -> None:
         if self._watcher is not None:
@@ -118,6 +121,12 @@ class SqliteStore:
     def _check_writable(self) -> None:
         if self._read_only:
             raise StoreError(f"{self._path}: can't be written, so this study can only be read")
+
+    def _look(self) -> None:
+        """Remembers the counter of commits, and when it last differed."""
+        version = self._version()
+        if version != self._seen:
+            self._seen, self._changed = version, time.monotonic()
 
     def _has_changed(self) -> bool:
         with suppress(sqlite3.Error):  # the next transaction reports it
