@@ -30,7 +30,7 @@ from broodline.controller.progress import counted, touched
 from broodline.controller.replacement import replacement_for
 from broodline.controller.sweep import no_longer_needed
 from broodline.core import lifecycle
-from broodline.core.early_stopping import reason_to_stop, scores
+from broodline.core.early_stopping import is_compared, middle_of, reason_to_stop, scores
 from broodline.core.next_trial import SampleInitial, next_trial, program_seed, rerooted
 from broodline.core.population import End, NewTrial, Pause, Resume, StudyState
 from broodline.core.retention import keeps_for_good
@@ -224,10 +224,12 @@ class UnitOfWork:
 
     def _reason_to_stop(self, trial: Trial, fresh: Sequence[Score]) -> str | None:
         rule = self.study.stopping
-        if rule is None or not fresh:
+        if rule is None or not fresh or not is_compared(rule, trial, fresh[-1].step):
             return None
-        peer_scores = self._tx.peer_scores(fresh[-1].step, _PEERS * self.study.population)
-        return reason_to_stop(rule, trial, fresh[-1], peer_scores)
+        step, among = fresh[-1].step, _PEERS * self.study.population
+        found = self._tx.middle_scores(step, among, trial.number)
+        peers, middle = middle_of(trial, step, self._tx.peer_scores(step, among)) if found is None else found
+        return reason_to_stop(rule, trial, fresh[-1], peers, middle)
 
     def renew(self, sessions: Sequence[str]) -> None:
         for trial in self._tx.running_in(sessions):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 # Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
 # A store of an older version gets the missing tables and indexes when it is opened.
-# 2: scores. 3: the index of pending trials. 4: open leaves.
+# 2: scores. 3: the index of pending trials. 4: open leaves; which scores count at a step.
 VERSION = 4
 
 # The indexes and the queries share these conditions word for word: SQLite only then finds the partial index of a query.
@@ -78,6 +78,7 @@ trials = sa.Table(
     sa.Column("metrics", sa.Text),
     sa.Column("fitness", sa.Text),
     sa.Column("score", sa.Double),  # the first value of the fitness: what an index can order by
+    sa.Column("measured", sa.BigInteger),  # the last step with a score that counts
     sa.Column("checkpoint", sa.Text),
     sa.Column("kept", sa.Boolean, nullable=False),
     sa.Column("reason", sa.Text),
@@ -109,7 +110,7 @@ _index("initiators_by_worker", "study", "worker", "finished DESC", where=NOT_INI
 _index("open_leaves", "study", "generation", "number", where=OPEN_LEAF)
 _index("open_leaves_by_worker", "study", "worker", "generation", "number", where=OPEN_LEAF)
 _index("sweepable_checkpoints", "study", "member", where=SWEEPABLE)
-_index("trials_by_start", "study", "start", "number")
+_index("peers", "study", "start", "number", "measured")
 
 measurements = sa.Table(
     "measurements",
@@ -124,6 +125,10 @@ measurements = sa.Table(
     sa.Index("measurements_of_trials", "study", "trial"),
 )
 
+# A score counts if it is the last one of its trial's last attempt at its step, and the trial has not failed. `start` is that of
+# its trial: one index then answers which scores stand at a step, in their order, without a look at their trials.
+COUNTS = sa.text("counts")
+
 # Written only for studies that stop trials early, so that other studies do not pay for them.
 scores = sa.Table(
     "scores",
@@ -134,6 +139,14 @@ scores = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("step", sa.BigInteger, nullable=False),
     sa.Column("score", sa.Double, nullable=False),
+    sa.Column("start", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("counts", sa.Boolean, nullable=False, server_default=sa.text("0")),
     sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
     sa.Index("scores_of_trials", "study", "trial", "attempt", "step", "id"),
+)
+sa.Index(
+    "scores_at_steps",
+    *(scores.c[column] for column in ("study", "step", "score", "start", "trial")),
+    sqlite_where=COUNTS,
+    postgresql_where=COUNTS,
 )

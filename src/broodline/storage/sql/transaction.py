@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from broodline.core.population import Progress
-from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial
+from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
 from broodline.storage.sql import schema
 from broodline.storage.sql.rows import (
@@ -120,7 +120,7 @@ _scores = (
     .correlate(trials)
 )
 PEER_SCORES = _by(
-    "trials_by_start",
+    "peers",
     sa.select(
         trials.c.number,
         trials.c.state,
@@ -131,6 +131,52 @@ PEER_SCORES = _by(
     .order_by(trials.c.start.desc(), trials.c.number.desc())
     .limit(sa.bindparam("count", type_=sa.Integer)),
 )
+_started_before = trials.c.start < sa.bindparam("step")
+_latest_first = (trials.c.start.desc(), trials.c.number.desc())
+# The trial with the lowest place among those that are compared at a step; none if there are fewer.
+LAST_PEER = _by(
+    "peers",
+    sa.select(trials.c.start, trials.c.number)
+    .where(_study, _started_before)
+    .order_by(*_latest_first)
+    .limit(1)
+    .offset(sa.bindparam("offset", type_=sa.Integer)),
+)
+_peers = _by(
+    "peers",
+    sa.select(trials.c.number, trials.c.measured)
+    .where(_study, _started_before)
+    .order_by(*_latest_first)
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+).subquery("peers")
+PEERS_MEASURED = (
+    sa.select(sa.func.count())
+    .select_from(_peers)
+    .where(_peers.c.measured >= sa.bindparam("step"), _peers.c.number != sa.bindparam("besides"))
+)
+_standing = (
+    sa.select(scores.c.score)
+    .where(
+        scores.c.study == sa.bindparam("of_study"),
+        scores.c.step == sa.bindparam("step"),
+        schema.COUNTS,
+        scores.c.trial != sa.bindparam("besides"),
+        scores.c.start < sa.bindparam("step"),
+        sa.tuple_(scores.c.start, scores.c.trial) >= sa.tuple_(sa.bindparam("start"), sa.bindparam("number")),
+    )
+    .with_hint(scores, "INDEXED BY scores_at_steps", "sqlite")
+)
+STANDING = _standing.with_only_columns(sa.func.count())
+MIDDLE = (
+    _standing.order_by(scores.c.score)
+    .limit(sa.bindparam("count", type_=sa.Integer))
+    .offset(sa.bindparam("offset", type_=sa.Integer))
+)
+_of_trial = (scores.c.study == sa.bindparam("of_study"), scores.c.trial == sa.bindparam("of_trial"), schema.COUNTS)
+DISCOUNT = sa.update(scores).where(*_of_trial).values(counts=False)
+DISCOUNT_STEPS = DISCOUNT.where(_among(scores.c.step, "steps"))
+MOVE_SCORES = sa.update(scores).where(*_of_trial).values(start=sa.bindparam("new_start"))
+MEASURED = sa.select(trials.c.measured).where(_study, trials.c.number == sa.bindparam("number"))
 INSERT_SCORE = sa.insert(scores)
 INSERT_TRIAL = sa.insert(trials)
 INSERT_MEASUREMENT = sa.insert(measurements)
@@ -182,6 +228,16 @@ class SqlTransaction:
             self._connection.execute(UPDATE_TRIAL, {"of_study": self._study, "of_number": trial.number, **changed})
             self._known[trial.number] = trial
             self._last_completed.pop(trial.member, None)
+            self._keep_scores_right(before, trial)
+
+    def _keep_scores_right(self, before: Trial, after: Trial) -> None:
+        """Scores of a superseded attempt or of a failed trial count no more; a trial with another start has another place."""
+        key = {"of_study": self._study, "of_trial": after.number}
+        if after.attempt != before.attempt or (after.state is TrialState.FAILED and before.state is not TrialState.FAILED):
+            self._connection.execute(DISCOUNT, key)
+            self._connection.execute(UPDATE_TRIAL, {"of_study": self._study, "of_number": after.number, "measured": None})
+        elif after.start != before.start:
+            self._connection.execute(MOVE_SCORES, {**key, "new_start": after.start})
 
     def trial(self, number: int) -> Trial | None:
         return self._known.get(number) or self._one(TRIAL, number=number)
@@ -276,9 +332,34 @@ class SqlTransaction:
             before = rows[-1].id
 
     def add_scores(self, number: int, attempt: int, scores_: Sequence[Score]) -> None:
-        key = {"study": self._study, "trial": number, "attempt": attempt}
-        if rows := [{**key, "step": score.step, "score": score.value} for score in scores_]:
+        trial = self.trial(number)
+        assert trial is not None
+        counts = attempt == trial.attempt and trial.state is not TrialState.FAILED
+        last = {score.step: score for score in scores_}
+        key = {"study": self._study, "trial": number, "attempt": attempt, "start": trial.start}
+        if rows := [{**key, "step": s.step, "score": s.value, "counts": counts and last[s.step] is s} for s in scores_]:
+            if counts:
+                self._note_measured(number, sorted(last))
             self._connection.execute(INSERT_SCORE, rows)
+
+    def _note_measured(self, number: int, steps: Sequence[int]) -> None:
+        """Notes how far a trial is measured; earlier scores at these steps, if there are any, count no more."""
+        measured = self._connection.scalar(MEASURED, {"of_study": self._study, "number": number})
+        if measured is not None and steps[0] <= measured:
+            key = {"of_study": self._study, "of_trial": number}
+            self._connection.execute(DISCOUNT_STEPS, {**key, "steps": list(steps)})
+        if measured is None or steps[-1] > measured:
+            self._connection.execute(UPDATE_TRIAL, {"of_study": self._study, "of_number": number, "measured": steps[-1]})
+
+    def middle_scores(self, step: int, count: int, besides: int) -> tuple[int, tuple[float, ...]] | None:
+        key = {"of_study": self._study, "step": step, "besides": besides}
+        last = self._connection.execute(LAST_PEER, {**key, "offset": count - 1}).first() or (-_UNBOUNDED, -1)
+        place = {**key, "start": last[0], "number": last[1]}
+        standing = self._connection.scalar(STANDING, place) or 0
+        if standing != self._connection.scalar(PEERS_MEASURED, {**key, "count": count}):
+            return None
+        middle = {"offset": max(0, standing - 1) // 2, "count": 2 - standing % 2}
+        return standing, tuple(self._connection.scalars(MIDDLE, {**place, **middle}))
 
     def peer_scores(self, step: int, count: int) -> tuple[PeerScore, ...]:
         rows = self._connection.execute(PEER_SCORES, {"of_study": self._study, "step": step, "count": count})

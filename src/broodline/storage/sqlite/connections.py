@@ -38,6 +38,15 @@ from broodline.storage.sqlite.file import opened_for_reading
 
 BUSY_SECONDS = 30.0
 _OPEN_LEAVES = 4  # the version of the tables that first marks open leaves
+_COUNT_SCORES = (
+    "DROP INDEX IF EXISTS trials_by_start",
+    "UPDATE scores SET start = (SELECT start FROM trials AS t WHERE t.study = scores.study AND t.number = scores.trial)",
+    "UPDATE scores SET counts = 1 WHERE id IN ("
+    "SELECT max(s.id) FROM scores AS s JOIN trials AS t ON t.study = s.study AND t.number = s.trial AND t.attempt = s.attempt "
+    "WHERE t.state <> 'failed' GROUP BY s.study, s.trial, s.step)",
+    "UPDATE trials SET measured = (SELECT max(step) FROM scores AS s "
+    "WHERE s.study = trials.study AND s.trial = trials.number AND s.counts)",
+)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
 
 
@@ -172,6 +181,8 @@ def _upgraded(connection: sa.Connection, found: int | None) -> int:
     if found is not None and found < _OPEN_LEAVES:
         # The store can't know which lineages have ended: the next run marks them, and until then decisions read them too.
         connection.execute(sa.update(schema.trials).where(schema.UNMARKED_LEAF).values(extendable=True))
+        for statement in _COUNT_SCORES:
+            connection.exec_driver_sql(statement)
     for table in schema.metadata.sorted_tables:
         for index in table.indexes:
             connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
