@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -42,8 +43,10 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def grid(lineages: int) -> dict[str, Any]:
-    points = 2 * lineages
-    return document(population=points, budget={"generations": 1}, evolution={"strategy": "grid", "points": points})
+    points = 1 + math.isqrt(2 * lineages)
+    space = {name: {"float": [0.0, 1.0]} for name in ("lr", "decay")}
+    evolution = {"strategy": "grid", "points": points}
+    return document(population=points**2, budget={"generations": 1}, evolution=evolution, space=space)
 
 
 def replay(lineages: int) -> dict[str, Any]:
@@ -141,15 +144,17 @@ def main() -> None:
     asks = parser.parse_args().asks
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        found: dict[str, Any] = {
-            "grid, by ended lineages": {n: of_lineages(directory, grid, n, asks) for n in LINEAGES},
-            "replay, by ended lineages": {n: of_lineages(directory, replay, n, asks) for n in LINEAGES},
-            "[stopping], by population": {n: of_population(directory, n, asks) for n in POPULATIONS},
-            "mean_of_last, by reports of the trial": {n: of_reports(directory, n, asks) for n in REPORTS},
-            "waiting, % of a core": of_waiting(directory),
+        kinds: dict[str, Callable[[], Any]] = {
+            "grid, by ended lineages": lambda: {n: of_lineages(directory, grid, n, asks) for n in LINEAGES},
+            "replay, by ended lineages": lambda: {n: of_lineages(directory, replay, n, asks) for n in LINEAGES},
+            "[stopping], by population": lambda: {n: of_population(directory, n, asks) for n in POPULATIONS},
+            "mean_of_last, by reports of the trial": lambda: {n: of_reports(directory, n, asks) for n in REPORTS},
+            "waiting, % of a core": lambda: of_waiting(directory),
         }
-    for line, costs in found.items():
-        print(f"{line}: {costs}")
+        found = {}
+        for kind, measure in kinds.items():
+            found[kind] = measure()
+            print(f"{kind}: {found[kind]}", flush=True)
     print(json.dumps(found))
 
 

@@ -36,7 +36,7 @@ def all_leaves(self: Population, worker: str, before: int | None = None) -> Iter
 
 def play(study: Recorded, seed: int) -> list[Any]:
     """Workers that complete, fail and lose their checkpoints, by chance; returns the decisions."""
-    rng, decisions = Random(seed), []
+    rng, decisions = Random(seed), list[Any]()
     for _ in range(60):
         worker = rng.choice("abc")
         answer = study.answers.get(worker) or study.controller.ask(study.name, identity(worker))

@@ -100,7 +100,14 @@ class Space:
         left = list(self.params.items())
         while left:
             name, param = left.pop(0)
-            for value in param.spread(points) if _holds(param.when, chosen) else ():
+            if not _holds(param.when, chosen):
+                continue
+            values = param.spread(points)
+            if not _decides(name, left):
+                place, index = divmod(index, _size(chosen, left, points))
+                chosen[name] = values[place]
+                continue
+            for value in values:
                 size = _size({**chosen, name: value}, left, points)
                 if index < size:
                     chosen[name] = value
@@ -212,9 +219,13 @@ def _size(chosen: Mapping[str, Any], left: Sequence[tuple[str, Param]], points: 
     if not _holds(param.when, chosen):
         return _size(chosen, others, points)
     values = param.spread(points)
-    if any(name in (other.when or {}) for _, other in others):
+    if _decides(name, others):
         return sum(_size({**chosen, name: value}, others, points) for value in values)
     return len(values) * _size(chosen, others, points)
+
+
+def _decides(name: str, others: Sequence[tuple[str, Param]]) -> bool:
+    return any(name in (other.when or {}) for _, other in others)
 
 
 def _holds(when: Condition | None, params: Mapping[str, Any]) -> bool:
