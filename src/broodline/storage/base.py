@@ -66,7 +66,7 @@ class Transaction(Population, Protocol):
         """The measurements of an attempt at a trial (None: the last attempt that has any), in order."""
 
     def latest_measurements(self, number: int, attempt: int) -> Iterator[Measurement]:
-        """The measurements of an attempt at a trial, the latest first, read in small pages as the caller goes on."""
+        """The measurements of an attempt at a trial, the latest first; a caller that stops early reads no more."""
 
     def add_scores(self, number: int, attempt: int, scores: Sequence[Score]) -> None:
         """Adds the scores of an attempt at these steps. If a step has several scores, the last one counts."""
