@@ -859,7 +859,7 @@ def test_a_study_is_opened_twice_and_is_one(begin: Begin) -> None:
         ({"trial_steps": 20}, "trial_steps"),
         ({"population": 5}, "population"),
         ({"objective": {"score": "minimize"}}, "objective"),
-        ({"space": {"lr": {"int": [1, 2]}}}, "space.lr"),
+        ({"space": {"lr": {"int": [1, 2]}}}, r"\[space\] lr"),
         ({"evolution": {"strategy": "random"}}, "evolution"),
         ({"seed": 9}, "seed"),
     ],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from sqlalchemy.engine import Engine
 from broodline.config.study import parse
 from broodline.controller.client import Signal, Start, WorkerSession
 from broodline.controller.controller import Controller
-from broodline.core.trial import Measurement
+from broodline.core.next_trial import next_trial
+from broodline.core.trial import Measurement, Trial
+from broodline.storage.sql import transaction
+from broodline.storage.sql.rows import measurement_of_row, trial_of_row
 from broodline.storage.sqlite.store import SqliteStore
+from broodline.strategies.registry import load_strategy
 
 ASKER = WorkerSession(worker="0", session="a")
 STOPPING: dict[str, Any] = {"stopping": {"rule": "median", "min_trials": 1}}
@@ -74,7 +79,7 @@ def test_no_statement_of_a_turn_looks_through_a_study(plans: dict[str, list[str]
         assert not whole, statement
 
 
-def test_a_report_to_a_study_that_stops_trials_asks_two_statements_more_and_to_any_other_none(tmp_path: Path) -> None:
+def test_a_report_to_a_study_that_stops_trials_asks_seven_statements_more_and_to_any_other_none(tmp_path: Path) -> None:
     counted: dict[str, list[str]] = {}
     for name, tables in (("plain", {}), ("stopping", STOPPING)):
         store = SqliteStore(tmp_path / f"{name}.db")
@@ -96,7 +101,7 @@ def test_a_report_to_a_study_that_stops_trials_asks_two_statements_more_and_to_a
             sa.event.remove(Engine, "before_cursor_execute", remember)
             store.close()
     assert [statement for statement in counted["plain"] if "scores" in statement] == []
-    assert len(counted["stopping"]) == len(counted["plain"]) + 2 <= 20
+    assert len(counted["stopping"]) == len(counted["plain"]) + 7 <= 20
 
 
 def test_a_report_late_in_a_study_that_stops_trials_reads_no_more_than_an_early_one() -> None:
@@ -132,3 +137,109 @@ def test_a_report_late_in_a_study_that_stops_trials_reads_no_more_than_an_early_
 def test_the_first_pending_trial_is_found_without_a_look_at_those_that_are_running(plans: dict[str, list[str]]) -> None:
     asked = {statement: steps for statement, steps in plans.items() if "state = 'pending'" in statement}
     assert list(asked.values()) == [["SEARCH trials USING INDEX pending_trials (study=?)"]]
+
+
+GRID: dict[str, Any] = {"evolution": {"strategy": "grid", "points": 20}, "population": 400, "budget": {"generations": 1}}
+SPACE: dict[str, Any] = {"space": {"lr": {"float": [0.1, 0.9]}, "decay": {"float": [0.1, 0.9]}}}
+FAILING: dict[str, Any] = {**GRID, "budget": {"generations": 3}}
+
+
+@contextmanager
+def rows_read() -> Iterator[list[int]]:
+    """Counts the trials that are made of rows."""
+    made = [0]
+
+    def counting(row: Any) -> Trial:
+        made[0] += 1
+        return trial_of_row(row)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transaction, "trial_of_row", counting)
+        yield made
+
+
+@pytest.mark.parametrize("tables", [GRID, FAILING], ids=["completed", "failed"])
+def test_an_ask_reads_no_ended_lineage(tables: dict[str, Any]) -> None:
+    with closing(SqliteStore(None)) as store, rows_read() as made:
+        controller, read = Controller(store), []
+        controller.open(parse({**DOCUMENT, **tables, **SPACE}, "test"))
+        answer = controller.ask("digits", ASKER)
+        for number in range(120):
+            assert isinstance(answer, Start)
+            trial, before = answer.trial, made[0]
+            measured = [Measurement(step=trial.end, metrics={"accuracy": float(number)})]
+            if tables is FAILING and number:
+                answer = controller.fail("digits", trial.number, trial.attempt, measured, "exit status 1", "", ASKER)
+            else:
+                answer = controller.complete(
+                    "digits", trial.number, trial.attempt, measured, f"checkpoints/{number:06d}.1", ASKER
+                )
+            read.append(made[0] - before)
+        before = made[0]
+        with store.snapshot("digits") as records:
+            next_trial(
+                parse({**DOCUMENT, **tables, **SPACE}, "test"),
+                records.progress(),
+                records,
+                strategy=load_strategy(parse({**DOCUMENT, **tables, **SPACE}, "test").evolution),
+                worker="0",
+            )
+        assert made[0] - before <= 2
+    assert max(read[-20:]) <= max(read[5:25]) <= 6
+
+
+def test_a_report_reads_no_more_measurements_than_its_mean_needs() -> None:
+    goal = {"accuracy": {"goal": "maximize", "mean_of_last": 3}}
+    with closing(SqliteStore(None)) as store, pytest.MonkeyPatch.context() as patch:
+        read = [0]
+
+        def counting(step: int, metrics: str) -> Measurement:
+            read[0] += 1
+            return measurement_of_row(step, metrics)
+
+        patch.setattr(transaction, "measurement_of_row", counting)
+        controller = Controller(store)
+        controller.open(parse({**DOCUMENT, **STOPPING, "trial_steps": 1000, "objective": goal}, "test"))
+        answer = controller.ask("digits", ASKER)
+        assert isinstance(answer, Start)
+        for step in range(1, 100):
+            before = read[0]
+            controller.report("digits", 0, 1, [Measurement(step=step, metrics={"accuracy": float(step)})])
+            assert read[0] - before <= 2
+
+
+def test_a_report_makes_no_row_of_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index gives the median; only peers that passed the step without a score at it are looked at one by one."""
+    made: list[Any] = []
+    monkeypatch.setattr(transaction, "peer_score_of_row", made.append)
+    with closing(SqliteStore(None)) as store:
+        controller = Controller(store)
+        controller.open(parse({**DOCUMENT, **STOPPING, "population": 30}, "test"))
+        answer = controller.ask("digits", ASKER)
+        for number in range(70):
+            assert isinstance(answer, Start)
+            trial = answer.trial
+            half, whole = (Measurement(step=trial.start + step, metrics={"accuracy": float(number)}) for step in (5, 10))
+            assert controller.report("digits", trial.number, trial.attempt, [half]) is Signal.CONTINUE
+            answer = controller.complete("digits", trial.number, trial.attempt, [whole], f"checkpoints/{number:06d}.1", ASKER)
+    assert made == []
+
+
+def test_a_worker_that_waits_long_looks_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(SqliteStore(tmp_path / "wait.db")) as store:
+        store.create("s", "{}")
+        with store.transaction("s"):
+            pass
+        now, pauses = [time.monotonic()], list[float]()
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            now[0] += seconds
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        for _ in range(30):
+            store.wait_for_change(1.0)
+    assert pauses[0] <= 0.005, "a short wait ends at once"
+    assert len(pauses) < 800, "200 looks a second would be 6,000"
+    assert max(pauses) <= 0.05

@@ -31,7 +31,7 @@ from broodline.controller.progress import counted, touched
 from broodline.controller.replacement import replacement_for
 from broodline.controller.sweep import no_longer_needed
 from broodline.core import lifecycle
-from broodline.core.early_stopping import reason_to_stop, scores
+from broodline.core.early_stopping import is_compared, middle_of, reason_to_stop, scores
 from broodline.core.failing import RECENT, failures_at_end, problem_at_end
 from broodline.core.next_trial import SampleInitial, next_trial, program_seed, rerooted
 from broodline.core.population import End, NewTrial, Pause, Resume, StudyState
@@ -199,7 +199,11 @@ class UnitOfWork:
             checkpoint=checkpoint,
             doubt=self._doubt(before, last, likeness),
         )
-        self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
+        kept = keeps_for_good(self.study.checkpoints, done)
+        self._finish(before, done.evolve(kept=kept, extendable=self._is_extendable(done)))
+
+    def _is_extendable(self, done: Trial) -> bool:
+        return self.strategy.independent_lineages and not self.strategy.ends_lineage(self.study, done)
 
     def fail(self, number: int, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
         self._fail(self._trial(number), attempt, measurements, reason, output)
@@ -223,27 +227,28 @@ class UnitOfWork:
 
     def _reported(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         """The measurements of the attempt, these last: as many as its fitness depends on."""
-        enough = self.study.objective.suffices(measurements)
-        return measurements if enough else (*self._tx.measurements(number, attempt), *measurements)
+        return self.study.objective.recent(measurements, self._tx.latest_measurements(number, attempt))
 
     def _measured(self, trial: Trial, measurements: Sequence[Measurement]) -> list[Score]:
         """Adds measurements of the trial's present attempt; returns their scores, if the study stops trials early."""
-        earlier: Sequence[Measurement] = ()
-        if self.study.stopping is not None and self.study.objective.measurements_needed > 1:
-            earlier = self._tx.measurements(trial.number, trial.attempt)
+        reported: Sequence[Measurement] = ()
+        if self.study.stopping is not None and any(map(self.study.objective.scored, measurements)):
+            reported = self._reported(trial.number, trial.attempt, measurements)
         self._tx.add_measurements(trial.number, trial.attempt, measurements)
-        if self.study.stopping is None:
+        if not reported:
             return []
-        fresh = scores(self.study.objective, [*earlier, *measurements], after=len(earlier))
+        fresh = scores(self.study.objective, reported, after=len(reported) - len(measurements))
         self._tx.add_scores(trial.number, trial.attempt, fresh)
         return fresh
 
     def _reason_to_stop(self, trial: Trial, fresh: Sequence[Score]) -> str | None:
         rule = self.study.stopping
-        if rule is None or not fresh:
+        if rule is None or not fresh or not is_compared(rule, trial, fresh[-1].step):
             return None
-        peer_scores = self._tx.peer_scores(fresh[-1].step, _PEERS * self.study.population)
-        return reason_to_stop(rule, trial, fresh[-1], peer_scores)
+        step, among = fresh[-1].step, _PEERS * self.study.population
+        found = self._tx.middle_scores(step, among, trial.number)
+        peers, middle = middle_of(trial, step, self._tx.peer_scores(step, among)) if found is None else found
+        return reason_to_stop(rule, trial, fresh[-1], peers, middle)
 
     def renew(self, sessions: Sequence[str]) -> None:
         for trial in self._tx.running_in(sessions):
@@ -256,10 +261,17 @@ class UnitOfWork:
     def redefine(self, study: StudyConfig, text: str) -> None:
         if text != self._tx.definition():
             self._tx.redefine(text)
+        self._close_ended_lineages()
         if study.checkpoints != self.study.checkpoints:
             self._keep_existing(study.checkpoints)
         self._progress = self._progress.evolve(state=StudyState.ACTIVE, reason=None, failures=0)
         self._exclude_idle_time()
+
+    def _close_ended_lineages(self) -> None:
+        """Marks the ends of lineages that an older version completed: its upgraded store takes all of them for extendable."""
+        ended = [leaf for leaf in self._tx.open_leaves("") if not self._is_extendable(leaf)]
+        for leaf in ended:
+            self._tx.update(leaf.evolve(extendable=False))
 
     def _keep_existing(self, retention: Retention) -> None:
         """Keeps for good the checkpoints that new rules keep. Those that older rules kept stay until `broodline gc` runs."""

@@ -26,15 +26,28 @@ def scores(objective: Objective, measurements: Sequence[Measurement], *, after: 
         after: How many of them, from the first on, to skip.
     """
     found = []
-    for index, measurement in enumerate(measurements[after:], start=after + 1):
-        if all(measurement.metrics.get(goal.metric) is not None for goal in objective.goals):
-            recent = [measurement] if objective.measurements_needed == 1 else measurements[:index]
-            fitness = objective.fitness(recent)
+    for index, measurement in enumerate(measurements[after:], start=after):
+        if objective.scored(measurement):
+            earlier = (measurements[before] for before in range(index - 1, -1, -1))
+            fitness = objective.fitness(objective.recent([measurement], earlier))
             found.append(Score(step=measurement.step, value=-math.inf if fitness is None else fitness[0]))
     return found
 
 
-def reason_to_stop(rule: Stopping, trial: Trial, own: Score, peer_scores: Iterable[PeerScore]) -> str | None:
+def is_compared(rule: Stopping, trial: Trial, step: int) -> bool:
+    """True if a trial can be stopped at a step: not before its first, after its last, or during the burn-in."""
+    return trial.start < step < trial.end and step >= rule.burn_in
+
+
+def middle_of(trial: Trial, step: int, peer_scores: Iterable[PeerScore]) -> tuple[int, tuple[float, ...]]:
+    """How many other trials count at a step, and the one or two scores in the middle of theirs."""
+    others = [peer.score for peer in peer_scores if peer.trial != trial.number and _counts(peer, step)]
+    values = sorted(value for value in others if value is not None)
+    first = max(0, len(values) - 1) // 2
+    return len(values), tuple(values[first : len(values) // 2 + 1])
+
+
+def reason_to_stop(rule: Stopping, trial: Trial, own: Score, peers: int, middle: Sequence[float]) -> str | None:
     """The reason to stop a trial at a step, or None to continue.
 
     A trial is stopped if its score is below the median of the other scores at the same step by more than the margin. A tie
@@ -44,22 +57,19 @@ def reason_to_stop(rule: Stopping, trial: Trial, own: Score, peer_scores: Iterab
         rule: The rule.
         trial: The trial.
         own: Its score at its last measurement.
-        peer_scores: The scores of trials at that step; this trial may be among them.
+        peers: How many other trials have a score at that step.
+        middle: The one or two scores in the middle of theirs.
 
     Source: Golovin et al., Google Vizier, KDD 2017, section 3.2.2 (the median stopping rule, there of running means). Here the
         value at the step is compared, because a child starts with the weights, and the score, of its parent.
     """
-    if not trial.start < own.step < trial.end or own.step < rule.burn_in:
+    if not is_compared(rule, trial, own.step) or not middle or peers < rule.min_trials:
         return None
-    others = [peer.score for peer in peer_scores if peer.trial != trial.number and _counts(peer, own.step)]
-    values = [value for value in others if value is not None]
-    if len(values) < rule.min_trials:
-        return None
-    middle = 2 * median(value / 2 for value in values)  # halves, because the sum of two very large floats overflows
-    if own.value >= middle - rule.margin:
+    typical = 2 * median(value / 2 for value in middle)  # halves, because the sum of two very large floats overflows
+    if own.value >= typical - rule.margin:
         return None
     by = f", by more than {rule.margin:g}" if rule.margin else ""
-    return f"at step {own.step} its fitness, {own.value:.6g}, is below {middle:.6g}{by}, the median of {len(values)} others"
+    return f"at step {own.step} its fitness, {own.value:.6g}, is below {typical:.6g}{by}, the median of {peers} others"
 
 
 def _counts(peer: PeerScore, step: int) -> bool:

@@ -154,12 +154,11 @@ def _of_lineages(
 ) -> NewTrial | str | None:
     """The next trial of a study with independent lineages: continues one, the worker's own first, or starts another.
 
-    Each started member has at most one leaf at which its lineage can continue.
+    Each started member has at most one leaf at which its lineage can continue. Nearly always the first open leaf decides.
     """
     generations = study.budget.generations
-    leaves = population.leaves(None if generations is None else generations - 1)
-    for leaf in sorted(leaves, key=lambda trial: trial.worker != worker):
-        new_trial = strategy.decide(study, population, leaf, rng) if leaf.can_be_parent else None
+    for leaf in population.open_leaves(worker, None if generations is None else generations - 1):
+        new_trial = strategy.decide(study, population, leaf, rng)
         if new_trial is not None:
             return new_trial
     member = population.members_started()

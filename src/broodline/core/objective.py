@@ -38,6 +38,14 @@ class Goal:
         """The last value of the metric, finite or not; None if no measurement has it."""
         return next((m.metrics[self.metric] for m in reversed(measurements) if self.metric in m.metrics), None)
 
+    def reports(self, measurement: Measurement) -> bool:
+        """True if a measurement has a value for the metric, finite or not."""
+        return measurement.metrics.get(self.metric) is not None
+
+    def measures(self, measurement: Measurement) -> bool:
+        """True if a measurement has a finite number for the metric."""
+        return number(measurement.metrics.get(self.metric)) is not None
+
     def value(self, measurements: Sequence[Measurement]) -> float | None:
         """The value of the metric, or None if the last measurement that has it has no finite number for it."""
         if number(self.last(measurements)) is None:
@@ -46,12 +54,6 @@ class Goal:
         last = [value for value, _ in zip((v for v in reported if v is not None), range(self.mean_of_last), strict=False)]
         # Each value is divided before the sum: a sum of large finite values could overflow.
         return sum(value / len(last) for value in last)
-
-    def suffices(self, measurements: Sequence[Measurement]) -> bool:
-        """True if earlier measurements can't change the value: these have the metric often enough."""
-        if self.mean_of_last > len(measurements):
-            return False
-        return sum(number(m.metrics.get(self.metric)) is not None for m in measurements) >= self.mean_of_last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +67,27 @@ class Objective:
         """True if several goals are summed to one value."""
         return len(self.goals) > 1 and all(goal.weight is not None for goal in self.goals)
 
-    @property
-    def measurements_needed(self) -> int:
-        """How many of the last measurements the fitness depends on."""
-        return max(goal.mean_of_last for goal in self.goals)
+    def recent(self, measurements: Sequence[Measurement], earlier: Iterable[Measurement]) -> list[Measurement]:
+        """The measurements, after as many earlier ones as a fitness at any of them can depend on.
 
-    def suffices(self, measurements: Sequence[Measurement]) -> bool:
-        """True if the fitness depends on these last measurements alone, and on none before them."""
-        return all(goal.suffices(measurements) for goal in self.goals)
+        Measurements that lack a metric do not count for its mean, so the number of those before is not known beforehand.
+
+        Args:
+            measurements: In the order in which they were made.
+            earlier: Those before them, the latest first; read only as far back as necessary.
+        """
+        missing = {goal: goal.mean_of_last - any(map(goal.reports, measurements)) for goal in self.goals}
+        found: list[Measurement] = []
+        for measurement in earlier if any(missing.values()) else ():
+            found.append(measurement)
+            missing = {goal: max(0, count - goal.measures(measurement)) for goal, count in missing.items()}
+            if not any(missing.values()):
+                break
+        return [*reversed(found), *measurements]
+
+    def scored(self, measurement: Measurement) -> bool:
+        """True for a measurement that has every metric of the objective, finite or not."""
+        return all(goal.reports(measurement) for goal in self.goals)
 
     def recorded(self, measurements: Sequence[Measurement]) -> dict[str, Any]:
         """The metrics that a trial is recorded with: those of its last measurement, and the last value for each goal."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
@@ -66,8 +66,15 @@ class Population(Protocol):
     def members_started(self) -> int:
         """How many members have started; also the number of the next member."""
 
-    def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
-        """The finished trials that have not initiated, of generations below `before`, by generation and number."""
+    def leaves(self) -> tuple[Trial, ...]:
+        """The finished trials that have not initiated, by generation and number: a query whose cost grows with the study."""
+
+    def open_leaves(self, worker: str, before: int | None = None) -> Iterator[Trial]:
+        """The leaves at which an independent lineage can be continued: the worker's own first, then by generation and number.
+
+        They are extendable, have their checkpoint, and are of generations below `before`. They are read one at a time, since
+        the first one usually decides. Ended lineages are not among them, so the cost does not grow with their number.
+        """
 
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         """The last two completed trials of a member, the latest first."""

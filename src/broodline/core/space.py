@@ -90,6 +90,32 @@ class Space:
         for value in param.spread(points):
             yield from self._combined({**chosen, name: value}, others, points)
 
+    def grid_point(self, points: int, index: int) -> dict[str, Any]:
+        """The combination at an index of `grid`, found without a walk through those before it.
+
+        Args:
+            points: As for `grid`.
+            index: Counted from 0, below the size of the grid.
+        """
+        chosen: dict[str, Any] = {}
+        left = list(self.params.items())
+        while left:
+            name, param = left.pop(0)
+            if not _holds(param.when, chosen):
+                continue
+            values = param.spread(points)
+            if not _decides(name, left):
+                place, index = divmod(index, _size(chosen, left, points))
+                chosen[name] = values[place]
+                continue
+            for value in values:
+                size = _size({**chosen, name: value}, left, points)
+                if index < size:
+                    chosen[name] = value
+                    break
+                index -= size
+        return chosen
+
     def evolve(
         self,
         parent: Mapping[str, Any],
@@ -188,6 +214,26 @@ class _Inheritance:
                 return param.value if isinstance(param, Fixed) else self.parent[name]
             case _:
                 return param.sample(self.rng)
+
+
+def _size(chosen: Mapping[str, Any], left: Sequence[tuple[str, Param]], points: int) -> int:
+    """How many combinations the remaining params of a grid have.
+
+    A param on which no other depends multiplies the size. The values of the others are tried one by one: choices, mostly few.
+    """
+    if not left:
+        return 1
+    (name, param), *others = left
+    if not _holds(param.when, chosen):
+        return _size(chosen, others, points)
+    values = param.spread(points)
+    if _decides(name, others):
+        return sum(_size({**chosen, name: value}, others, points) for value in values)
+    return len(values) * _size(chosen, others, points)
+
+
+def _decides(name: str, others: Sequence[tuple[str, Param]]) -> bool:
+    return any(name in (other.when or {}) for _, other in others)
 
 
 def _holds(when: Condition | None, params: Mapping[str, Any]) -> bool:

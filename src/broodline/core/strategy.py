@@ -92,6 +92,14 @@ class Strategy(Protocol):
         """
         raise NotImplementedError
 
+    def ends_lineage(self, study: StudyConfig, trial: Trial) -> bool:
+        """Returns whether an independent lineage ends with this completed trial, whatever happens later.
+
+        Such a trial is never offered to `decide` again, so that ended lineages make no later decision slower. The budget's
+        generations need no answer here.
+        """
+        return False
+
 
 def missing_generations(study: StudyConfig) -> StudyProblem | None:
     """The problem of a strategy that trains each configuration to the end, if the study does not define the end."""

@@ -90,6 +90,7 @@ class Trial:
             doubtful that it trained.
         damaged: Its original parent, if the checkpoint of that parent was found corrupt.
         child: The number of the trial that it initiated.
+        extendable: True if its lineage can be continued at it; only set where lineages are independent.
         created, started, finished: Seconds since the epoch, by the store's clock.
     """
 
@@ -119,6 +120,7 @@ class Trial:
     output: str | None = None
     damaged: int | None = None
     child: int | None = None
+    extendable: bool = False
     created: float = 0.0
     started: float | None = None
     finished: float | None = None

@@ -71,8 +71,18 @@ class Transaction(Population, Protocol):
     def measurements(self, number: int, attempt: int | None = None) -> tuple[Measurement, ...]:
         """The measurements of an attempt at a trial (None: the last attempt that has any), in order."""
 
+    def latest_measurements(self, number: int, attempt: int) -> Iterator[Measurement]:
+        """The measurements of an attempt at a trial, the latest first; a caller that stops early reads no more."""
+
     def add_scores(self, number: int, attempt: int, scores: Sequence[Score]) -> None:
         """Adds the scores of an attempt at these steps. If a step has several scores, the last one counts."""
+
+    def middle_scores(self, step: int, count: int, besides: int) -> tuple[int, tuple[float, ...]] | None:
+        """How many of the trials of `peer_scores` have a score and have been measured up to `step`, and the middle of the scores.
+
+        Returns one score in the middle of an odd number, two in the middle of an even one. Failed trials, and the trial
+        `besides`, are left out. None if one of the trials has passed the step without a score at it: `peer_scores` then answers.
+        """
 
     def peer_scores(self, step: int, count: int) -> tuple[PeerScore, ...]:
         """The scores at `step` of the `count` trials that start last before it; the last attempt at each counts."""

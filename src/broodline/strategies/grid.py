@@ -45,8 +45,7 @@ class GridSearch(Strategy):
         )
 
     def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
-        point = next(islice(study.space.grid(self.options.points), member, None))
-        return initial_trial(study, member=member, params=point)
+        return initial_trial(study, member=member, params=study.space.grid_point(self.options.points, member))
 
     def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         return child_of(study, initiator=initiator, parent=initiator, rng=rng)

@@ -54,6 +54,9 @@ class LineageReplay(Strategy):
             seed=replay_seed(study, initiator.member, segment),
         )
 
+    def ends_lineage(self, study: StudyConfig, trial: Trial) -> bool:
+        return _replay_of(study).segment_after(trial) is None
+
 
 def _replay_of(study: StudyConfig) -> Replay:
     assert study.replay is not None

@@ -46,6 +46,7 @@ _EVERY_FIELD = Trial(
     output="the tail\nof it",
     damaged=2,
     child=9,
+    extendable=True,
     created=1.000001,
     started=2.000002,
     finished=3.000003,
@@ -332,7 +333,8 @@ def _any_row(number: int, rng: Random) -> Trial:
         path = rng.choice([None, checkpoint_of(trial)])
         doubt = rng.choice([None, None, "trained nothing"])
         start, fitness = rng.randrange(3), (float(rng.randrange(4)),)
-        return trial.evolve(fitness=fitness, start=start, checkpoint=path, kept=rng.random() < 0.2, reason=doubt)
+        kept, extendable = rng.random() < 0.2, rng.random() < 0.7
+        return trial.evolve(fitness=fitness, start=start, checkpoint=path, kept=kept, extendable=extendable, reason=doubt)
     return trial
 
 
@@ -365,8 +367,13 @@ def _check_answers(records: Transaction, trials: list[Trial]) -> None:
     assert records.members_started() == 5
     leaves = sorted(waiting, key=lambda trial: (trial.generation, trial.number))
     assert records.leaves() == tuple(leaves)
-    for generation in range(13):
-        assert records.leaves(generation) == tuple(trial for trial in leaves if trial.generation < generation)
+    open_leaves = [trial for trial in leaves if trial.can_be_parent and trial.extendable]
+    for worker in ("w0", "w1", "stranger"):
+        own_first = sorted(open_leaves, key=lambda trial: trial.worker != worker)
+        assert list(records.open_leaves(worker)) == own_first
+        for generation in range(13):
+            below = [trial for trial in own_first if trial.generation < generation]
+            assert list(records.open_leaves(worker, generation)) == below
     for member in range(5):
         assert records.last_completed(member) == tuple(trial for trial in reversed(done) if trial.member == member)[:2]
     assert records.members_with_completed() == tuple(sorted({trial.member for trial in done}))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broodline.core.early_stopping import reason_to_stop, scores
+from broodline.core import early_stopping
+from broodline.core.early_stopping import middle_of, scores
 from broodline.core.objective import Goal, Objective
 from broodline.core.study import Stopping
 from broodline.core.trial import Measurement, PeerScore, Score, Trial, TrialState
@@ -17,6 +18,12 @@ from broodline.core.trial import Measurement, PeerScore, Score, Trial, TrialStat
 WORST = -math.inf
 TRIAL = Trial(number=9, member=0, generation=1, params={}, start=10, steps=10)
 RULE = Stopping(min_trials=1)
+
+
+def reason_to_stop(rule: Stopping, trial: Trial, own: Score, peer_scores: list[PeerScore]) -> str | None:
+    return early_stopping.reason_to_stop(rule, trial, own, *middle_of(trial, own.step, peer_scores))
+
+
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -44,10 +45,13 @@ class Rows:
     def members_started(self) -> int:
         return len(self.of_generation(0))
 
-    def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
+    def leaves(self) -> tuple[Trial, ...]:
         waiting = [each for each in self.trials if each.state.finished and each.child is None]
-        below = [each for each in waiting if before is None or each.generation < before]
-        return tuple(sorted(below, key=lambda each: (each.generation, each.number)))
+        return tuple(sorted(waiting, key=lambda each: (each.generation, each.number)))
+
+    def open_leaves(self, worker: str, before: int | None = None) -> Iterator[Trial]:
+        below = [each for each in self.leaves() if before is None or each.generation < before]
+        yield from sorted((each for each in below if each.can_be_parent), key=lambda each: each.worker != worker)
 
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         done = [each for each in self.trials if each.state is TrialState.COMPLETED and each.member == member]

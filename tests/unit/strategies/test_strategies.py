@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -60,7 +61,10 @@ class Members:
     def members_started(self) -> int:
         raise AssertionError
 
-    def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
+    def leaves(self) -> tuple[Trial, ...]:
+        raise AssertionError
+
+    def open_leaves(self, worker: str, before: int | None = None) -> Iterator[Trial]:
         raise AssertionError
 
     def any_running(self) -> bool:

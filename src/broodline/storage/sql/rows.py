@@ -81,7 +81,7 @@ def trial_of_row(row: Sequence[Any]) -> Trial:
         values["changes"] = {name: Change(change) for name, change in json.loads(values["changes"]).items()}
         values["metrics"] = None if values["metrics"] is None else json.loads(values["metrics"])
         values["fitness"] = None if values["fitness"] is None else tuple(json.loads(values["fitness"]))
-        values["kept"] = bool(values["kept"])
+        values["kept"], values["extendable"] = bool(values["kept"]), bool(values["extendable"])
         _check_types(values, _TRIAL_TYPES)
         if values["fitness"] is not None and not all(type(value) in (float, int) for value in values["fitness"]):
             raise TypeError(f"fitness is {row[FIELDS.index('fitness')]!r:.40}")

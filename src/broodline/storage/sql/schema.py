@@ -11,7 +11,7 @@ import sqlalchemy as sa
 # Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
 # A store of an older version gets the missing tables and indexes when it is opened.
 # 2: scores. 3: the index of pending trials. 4: the identity of the store; the most trained of equal trials is best; doubtful
-# trials.
+# trials; open leaves; which scores count at a step.
 VERSION = 4
 
 # The indexes and the queries share these conditions word for word: SQLite only then finds the partial index of a query.
@@ -21,6 +21,9 @@ RUNNING = sa.text("state = 'running'")
 COMPLETED = sa.text("state = 'completed'")
 DOUBTFUL = sa.text("state = 'completed' AND reason IS NOT NULL")
 NOT_INITIATED = sa.text("child IS NULL AND state IN ('completed', 'failed', 'stopped')")
+# It holds no trial of a study whose lineages mix, so those studies do not pay for its indexes.
+OPEN_LEAF = sa.text("extendable AND child IS NULL AND checkpoint IS NOT NULL")
+UNMARKED_LEAF = sa.text("state = 'completed' AND child IS NULL AND checkpoint IS NOT NULL")
 SWEEPABLE = sa.text("checkpoint IS NOT NULL AND NOT kept")
 
 # Indexes of older versions that no query names any more.
@@ -75,6 +78,7 @@ trials = sa.Table(
     sa.Column("opponent", sa.Integer),
     sa.Column("damaged", sa.Integer),
     sa.Column("child", sa.Integer),
+    sa.Column("extendable", sa.Boolean, nullable=False, server_default=sa.text("0")),
     sa.Column("params", sa.Text, nullable=False),
     sa.Column("changes", sa.Text, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
@@ -89,6 +93,7 @@ trials = sa.Table(
     sa.Column("metrics", sa.Text),
     sa.Column("fitness", sa.Text),
     sa.Column("score", sa.Double),  # the first value of the fitness: what an index can order by
+    sa.Column("measured", sa.BigInteger),  # the last step with a score that counts
     sa.Column("checkpoint", sa.Text),
     sa.Column("kept", sa.Boolean, nullable=False),
     sa.Column("reason", sa.Text),
@@ -118,8 +123,10 @@ _index("best_trials", "study", "score DESC", "start + steps DESC", "number DESC"
 _index("doubtful_trials", "study", "number", where=DOUBTFUL)
 _index("initiators", "study", "generation", "number", where=NOT_INITIATED)
 _index("initiators_by_worker", "study", "worker", "finished DESC", where=NOT_INITIATED)
+_index("open_leaves", "study", "generation", "number", where=OPEN_LEAF)
+_index("open_leaves_by_worker", "study", "worker", "generation", "number", where=OPEN_LEAF)
 _index("sweepable_checkpoints", "study", "member", where=SWEEPABLE)
-_index("trials_by_start", "study", "start", "number")
+_index("peers", "study", "start", "number", "measured")
 
 measurements = sa.Table(
     "measurements",
@@ -134,6 +141,10 @@ measurements = sa.Table(
     sa.Index("measurements_of_trials", "study", "trial"),
 )
 
+# A score counts if it is the last one of its trial's last attempt at its step, and the trial has not failed. `start` is that of
+# its trial: one index then answers which scores stand at a step, in their order, without a look at their trials.
+COUNTS = sa.text("counts")
+
 # Written only for studies that stop trials early, so that other studies do not pay for them.
 scores = sa.Table(
     "scores",
@@ -144,6 +155,14 @@ scores = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("step", sa.BigInteger, nullable=False),
     sa.Column("score", sa.Double, nullable=False),
+    sa.Column("start", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("counts", sa.Boolean, nullable=False, server_default=sa.text("0")),
     sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
     sa.Index("scores_of_trials", "study", "trial", "attempt", "step", "id"),
+)
+sa.Index(
+    "scores_at_steps",
+    *(scores.c[column] for column in ("study", "step", "score", "start", "trial")),
+    sqlite_where=COUNTS,
+    postgresql_where=COUNTS,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from broodline.core.population import Progress
-from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial
+from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
 from broodline.storage.sql import schema
 from broodline.storage.sql.rows import (
@@ -22,6 +22,8 @@ from broodline.storage.sql.rows import (
     trial_of_row,
 )
 from broodline.storage.sql.schema import measurements, scores, studies, trials
+
+_UNBOUNDED = 2**63 - 1  # the largest integer of SQL: a bound that excludes nothing
 
 _study = trials.c.study == sa.bindparam("of_study")
 _trials = sa.select(*(trials.c[name] for name in FIELDS)).where(_study)
@@ -54,7 +56,13 @@ LOWEST_GENERATION = _by("initiators", _initiators.order_by(trials.c.generation, 
 OWN_LAST = _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc()).limit(1))
 LAST_MEMBER = sa.select(trials.c.member).where(_study, trials.c.generation == 0).order_by(trials.c.member.desc()).limit(1)
 LEAVES = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number))
-LEAVES_BEFORE = LEAVES.where(trials.c.generation < sa.bindparam("before"))
+_open_leaves = _trials.where(
+    schema.OPEN_LEAF,
+    trials.c.generation < sa.bindparam("before"),
+    sa.tuple_(trials.c.generation, trials.c.number) > sa.tuple_(sa.bindparam("generation"), sa.bindparam("number")),
+).order_by(trials.c.generation, trials.c.number)
+NEXT_OPEN_LEAF = _by("open_leaves", _open_leaves.limit(1))
+NEXT_OWN_OPEN_LEAF = _by("open_leaves_by_worker", _open_leaves.where(_worker).limit(1))
 LAST_COMPLETED = _by("completed_trials", _trials.where(schema.COMPLETED, _member).order_by(trials.c.generation.desc()).limit(2))
 # It reads all completed trials. It runs only while so few members have one that a random draw of members found none.
 MEMBERS_WITH_COMPLETED = _by(
@@ -97,6 +105,18 @@ MEASUREMENTS = (
     .where(measurements.c.study == sa.bindparam("of_study"), measurements.c.trial == sa.bindparam("of_trial"))
     .order_by(measurements.c.id)
 )
+_PAGE = 32  # measurements: one page nearly always suffices, since a mean is of few values
+LATEST_MEASUREMENTS = (
+    sa.select(measurements.c.id, measurements.c.attempt, measurements.c.step, measurements.c.metrics)
+    .where(
+        measurements.c.study == sa.bindparam("of_study"),
+        measurements.c.trial == sa.bindparam("of_trial"),
+        measurements.c.id < sa.bindparam("before"),
+    )
+    .with_hint(measurements, "INDEXED BY measurements_of_trials", "sqlite")
+    .order_by(measurements.c.id.desc())
+    .limit(_PAGE)
+)
 _scores = (
     sa.select(scores.c.score)
     .where(scores.c.study == trials.c.study, scores.c.trial == trials.c.number, scores.c.attempt == trials.c.attempt)
@@ -106,7 +126,7 @@ _scores = (
     .correlate(trials)
 )
 PEER_SCORES = _by(
-    "trials_by_start",
+    "peers",
     sa.select(
         trials.c.number,
         trials.c.state,
@@ -117,6 +137,52 @@ PEER_SCORES = _by(
     .order_by(trials.c.start.desc(), trials.c.number.desc())
     .limit(sa.bindparam("count", type_=sa.Integer)),
 )
+_started_before = trials.c.start < sa.bindparam("step")
+_latest_first = (trials.c.start.desc(), trials.c.number.desc())
+# The trial with the lowest place among those that are compared at a step; none if there are fewer.
+LAST_PEER = _by(
+    "peers",
+    sa.select(trials.c.start, trials.c.number)
+    .where(_study, _started_before)
+    .order_by(*_latest_first)
+    .limit(1)
+    .offset(sa.bindparam("offset", type_=sa.Integer)),
+)
+_peers = _by(
+    "peers",
+    sa.select(trials.c.number, trials.c.measured)
+    .where(_study, _started_before)
+    .order_by(*_latest_first)
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+).subquery("peers")
+PEERS_MEASURED = (
+    sa.select(sa.func.count())
+    .select_from(_peers)
+    .where(_peers.c.measured >= sa.bindparam("step"), _peers.c.number != sa.bindparam("besides"))
+)
+_standing = (
+    sa.select(scores.c.score)
+    .where(
+        scores.c.study == sa.bindparam("of_study"),
+        scores.c.step == sa.bindparam("step"),
+        schema.COUNTS,
+        scores.c.trial != sa.bindparam("besides"),
+        scores.c.start < sa.bindparam("step"),
+        sa.tuple_(scores.c.start, scores.c.trial) >= sa.tuple_(sa.bindparam("start"), sa.bindparam("number")),
+    )
+    .with_hint(scores, "INDEXED BY scores_at_steps", "sqlite")
+)
+STANDING = _standing.with_only_columns(sa.func.count())
+MIDDLE = (
+    _standing.order_by(scores.c.score)
+    .limit(sa.bindparam("count", type_=sa.Integer))
+    .offset(sa.bindparam("offset", type_=sa.Integer))
+)
+_of_trial = (scores.c.study == sa.bindparam("of_study"), scores.c.trial == sa.bindparam("of_trial"), schema.COUNTS)
+DISCOUNT = sa.update(scores).where(*_of_trial).values(counts=False)
+DISCOUNT_STEPS = DISCOUNT.where(_among(scores.c.step, "steps"))
+MOVE_SCORES = sa.update(scores).where(*_of_trial).values(start=sa.bindparam("new_start"))
+MEASURED = sa.select(trials.c.measured).where(_study, trials.c.number == sa.bindparam("number"))
 INSERT_SCORE = sa.insert(scores)
 INSERT_TRIAL = sa.insert(trials)
 INSERT_MEASUREMENT = sa.insert(measurements)
@@ -175,6 +241,16 @@ class SqlTransaction:
             self._connection.execute(UPDATE_TRIAL, {"of_study": self._study, "of_number": trial.number, **changed})
             self._known[trial.number] = trial
             self._last_completed.pop(trial.member, None)
+            self._keep_scores_right(before, trial)
+
+    def _keep_scores_right(self, before: Trial, after: Trial) -> None:
+        """Scores of a superseded attempt or of a failed trial count no more; a trial with another start has another place."""
+        key = {"of_study": self._study, "of_trial": after.number}
+        if after.attempt != before.attempt or (after.state is TrialState.FAILED and before.state is not TrialState.FAILED):
+            self._connection.execute(DISCOUNT, key)
+            self._connection.execute(UPDATE_TRIAL, {"of_study": self._study, "of_number": after.number, "measured": None})
+        elif after.start != before.start:
+            self._connection.execute(MOVE_SCORES, {**key, "new_start": after.start})
 
     def trial(self, number: int) -> Trial | None:
         return self._known.get(number) or self._one(TRIAL, number=number)
@@ -201,8 +277,13 @@ class SqlTransaction:
         last = self._connection.execute(LAST_MEMBER, {"of_study": self._study}).first()
         return 0 if last is None else int(last[0]) + 1
 
-    def leaves(self, before: int | None = None) -> tuple[Trial, ...]:
-        return self._all(LEAVES) if before is None else self._all(LEAVES_BEFORE, before=before)
+    def leaves(self) -> tuple[Trial, ...]:
+        return self._all(LEAVES)
+
+    def open_leaves(self, worker: str, before: int | None = None) -> Iterator[Trial]:
+        below = _UNBOUNDED if before is None else before
+        yield from self._in_turn(NEXT_OWN_OPEN_LEAF, before=below, worker=worker)
+        yield from (leaf for leaf in self._in_turn(NEXT_OPEN_LEAF, before=below) if leaf.worker != worker)
 
     def last_completed(self, member: int) -> tuple[Trial, ...]:
         if member not in self._last_completed:
@@ -258,10 +339,47 @@ class SqlTransaction:
         whose = rows[-1].attempt if rows and attempt is None else attempt
         return tuple(measurement_of_row(row.step, row.metrics) for row in rows if row.attempt == whose)
 
+    def latest_measurements(self, number: int, attempt: int) -> Iterator[Measurement]:
+        before = _UNBOUNDED
+        while rows := self._connection.execute(
+            LATEST_MEASUREMENTS, {"of_study": self._study, "of_trial": number, "before": before}
+        ).all():
+            for row in rows:
+                if row.attempt == attempt:
+                    yield measurement_of_row(row.step, row.metrics)
+                elif row.attempt < attempt:  # a superseded attempt reports no more, so attempts lie one after the other
+                    return
+            before = rows[-1].id
+
     def add_scores(self, number: int, attempt: int, scores_: Sequence[Score]) -> None:
-        key = {"study": self._study, "trial": number, "attempt": attempt}
-        if rows := [{**key, "step": score.step, "score": score.value} for score in scores_]:
+        trial = self.trial(number)
+        assert trial is not None
+        counts = attempt == trial.attempt and trial.state is not TrialState.FAILED
+        last = {score.step: score for score in scores_}
+        key = {"study": self._study, "trial": number, "attempt": attempt, "start": trial.start}
+        if rows := [{**key, "step": s.step, "score": s.value, "counts": counts and last[s.step] is s} for s in scores_]:
+            if counts:
+                self._note_measured(number, sorted(last))
             self._connection.execute(INSERT_SCORE, rows)
+
+    def _note_measured(self, number: int, steps: Sequence[int]) -> None:
+        """Notes how far a trial is measured; earlier scores at these steps, if there are any, count no more."""
+        measured = self._connection.scalar(MEASURED, {"of_study": self._study, "number": number})
+        if measured is not None and steps[0] <= measured:
+            key = {"of_study": self._study, "of_trial": number}
+            self._connection.execute(DISCOUNT_STEPS, {**key, "steps": list(steps)})
+        if measured is None or steps[-1] > measured:
+            self._connection.execute(UPDATE_TRIAL, {"of_study": self._study, "of_number": number, "measured": steps[-1]})
+
+    def middle_scores(self, step: int, count: int, besides: int) -> tuple[int, tuple[float, ...]] | None:
+        key = {"of_study": self._study, "step": step, "besides": besides}
+        last = self._connection.execute(LAST_PEER, {**key, "offset": count - 1}).first() or (-_UNBOUNDED, -1)
+        place = {**key, "start": last[0], "number": last[1]}
+        standing = self._connection.scalar(STANDING, place) or 0
+        if standing != self._connection.scalar(PEERS_MEASURED, {**key, "count": count}):
+            return None
+        middle = {"offset": max(0, standing - 1) // 2, "count": 2 - standing % 2}
+        return standing, tuple(self._connection.scalars(MIDDLE, {**place, **middle}))
 
     def peer_scores(self, step: int, count: int) -> tuple[PeerScore, ...]:
         rows = self._connection.execute(PEER_SCORES, {"of_study": self._study, "step": step, "count": count})
@@ -274,6 +392,13 @@ class SqlTransaction:
     def _all(self, query: sa.Select[Any], **values: Any) -> tuple[Trial, ...]:
         rows = self._connection.execute(query, {"of_study": self._study, **values})
         return tuple(self._remembered(row) for row in rows)
+
+    def _in_turn(self, query: sa.Select[Any], **values: Any) -> Iterator[Trial]:
+        """Each trial by a query of its own, from the last one's place on: a caller that stops early reads no more."""
+        generation = number = -1
+        while (trial := self._one(query, generation=generation, number=number, **values)) is not None:
+            yield trial
+            generation, number = trial.generation, trial.number
 
     def _remembered(self, row: sa.Row[Any]) -> Trial:
         """A transaction sees no writes of others, so a trial that was read once stays valid."""

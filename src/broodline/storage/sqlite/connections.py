@@ -45,6 +45,16 @@ BUSY_SECONDS = 30.0
 LOG_BYTES = 4 << 20
 _LOG_PAGES = 256  # after which a commit copies the log into the database
 _LOG_WAIT = 0.25  # seconds for the readers of the moment
+_OPEN_LEAVES = 4  # the version of the tables that first marks open leaves
+_COUNT_SCORES = (
+    "DROP INDEX IF EXISTS trials_by_start",
+    "UPDATE scores SET start = (SELECT start FROM trials AS t WHERE t.study = scores.study AND t.number = scores.trial)",
+    "UPDATE scores SET counts = 1 WHERE id IN ("
+    "SELECT max(s.id) FROM scores AS s JOIN trials AS t ON t.study = s.study AND t.number = s.trial AND t.attempt = s.attempt "
+    "WHERE t.state <> 'failed' GROUP BY s.study, s.trial, s.step)",
+    "UPDATE trials SET measured = (SELECT max(step) FROM scores AS s "
+    "WHERE s.study = trials.study AND s.trial = trials.number AND s.counts)",
+)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
 
 
@@ -185,8 +195,18 @@ def check_version(engine: sa.Engine, path: Path | None, *, read_only: bool) -> N
 
 
 def _upgraded(connection: sa.Connection, found: int | None) -> int:
-    """Creates the missing tables and indexes, and returns their version."""
-    schema.metadata.create_all(connection)
+    """Creates the missing tables, columns and indexes, and returns their version."""
+    columns = _columns_in(connection)
+    schema.metadata.create_all(connection, tables=[table for table in schema.metadata.sorted_tables if table.name not in columns])
+    for table in schema.metadata.sorted_tables:
+        for column in table.columns:
+            if column.name not in columns.get(table.name, (column.name,)):
+                _add_column(connection, column)
+    if found is not None and found < _OPEN_LEAVES:
+        # The store can't know which lineages have ended: the next run marks them, and until then decisions read them too.
+        connection.execute(sa.update(schema.trials).where(schema.UNMARKED_LEAF).values(extendable=True))
+        for statement in _COUNT_SCORES:
+            connection.exec_driver_sql(statement)
     for table in schema.metadata.sorted_tables:
         for index in table.indexes:
             connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
@@ -198,6 +218,16 @@ def _upgraded(connection: sa.Connection, found: int | None) -> int:
         # A database that existed before adopts the directory that an earlier version made for it.
         connection.execute(sa.insert(schema.identity), {"id": uuid.uuid4().hex, "adopts": None if found is None else ""})
     return schema.VERSION
+
+
+def _columns_in(connection: sa.Connection) -> dict[str, set[str]]:
+    inspected = sa.inspect(connection)
+    return {name: {column["name"] for column in inspected.get_columns(name)} for name in inspected.get_table_names()}
+
+
+def _add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
+    definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}")
 
 
 def _version_in(connection: sa.Connection) -> int | None:

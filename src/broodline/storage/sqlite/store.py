@@ -32,7 +32,8 @@ from broodline.storage.sqlite.file import can_be_written, check_file, opened_for
 from broodline.storage.sqlite.place import DatabasePlace, rescue
 from broodline.storage.urls import IN_MEMORY, sqlite_path
 
-_WATCH_SECONDS = 0.005
+_FIRST_WATCH, _LONGEST_WATCH = 0.005, 0.05  # seconds between two looks at the counter of commits
+_WATCH_SHARE = 0.05  # of the time without a commit: a longer wait may end a little later
 
 
 def open_url(url: str, *, create: bool = True) -> SqliteStore:
@@ -69,7 +70,7 @@ class SqliteStore:
         self._read_only = path is not None and path.exists() and not can_be_written(path)
         self._place = DatabasePlace(path)
         self._engine = engine_for(path, read_only=self._read_only)
-        self._seen, self._longest_log = 0, LOG_BYTES
+        self._seen, self._changed, self._longest_log = 0, time.monotonic(), LOG_BYTES
         self._log = None if path is None else f"{path}-wal"
         try:
             with translated(self._path):
@@ -101,7 +102,7 @@ class SqliteStore:
         self._check_writable()
         self._check_place()
         with translated(self._path):
-            self._seen = self._version()
+            self._look()
         try:
             with translated(self._path), writing(self._engine) as connection:
                 self._place.check()
@@ -122,10 +123,12 @@ class SqliteStore:
         """Polls SQLite's counter of commits, which costs microseconds and takes no lock.
 
         It compares with the counter at the begin of the last transaction, so it misses no commit between that and the wait.
+        Each poll wakes a core, so polls become rarer the longer nothing was committed, also over several waits.
         """
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._has_changed():
-            time.sleep(min(_WATCH_SECONDS, left))
+            quiet = _WATCH_SHARE * (time.monotonic() - self._changed)
+            time.sleep(min(max(_FIRST_WATCH, quiet), _LONGEST_WATCH, left))
 
     def close(self) -> None:
         if self._watcher is not None:
@@ -177,6 +180,12 @@ class SqliteStore:
                 with writing(self._engine):
                     self._rescued = rescue(self._watcher, self._path)
         self._place.check(self._rescued)
+
+    def _look(self) -> None:
+        """Remembers the counter of commits, and when it last differed."""
+        version = self._version()
+        if version != self._seen:
+            self._seen, self._changed = version, time.monotonic()
 
     def _has_changed(self) -> bool:
         with suppress(sqlite3.Error):  # the next transaction reports it
