@@ -117,7 +117,7 @@ class Schedule:
 
     def _mapped(self, count_of: Callable[[int], int]) -> Schedule:
         """The schedule by another counter; of two segments that start at the same count, the later one applies."""
-        # A dict keeps the last of equal keys: a segment that the coarser counter can't tell apart gives way to its successor.
+        # A dict keeps the last of equal keys: of segments at one count, the later applies.
         params = {max(0, count_of(each.start)): each.params for each in self.segments}
         segments = tuple(Segment(start=count, params=params[count]) for count in params)
         return Schedule(segments=segments, end=max(0, count_of(self.end)))

@@ -100,7 +100,7 @@ class ResidentProgram:
             while b"\n" not in self._received:
                 self._wait(until)
                 attend()
-            # What the program printed before its answer belongs to the log of this trial.
+            # Output that the program printed before its answer belongs to the log of this trial.
             self._process.drain()
             return self._line()
         finally:
