@@ -15,6 +15,16 @@ def natural_number(argument: str) -> int:
     return _integer(argument, 0)
 
 
+def device_list(argument: str) -> tuple[str, ...]:
+    """Devices, separated by commas; "none" is an empty list."""
+    names = tuple(name.strip() for name in argument.split(","))
+    if names == ("none",):
+        return ()
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"must be a list of devices, such as 2,3, or none, got '{argument}'")
+    return names
+
+
 def _integer(argument: str, least: int) -> int:
     try:
         number = int(argument)

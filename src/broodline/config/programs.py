@@ -48,11 +48,11 @@ class EngineOptions:
     """Where and how workers run.
 
     Args:
-        devices: Distributed over the workers.
+        devices: Distributed over the workers; None: all that are visible; empty: none.
         threads: Threads of numeric libraries per worker.
     """
 
-    devices: tuple[str, ...] = ()
+    devices: tuple[str, ...] | None = None
     threads: int = 1
 
 

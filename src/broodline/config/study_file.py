@@ -25,6 +25,15 @@ def _device(value: Any) -> str:
     return str(value)
 
 
+_DEVICES = 'a list of devices, such as ["0", "1"], or "none"'
+_LIST_OF_DEVICES = list_of(Rule("a device", _device), _DEVICES)
+
+
+def _devices(value: Any) -> tuple[str, ...]:
+    names: tuple[str, ...] = () if value == "none" else _LIST_OF_DEVICES.read(value)
+    return names
+
+
 _COMMAND = list_of(
     string("an argument", r"(?s:.*)"), 'a list of arguments, such as ["python", "train.py"]: no shell reads it', at_least=1
 )
@@ -37,7 +46,7 @@ _TRAIN: Mapping[str, Rule] = {
 }
 _EVALUATE: Mapping[str, Rule] = {"command": _COMMAND, "timeout": DURATION}
 _ENGINE: Mapping[str, Rule] = {
-    "devices": list_of(Rule("a device", _device), 'a list of devices, such as ["0", "1"]'),
+    "devices": Rule(_DEVICES, _devices),
     "threads": integer(1),
 }
 

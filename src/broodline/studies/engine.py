@@ -12,6 +12,7 @@ from broodline.core.study import StudyConfig
 from broodline.errors import UsageError
 from broodline.registry import ENGINES
 from broodline.storage.location import StudyLocation
+from broodline.workers.devices import NO_DEVICES, DeviceSet
 from broodline.workers.engines.base import Engine
 from broodline.workers.engines.launcher import Job, LauncherType
 from broodline.workers.trainers.base import TrainerFactory
@@ -25,6 +26,7 @@ def engine_for(
     client: Client,
     options: EngineOptions,
     name: Callable[[int], str] = str,
+    devices: DeviceSet = NO_DEVICES,
 ) -> Engine:
     """Makes the engine of a study; it starts no worker yet.
 
@@ -33,8 +35,9 @@ def engine_for(
         job: The work of its workers.
         cwd: The folder in which workers and their programs run; None: the current one.
         client: The controller.
-        options: Devices, threads.
+        options: Threads.
         name: The name of the worker at a place, counted from 0.
+        devices: The devices that are dealt out.
     """
     launcher: LauncherType = ENGINES.load("local")
     return Engine(
@@ -42,7 +45,8 @@ def engine_for(
         client=client,
         study=study.name,
         name=name,
-        devices=options.devices,
+        devices=devices.names,
+        visibility=devices.variables,
         lease=study.limits.lease,
     )
 

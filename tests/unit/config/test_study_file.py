@@ -111,6 +111,7 @@ def test_what_a_study_file_leaves_out_has_the_defaults(tmp_path: Path) -> None:
     assert file.study.limits == Limits()
     assert file.study.checkpoints == Retention()
     assert (file.train, file.evaluate, file.engine) == (None, None, EngineOptions())
+    assert file.engine.devices is None
 
 
 def test_programs_run_in_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ class LocalLauncher:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._cwd,
-            env=_environment(os.environ, self._threads, spec.devices),
+            env=_environment(os.environ, self._threads),
             process_group=0,  # Ctrl-C reaches the engine alone, which decides
         )
 
@@ -144,8 +144,7 @@ class LocalHandle:
             self._selector.unregister(self._output)
 
 
-def _environment(environ: Mapping[str, str], threads: int, devices: tuple[str, ...]) -> dict[str, str]:
+def _environment(environ: Mapping[str, str], threads: int) -> dict[str, str]:
     """The environment of a worker; variables for numeric libraries that are set already are left alone: the user set them."""
     given = {name: str(threads) for name in THREAD_VARIABLES if name not in environ}
-    visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
-    return {**environ, **given, **visible}
+    return {**environ, **given}

@@ -51,6 +51,7 @@ def serve(job: Job, spec: WorkerSpec, channel: Channel) -> int:
         spec: The worker.
         channel: The way to the engine.
     """
+    os.environ.update(spec.variables)  # before the trainer, and with it a framework, is loaded
     logger = logging.getLogger("broodline")
     logger.addHandler(ForwardedRecords(channel))
     logger.setLevel(logging.INFO)
