@@ -103,6 +103,15 @@ def devices_of(devices: tuple[str, ...], index: int, workers: int) -> tuple[str,
     return devices[index * each : (index + 1) * each]
 
 
+def variables_for(share: tuple[str, ...], variables: tuple[str, ...]) -> dict[str, str]:
+    """The environment variables that show a process its share alone; none for an empty share, which restricts nothing.
+
+    >>> variables_for(("5", "6"), ("CUDA_VISIBLE_DEVICES",))
+    {'CUDA_VISIBLE_DEVICES': '5,6'}
+    """
+    return dict.fromkeys(variables, ",".join(share)) if share else {}
+
+
 def sharing_note(devices: tuple[str, ...], workers: int) -> str:
     """One line about devices that are idle or shared; empty if each device has one worker.
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 
 from broodline.controller.client import RENEWALS, Client, WorkerSession
 from broodline.errors import StoreUnavailable, WorkerError
-from broodline.workers.devices import devices_of
+from broodline.workers.devices import devices_of, variables_for
 from broodline.workers.engines.deaths import FALSE_STARTS, DeathsInARow
 from broodline.workers.engines.launcher import Handle, Launcher, WorkerSpec
 from broodline.workers.engines.messages import Event, decoded
@@ -138,7 +138,7 @@ class Engine:
     def _launch(self, index: int) -> None:
         identity = WorkerSession(worker=self.name(index), session=uuid.uuid4().hex)
         share = devices_of(self.devices, index, self._places)
-        visible = dict.fromkeys(self.visibility, ",".join(share)) if share else {}
+        visible = variables_for(share, self.visibility)
         spec = WorkerSpec(index=index, identity=identity, devices=share, variables=visible)
         self._workers[index] = _Worker(spec=spec, handle=self.launcher.launch(spec))
 
