@@ -389,6 +389,7 @@ def test_a_worker_that_joins_uses_the_devices_of_the_command_line(tmp_path: Path
             wait_for(lambda: len(begun(tmp_path)) == 2)
             (tmp_path / "go").touch()
             assert run.end() == worker.end() == 0
+            assert ("this worker uses devices 6, 5, whether or not" in worker.said) is (devices == "1,0")
     facts = {line.pop("worker"): line for line in map(json.loads, (tmp_path / "facts").read_text().splitlines())}
     (joined,) = facts.keys() - {"0"}
     assert facts["0"]["devices"] == "5,6"
