@@ -322,7 +322,52 @@ BAD_STUDY_FILES: list[tuple[str, str, str, list[str]]] = [
         "metrics unknown",
         study_file(train="[train]\nmetrics = 'stderr'\ncommand = ['a']"),
         "train.metrics",
+        ['"file" or "stdout" or "name=value"', "a regular expression for each metric", '"stderr" (a string)'],
+    ),
+    (
+        "metrics without a pattern",
+        study_file(train="[train]\nmetrics = {}\ncommand = ['a']"),
+        "train.metrics",
         ['"file" or "stdout"'],
+    ),
+    (
+        "metrics of no regular expression",
+        study_file(train="[train]\nmetrics = { accuracy = 'acc: (' }\ncommand = ['a']"),
+        "train.metrics",
+        ["a valid regular expression", "'accuracy'", "unterminated"],
+    ),
+    (
+        "metrics of a number",
+        study_file(train="[train]\nmetrics = { accuracy = 3 }\ncommand = ['a']"),
+        "train.metrics",
+        ["a valid regular expression", "'accuracy'"],
+    ),
+    (
+        "metrics of two groups",
+        study_file(train="[train]\nmetrics = { accuracy = '(a)(b)' }\ncommand = ['a']"),
+        "train.metrics",
+        ["one group", "'accuracy' has 2"],
+    ),
+    (
+        "metrics without that of the objective",
+        study_file(train="[train]\nmetrics = { acc = 'acc: (.+)' }\ncommand = ['a']"),
+        "train.metrics",
+        ["no regular expression for 'accuracy'"],
+    ),
+    (
+        "an option apart from a value that may be missing",
+        study_file(train="[train]\ncommand = ['a', '--resume', '{restore}']"),
+        "train.command",
+        ["'--resume', '{restore}' are two arguments", "'--resume={restore}'"],
+    ),
+    (
+        "an option apart from a parameter under a condition",
+        study_file(
+            space="[space]\no = { choice = ['sgd', 'adam'] }\nm = { float = [0.0, 1.0], when = { o = 'sgd' } }",
+            train="[train]\ncommand = ['a', '-m', '{m}']",
+        ),
+        "train.command",
+        ["'-m', '{m}' are two arguments", "'-m={m}'"],
     ),
     (
         "metrics of a resident",

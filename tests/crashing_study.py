@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from broodline.studies.api import Study
 from broodline.testing import check_invariants
 from broodline.workers.engines import worker_process as child
 from broodline.workers.engines.launcher import Job, WorkerSpec
+from broodline.workers.engines.messages import Event, encoded
 
 NAME, TRIALS, FAILS = "small", 6, 3
 BEFORE, WITHIN, AFTER = 1, 2, 3
@@ -75,8 +76,8 @@ class InOneProcess:
 
     def launch(self, spec: WorkerSpec) -> Ended:
         worker = child.worker_for(self._job, spec)
-        child.work(worker)
-        worker.files.checkpoints.close()  # as at the end of a worker process
+        with ExitStack() as life:
+            child.work(worker, life)
         return Ended()
 
     def wait(self, seconds: float) -> None: ...
@@ -93,7 +94,7 @@ class Ended:
         return 0
 
     def lines(self) -> list[str]:
-        return []
+        return encoded(Event.FINISHED, done=True).decode().splitlines()
 
     def stop(self) -> None: ...
 
@@ -240,7 +241,7 @@ def opened(study: Path) -> Iterator[Store]:
     copy = study.parent / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
-    for path in study.glob("broodline.db*"):
+    for path in filter(Path.is_file, study.glob("broodline.db*")):
         shutil.copy(path, copy)
     with closing(StudyLocation(url=f"sqlite:///{copy / 'broodline.db'}").open()) as store:
         yield store

@@ -23,10 +23,18 @@ class StoreMoved(StoreUnavailable):
     """Raised when the database's file was deleted, renamed or replaced while it is in use."""
 
 
+class StoreFull(StoreUnavailable):
+    """Raised when the disk of the store is full. Room may be made."""
+
+
+class StoreFailing(StoreUnavailable):
+    """Raised when the disk of the store reports errors. They may pass, but not for ever: a worker waits for a minute."""
+
+
 class CheckpointUnavailable(RetryableError):
     """Raised when a checkpoint can't be read at the moment, for want of permission, open files or the disk's server.
 
-    It says nothing about the checkpoint's state.
+    The checkpoint itself may be whole or corrupt: it was not read.
     """
 
 
@@ -45,11 +53,27 @@ class DocumentError(UsageError):
 
     def __init__(self, source: str, key: str, problem: str) -> None:
         self.source, self.key, self.problem = source, key, problem
-        super().__init__(f"{source}: {key}: {problem}" if key else f"{source}: {problem}")
+        place = self.place(key)
+        super().__init__(f"{source}: {place}: {problem}" if place else f"{source}: {problem}")
+
+    @staticmethod
+    def place(key: str) -> str:
+        """A key as messages show it."""
+        return key
 
 
 class StudyFileError(DocumentError):
     """Raised when a study file, or the arguments of a `Study`, break a rule."""
+
+    @staticmethod
+    def place(key: str) -> str:
+        """A key as a reader finds it in the file: the heading of its table first.
+
+        >>> StudyFileError.place("space.lr.when"), StudyFileError.place("name")
+        ('[space] lr.when', 'name')
+        """
+        table, dot, name = key.partition(".")
+        return f"[{table}] {name}" if dot else key
 
 
 class ScheduleError(DocumentError):

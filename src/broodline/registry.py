@@ -32,11 +32,15 @@ class Registry:
         """The names of all installed implementations, sorted; reads the metadata of all packages."""
         return tuple(sorted({point.name for point in entry_points(group=self.group)}))
 
+    def has(self, name: str) -> bool:
+        """True if an installed package has that name; imports nothing."""
+        return name in _own(self.group) or name in self.names()
+
     def load(self, name: str) -> Any:
         """Imports and returns the implementation of that name.
 
         Raises:
-            UsageError: No installed package has it.
+            UsageError: No installed package has it, or its import fails.
         """
         return _loaded(self, name)
 
@@ -47,7 +51,11 @@ def _loaded(registry: Registry, name: str) -> Any:
     point = _own(registry.group).get(name) or next(iter(entry_points(group=registry.group, name=name)), None)
     if point is None:
         raise UsageError(f"unknown {registry.kind} '{name}'; installed: {', '.join(registry.names())}")
-    return point.load()
+    try:
+        return point.load()
+    except Exception as error:  # a plug-in is code of another package: its import can fail in any way
+        problem = f"{type(error).__name__}: {error}"
+        raise UsageError(f"the {registry.kind} '{name}' ({point.value}) can't be imported: {problem}") from error
 
 
 @cache

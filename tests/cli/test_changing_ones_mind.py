@@ -1,4 +1,4 @@
-"""What may change in a study that exists, row by row of the table in docs/studyfile.md: it takes effect, or nothing changes."""
+"""Changes to an existing study, row by row of the table in docs/studyfile.md: it takes effect, or nothing changes."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def every_key() -> set[str]:
 
 def page() -> dict[str, str]:
     """The table of the page: what it says of each key."""
-    section = PAGE.read_text(encoding="utf-8").partition("## What may change in a study that exists")[2]
+    section = PAGE.read_text(encoding="utf-8").partition("## Changes to an existing study")[2]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| `")]
     return {name: verdict for keys, verdict, _ in rows for name in re.findall("`([^`]+)`", keys)}
 
@@ -116,34 +116,39 @@ REFUSED: list[tuple[str, str, str, str]] = [
     ("objective.*.goal", 'goal = "maximize"', 'goal = "minimize"', 'objective: {"accuracy": {"goal": "maximize"'),
     ("objective.*.weight", "weight = 1.0", "weight = 2.0", "objective: "),
     ("objective.*.mean_of_last", "mean_of_last = 1", "mean_of_last = 3", "objective: "),
-    ("space.*", LR, f"{LR}\nnew = {{ float = [0, 1] }}", "space.new: added"),
-    ("space.*", "width = 64\n", "", "space.width: removed"),
-    ("space.*", LR, "lr = { int = [1, 4] }", "space.lr: type float -> int"),
-    ("space.*.float", "float = [1e-4, 1.0]", "float = [1e-4, 0.5]", "space.lr: "),
-    ("space.*.float", "float = [1e-4, 1.0]", "float = [1e-3, 2.0]", "space.lr: "),
-    ("space.*.int", "int = [1, 4]", "int = [2, 4]", "space.layers: "),
-    ("space.*.ordered", "ordered = [16, 32]", "ordered = [32, 64]", "space.batch: values [16, 32] -> [32, 64]"),
-    ("space.*.ordered", "ordered = [16, 32]", "ordered = [32, 16]", "space.batch: values"),
-    ("space.*.choice", 'choice = ["sgd", "adam"]', 'choice = ["sgd", "lion"]', "space.optimizer: values"),
-    ("space.*.log", ", log = true", "", "space.lr: log True -> False"),
-    ("space.*.scale", ', scale = "1-x"', "", "space.gamma: scale '1-x' -> None"),
-    ("space.*.init", "init = [1e-3, 1e-1]", "init = [1e-3, 1.0]", "space.lr: init "),
-    ("space.*.when", 'when = { optimizer = "sgd" }', 'when = { optimizer = "adam" }', "space.momentum: when "),
-    ("space.*.mutate", ", mutate = false", "", "space.layers: mutate False -> True"),
-    ("space.*.fixed", "width = 64", "width = 128", "space.width: 64 -> 128"),
-    ("evolution.strategy", "mutate = 0.5", 'strategy = "random"', "evolution.strategy: 'initiator' -> 'random'"),
-    ("evolution.mutate", "mutate = 0.5", "mutate = 0.6", "evolution.mutate: 0.5 -> 0.6"),
-    ("evolution.resample", "mutate = 0.5", "mutate = 0.5\nresample = 0.1", "evolution.resample: 0.0 -> 0.1"),
-    ("evolution.crossover", "mutate = 0.5", "mutate = 0.5\ncrossover = 0.1", "evolution.crossover: 0.0 -> 0.1"),
-    ("evolution.factors", "mutate = 0.5", "mutate = 0.5\nfactors = [0.5, 2]", "evolution.factors: (0.8, 1.2) -> (0.5, 2.0)"),
+    ("space.*", LR, f"{LR}\nnew = {{ float = [0, 1] }}", "[space] new: added"),
+    ("space.*", "width = 64\n", "", "[space] width: removed"),
+    ("space.*", LR, "lr = { int = [1, 4] }", "[space] lr: type float -> int"),
+    ("space.*.float", "float = [1e-4, 1.0]", "float = [1e-4, 0.5]", "[space] lr: "),
+    ("space.*.float", "float = [1e-4, 1.0]", "float = [1e-3, 2.0]", "[space] lr: "),
+    ("space.*.int", "int = [1, 4]", "int = [2, 4]", "[space] layers: "),
+    ("space.*.ordered", "ordered = [16, 32]", "ordered = [32, 64]", "[space] batch: values [16, 32] -> [32, 64]"),
+    ("space.*.ordered", "ordered = [16, 32]", "ordered = [32, 16]", "[space] batch: values"),
+    ("space.*.choice", 'choice = ["sgd", "adam"]', 'choice = ["sgd", "lion"]', "[space] optimizer: values"),
+    ("space.*.log", ", log = true", "", "[space] lr: log True -> False"),
+    ("space.*.scale", ', scale = "1-x"', "", "[space] gamma: scale '1-x' -> None"),
+    ("space.*.init", "init = [1e-3, 1e-1]", "init = [1e-3, 1.0]", "[space] lr: init "),
+    ("space.*.when", 'when = { optimizer = "sgd" }', 'when = { optimizer = "adam" }', "[space] momentum: when "),
+    ("space.*.mutate", ", mutate = false", "", "[space] layers: mutate False -> True"),
+    ("space.*.fixed", "width = 64", "width = 128", "[space] width: 64 -> 128"),
+    ("evolution.strategy", "mutate = 0.5", 'strategy = "random"', "[evolution] strategy: 'initiator' -> 'random'"),
+    ("evolution.mutate", "mutate = 0.5", "mutate = 0.6", "[evolution] mutate: 0.5 -> 0.6"),
+    ("evolution.resample", "mutate = 0.5", "mutate = 0.5\nresample = 0.1", "[evolution] resample: 0.0 -> 0.1"),
+    ("evolution.crossover", "mutate = 0.5", "mutate = 0.5\ncrossover = 0.1", "[evolution] crossover: 0.0 -> 0.1"),
+    ("evolution.factors", "mutate = 0.5", "mutate = 0.5\nfactors = [0.5, 2]", "[evolution] factors: (0.8, 1.2) -> (0.5, 2.0)"),
     (
         "evolution.parents",
         "mutate = 0.5",
         'mutate = 0.5\nstrategy = "generational"\nparents = 1',
-        "evolution.parents: None -> 1",
+        "[evolution] parents: None -> 1",
     ),
-    ("evolution.sampler", UNTIL_OPTIONS, f'{LINEAGES}strategy = "optuna"\nsampler = "qmc"\n', "evolution.sampler: None -> 'qmc'"),
-    ("evolution.points", UNTIL_OPTIONS, f'{LINEAGES}strategy = "grid"\npoints = 2\n', "evolution.points: None -> 2"),
+    (
+        "evolution.sampler",
+        UNTIL_OPTIONS,
+        f'{LINEAGES}strategy = "optuna"\nsampler = "qmc"\n',
+        "[evolution] sampler: None -> 'qmc'",
+    ),
+    ("evolution.points", UNTIL_OPTIONS, f'{LINEAGES}strategy = "grid"\npoints = 2\n', "[evolution] points: None -> 2"),
 ]
 
 
@@ -170,9 +175,9 @@ def edit(study: Path, old: str, new: str) -> None:
 
 
 def records(study: Path) -> list[str]:
-    """All that the store holds, statement by statement."""
+    """All that the store holds of its studies, statement by statement; the study is a copy, which gets an identity of its own."""
     with closing(sqlite3.connect(study.parent / "broodline.db")) as database:
-        return list(database.iterdump())
+        return [line for line in database.iterdump() if not line.startswith('INSERT INTO "identity"')]
 
 
 @pytest.mark.parametrize(("key", "old", "new", "difference"), REFUSED, ids=[f"{case[0]}-{case[2][:40]}" for case in REFUSED])
@@ -292,6 +297,7 @@ PERMITTED: list[tuple[str, str, str, Callable[[Path, Trials], bool]]] = [
         *added("evaluate", 'command = ["sh", "sleeps.sh"]\ntimeout = 0.2'),
         lambda _, new: all(map(took_too_long, new)),
     ),
+    ("engine.kind", *added("engine", 'kind = "local"'), lambda _, new: all(t["state"] == "completed" for t in new)),
     ("engine.devices", *added("engine", 'devices = ["3"]'), lambda at, new: told(at, new, "devices=3")),
     ("engine.threads", *added("engine", "threads = 2"), lambda at, new: told(at, new, "threads=2")),
     ("engine.lease", *added("engine", "lease = 60"), lambda at, _: in_store(at, "engine", "lease") == 60),
@@ -314,7 +320,8 @@ PERMITTED: list[tuple[str, str, str, Callable[[Path, Trials], bool]]] = [
     ("checkpoints.at", *added("checkpoints", "at = [5]"), lambda at, _: stay(at, lambda t: t["start"] < 5)),
     ("checkpoints.checksums", *added("checkpoints", "checksums = true"), lambda _, new: all(map(has_checksums, new))),
 ]
-UNSEEN = "train.grace"  # what it changes is how long a program that does not end is waited for
+# The grace of a program that ends is not used; test_engine_choice.py installs a second engine, which test runs do not have.
+UNSEEN = ("train.grace", "engine.kind")
 
 
 def scores(trials: Trials) -> list[float]:
@@ -335,7 +342,7 @@ def unchanged(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_may_change_is_taken_over_and_takes_effect(
     key: str, old: str, new: str, seen: Callable[[Path, Trials], bool], study: Path, unchanged: Path
 ) -> None:
-    assert key == UNSEEN or not seen(unchanged, trials_of(unchanged / "study.toml")[4:])
+    assert key in UNSEEN or not seen(unchanged, trials_of(unchanged / "study.toml")[4:])
     for name, text in SCRIPTS.items():
         (study.parent / name).write_text(text)
     before = trials_of(study)

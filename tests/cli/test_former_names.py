@@ -11,7 +11,7 @@ def test_a_study_of_a_former_strategy_name_is_the_same_study_under_the_new_name(
     study = write_study(tmp_path, trials=2, more='[evolution]\nstrategy = "none"\n')
     first = call("run", study)
     assert first.returncode == 0
-    warned = f"broodline: warning: {study}: evolution.strategy: 'none' is deprecated: write 'random'"
+    warned = f"broodline: warning: {study}: [evolution] strategy: 'none' is deprecated: write 'random'"
     assert first.stderr.splitlines().count(warned) == 1
 
     study.write_text(study.read_text().replace('"none"', '"random"').replace("trials = 2", "trials = 3"))

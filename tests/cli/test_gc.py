@@ -20,7 +20,9 @@ from recorded import Recorded, recorded
 
 from broodline.core.study import Retention
 from broodline.core.trial import Measurement
+from broodline.storage import disk
 from broodline.storage.base import Store, Transaction
+from broodline.storage.checkpoints import local
 from broodline.storage.location import StudyLocation
 from broodline.studies.gc import GcOptions, clear
 from broodline.testing import check_invariants
@@ -153,6 +155,23 @@ def test_what_crashes_left_goes_and_what_is_not_from_broodline_stays(study: Path
     assert on_disk(study) == [*named(study), "mine"]
 
 
+def test_directories_that_can_not_be_deleted_are_reported_and_do_not_count_as_freed(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = StudyLocation(url=f"sqlite:///{study / 'broodline.db'}")
+    files = location.files("digits")
+    orphans = [files.root / "staging" / name for name in ("000001.3", "000001.4")]
+    for orphan in orphans:
+        orphan.mkdir()
+        (orphan / "weights").write_bytes(bytes(1000))
+    delete = disk.delete
+    monkeypatch.setattr(local, "delete", lambda path: path != orphans[0] and delete(path))
+    with closing(location.open()) as store:
+        usage = clear(store, "digits", files, GcOptions())
+    assert usage.stuck == (orphans[0],)
+    assert usage.freed == 1000
+
+
 def test_a_checkpoint_that_is_missing_is_told_of(study: Path) -> None:
     shutil.rmtree(study / "broodline.db.files" / "digits" / "checkpoints" / "000003.1")
     told = gc(study)
@@ -266,7 +285,7 @@ def played(tmp_path: Path) -> Recorded:
 
 def test_a_trial_that_begins_while_the_study_is_looked_through_keeps_its_parent(played: Recorded, tmp_path: Path) -> None:
     """What was seen first is judged again in the transaction: what began meanwhile counts."""
-    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").files("digits")
+    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").claimed_files("digits")
     files.prepare()
     for accuracy in (0.9, 0.1, 0.2, 0.3, 0.4, 0.5):
         trial = played.held("0")
@@ -312,7 +331,7 @@ def test_rules_that_keep_more_keep_what_is_still_there(tmp_path: Path) -> None:
 def test_measurements_are_not_touched(played: Recorded, tmp_path: Path) -> None:
     trial = played.held("0")
     played.controller.report("digits", trial.number, trial.attempt, [Measurement(step=1, metrics={"accuracy": 0.5})])
-    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").files("digits")
+    files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").claimed_files("digits")
     clear(played.store, "digits", files, GcOptions())
     with played.store.snapshot("digits") as records:
         assert json.dumps([m.step for m in records.measurements(trial.number)]) == "[1]"

@@ -68,8 +68,8 @@ def test_the_best_is_the_fittest_with_its_params_and_the_path_of_its_checkpoint(
     assert "accuracy 0.9" in shown
 
 
-def test_the_best_few_come_fittest_first(location: StudyLocation) -> None:
-    assert [trial["number"] for trial in lines_of_json("best", "digits", "--store", location.url, "--count", 3)] == [3, 1, 4]
+def test_the_best_few_come_fittest_first_and_of_equal_ones_the_latest(location: StudyLocation) -> None:
+    assert [trial["number"] for trial in lines_of_json("best", "digits", "--store", location.url, "--count", 3)] == [3, 1, 5]
 
 
 def test_the_best_of_a_pareto_study_is_its_front(tmp_path: Path) -> None:

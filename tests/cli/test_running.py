@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from commands import TRAINER, call, lines_of_json, output, started, write_study
+from commands import ENVIRONMENT, TRAINER, call, lines_of_json, output, started, write_study
 from living import wait_for
 
 # Tells by a pipe that it has begun, and trains on as soon as `go` is there: tests wait on facts, not on clocks. (Of two that read
@@ -172,6 +174,37 @@ def test_a_second_run_of_the_same_study_is_refused(waiting: Path) -> None:
     assert (second.returncode, second.stdout) == (2, "")
     assert "is running already" in second.stderr
     assert run.returncode == 0
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_the_first_ctrl_c_in_a_terminal_lets_running_trials_finish_and_the_second_gives_them_back(
+    waiting: Path, presses: int
+) -> None:
+    write_study(waiting, trials=5, trainer=WAITING)
+    controller, terminal = os.openpty()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "broodline", "run", "study.toml"],
+        cwd=waiting,
+        env=ENVIRONMENT,
+        stdin=terminal,
+        stderr=terminal,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert began(waiting) == 0
+    run.send_signal(signal.SIGINT)
+    wait_for(lambda: lines_of_json("status", "study.toml", cwd=waiting)[0]["state"] == "stopping")
+    if presses == 2:
+        run.send_signal(signal.SIGINT)
+    else:
+        go(waiting)
+    shown, _ = run.communicate(timeout=60)
+    os.close(controller)
+    os.close(terminal)
+    assert run.returncode == 130
+    assert "interrupted: 1 running trial will finish, and no other starts; press Ctrl-C again to give them back" in shown
+    assert ("gave back 1 running trial, " in shown) == (presses == 2)
+    assert states(waiting) == (["completed"] if presses == 1 else ["pending"])
 
 
 def test_a_worker_joins_a_running_study_under_a_name_of_its_own(waiting: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_study_file_that_is_not_there(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mistake_in_the_study_file(name: str, tmp_path: Path) -> None:
     write_study(tmp_path, more="typo = 1\n")
-    assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="train.typo")
+    assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="[train] typo")
 
 
 @pytest.mark.parametrize("name", STORED)

@@ -29,7 +29,7 @@ from broodline.storage.sqlite.store import SqliteStore
 from broodline.strategies import optuna as optuna_strategy
 from broodline.strategies.registry import load_strategy
 from broodline.testing.invariants import check_invariants
-from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
+from broodline.testing.playing import Crew, FakeClock, MetricsOf, study_from_tables
 
 SAMPLERS = ["tpe", "cmaes", "qmc", "random", pytest.param("gp", marks=pytest.mark.frameworks)]
 
@@ -56,7 +56,7 @@ def bowl(trial: Trial) -> dict[str, Any]:
 
 
 def played(
-    store: Store, study: StudyConfig, train: Train = bowl, *, workers: int = 1, clock: FakeClock | None = None
+    store: Store, study: StudyConfig, train: MetricsOf = bowl, *, workers: int = 1, clock: FakeClock | None = None
 ) -> list[Trial]:
     controller = Controller(store)
     controller.open(study)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given as given_that
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from broodline.controller.client import Answer, Done, Signal, Start, Wait, WorkerSession
 from broodline.controller.controller import Controller
@@ -371,10 +375,10 @@ def test_a_failure_is_tried_again_as_often_as_retries_say_with_the_same_seed_and
 @pytest.mark.parametrize(
     ("metrics", "reason"),
     [
-        ({"score": float("nan")}, "metric 'score' is nan"),
-        ({"score": float("-inf")}, "metric 'score' is -inf"),
-        ({"score": "good"}, "metric 'score' is 'good'"),
-        ({"score": True}, "metric 'score' is True"),
+        ({"score": float("nan")}, "metric 'score' must be a finite number, got nan"),
+        ({"score": float("-inf")}, "metric 'score' must be a finite number, got -inf"),
+        ({"score": "good"}, "metric 'score' must be a finite number, got 'good'"),
+        ({"score": True}, "metric 'score' must be a finite number, got True"),
         ({"loss": 1.0}, "no metric 'score' in the last measurement (it has: loss)"),
     ],
 )
@@ -502,6 +506,60 @@ def test_the_fitness_may_be_a_mean_of_what_was_reported_before_and_at_the_end(be
     study.complete(first, score=10.0)
     assert study.trial(0).fitness == pytest.approx((6.0,))
     assert study.measured(0) == [1, 2, 6, 10]
+
+
+MEAN = {"score": {"goal": "maximize", "mean_of_last": 3}, "loss": {"goal": "minimize", "mean_of_last": 2}}
+measured_metrics = st.dictionaries(
+    st.sampled_from(["score", "loss", "other"]), st.sampled_from([0.1, 0.3, 0.9, 4.0, float("nan"), None]), max_size=3
+)
+
+
+def judged(study: Played, batches: list[list[dict[str, Any]]]) -> Trial:
+    """A trial that reports all of these batches but the last, and completes with that one."""
+    first = study.ask()
+    *reports, last = [[Measurement(step=7, metrics=metrics) for metrics in batch] for batch in batches]
+    for report in reports:
+        study.controller.report(study.name, first.number, first.attempt, report)
+    study.controller.complete(study.name, first.number, first.attempt, last, checkpoint_of(first), study.identity())
+    return study.trial(0)
+
+
+@settings(max_examples=150, deadline=None)
+@given_that(metrics=st.lists(measured_metrics, min_size=1, max_size=8), cuts=st.lists(st.integers(0, 8), max_size=4))
+def test_any_batching_of_the_same_measurements_gives_the_same_fitness(metrics: list[dict[str, Any]], cuts: list[int]) -> None:
+    places = sorted({0, len(metrics), *(min(cut, len(metrics)) for cut in cuts)})
+    batches = [metrics[start:end] for start, end in pairwise(places)]
+    clock = FakeClock()
+    with closing(SqliteStore(None, clock=clock)) as store:
+        tables = {"objective": MEAN, "train": PATIENT}
+        at_once, in_batches = (Played(store, clock, {**tables, "name": name}) for name in ("one", "two"))
+        one, two = judged(at_once, [metrics]), judged(in_batches, batches)
+    assert (one.state, one.fitness, one.reason) == (two.state, two.fitness, two.reason)
+    assert repr(one.metrics) == repr(two.metrics)
+
+
+@pytest.mark.parametrize("flushed", range(5))
+def test_a_mean_of_the_last_measurements_looks_back_as_far_as_it_must(begin: Begin, flushed: int) -> None:
+    study = begin(objective={"score": {"goal": "maximize", "mean_of_last": 2}})
+    metrics = [{"score": 0.9}, {"score": 0.3}, {"loss": 1.0}, {"loss": 0.5}, {"loss": 0.1}]
+    trial = judged(study, [metrics[:flushed], metrics[flushed:]])
+    assert trial.fitness == pytest.approx((0.6,))
+    assert trial.metrics == {"score": 0.3, "loss": 0.1}
+
+
+def test_a_failure_is_recorded_as_a_text_that_every_terminal_and_file_can_hold(begin: Begin) -> None:
+    study = begin(train=PATIENT)
+    first = study.ask()
+    half = "caf\udce9 \x1b[31mred\x1b[0m" + "x" * 10_000
+    for _ in range(2):  # the second is the same report again
+        study.controller.fail(study.name, 0, first.attempt, [], half, half, study.identity())
+    failed = study.trial(0)
+    assert failed.reason is not None
+    assert failed.output is not None
+    assert failed.reason.startswith(r"caf\udce9 redxxx")
+    assert failed.reason.endswith("more characters)")
+    assert failed.failures == 1
+    (failed.reason + failed.output).encode()
 
 
 def test_a_trial_that_is_finished_takes_no_more_reports(begin: Begin) -> None:

@@ -102,4 +102,4 @@ def test_a_step_that_fails_is_found(tmp_path: Path) -> None:
 
 
 def test_each_plug_in_point_has_a_section() -> None:
-    assert set(sections()) >= {"Add a strategy", "Add a store", "Add an engine", "Add a trainer"}
+    assert set(sections()) >= {"Add a strategy", "Add a store", "Add a checkpoint store", "Add an engine", "Add a trainer"}

@@ -83,7 +83,9 @@ AVOIDED = (
 )
 
 EXEMPTIONS = (
-    Exemption(r"`damaged`|\"damaged\"|'damaged'", "the name of a field, of a JSON key and of a column, which stay as they are"),
+    Exemption(
+        r"`damaged`|\"damaged\"|'damaged'|^ *damaged: ", "the name of a field, a JSON key and a column, which stays as it is"
+    ),
     Exemption(r"(formerly|before version|until version|old name|alias|deprecated)", "the sentence is about a former name"),
 )
 

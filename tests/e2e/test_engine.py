@@ -95,7 +95,7 @@ def test_a_worker_that_is_stopped_loses_its_trial_to_one_of_another_command(tmp_
     study = write_study(tmp_path, budget="trials = 1", more="[engine]\nlease = 4\n")
     with closing(default_location(study).open()) as store:
         Controller(store).open(read(study).study)
-    default_location(study).files("digits").prepare()
+    default_location(study).claimed_files("digits").prepare()
     with running("worker", study, cwd=tmp_path) as one, running("worker", study, cwd=tmp_path) as other:
         assert_taken_over(tmp_path, one, other)
 
@@ -210,7 +210,7 @@ def test_a_worker_that_died_just_before_a_stop_leaves_no_program_and_its_trial_i
     file, location = read(study), default_location(study)
     with closing(location.open()) as store:
         Controller(store).open(file.study)
-        location.files(file.study.name).prepare()
+        location.claimed_files(file.study.name).prepare()
         job = job_for(file.study, location, trainer_of(file))
         engine = engine_for(file.study, job, cwd=tmp_path, client=Controller(store), options=file.engine)
         engine.start(1)

@@ -58,6 +58,26 @@ def by_commands_that_ignore_sigterm(directory: Path) -> Any:
     return running("run", deaf, cwd=directory)
 
 
+def by_commands_that_print_objects(directory: Path) -> Any:
+    return running("run", write(directory, SHELL.replace(' >> "$BROODLINE_METRICS"', ""), 'metrics = "stdout"\n'), cwd=directory)
+
+
+def by_commands_that_print_pairs(directory: Path) -> Any:
+    return running(
+        "run", write(directory, printing("step=$1 accuracy=-$BROODLINE_TRIAL"), 'metrics = "name=value"\n'), cwd=directory
+    )
+
+
+def by_commands_whose_output_patterns_match(directory: Path) -> Any:
+    patterns = "metrics = { step = 'step ([0-9]+)', accuracy = 'accuracy: ([-0-9.]+)' }\n"
+    return running("run", write(directory, printing("step $1, accuracy: -$BROODLINE_TRIAL"), patterns), cwd=directory)
+
+
+def printing(line: str) -> str:
+    """The program, with reports that are lines on its standard error."""
+    return "\n".join(f'report() {{ echo "{line}" >&2; }}' if each.startswith("report()") else each for each in SHELL.splitlines())
+
+
 def by_resident_programs(directory: Path) -> Any:
     (directory / "stay.py").write_text(PYTHON + LOOP)
     study = write(directory, "", "resident = true\n", command=(sys.executable, "stay.py"))
@@ -83,7 +103,17 @@ def by_an_own_loop(directory: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    "train", [by_commands, by_commands_that_ignore_sigterm, by_resident_programs, by_a_function, by_an_own_loop]
+    "train",
+    [
+        by_commands,
+        by_commands_that_ignore_sigterm,
+        by_commands_that_print_objects,
+        by_commands_that_print_pairs,
+        by_commands_whose_output_patterns_match,
+        by_resident_programs,
+        by_a_function,
+        by_an_own_loop,
+    ],
 )
 def test_poor_trials_are_stopped_early_and_fewer_steps_are_trained(tmp_path: Path, train: Callable[[Path], Any]) -> None:
     with train(tmp_path) as run:

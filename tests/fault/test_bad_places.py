@@ -157,7 +157,7 @@ def test_a_read_only_checkpoint_directory_is_refused_and_no_study_is_created(tmp
     with mounted(tmp_path / "broodline.db.files") as disk, read_only(disk):
         done = call("run", study)
     assert (done.returncode, done.stdout) == (2, "")
-    assert_refused(done.stderr, str(tmp_path / "broodline.db.files" / "digits"), "can't be written")
+    assert_refused(done.stderr, str(tmp_path / "broodline.db.files"), "can't be written")
     assert not (tmp_path / "broodline.db").exists() or main(["trials", str(study)]) == 2
 
 

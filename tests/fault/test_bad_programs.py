@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -23,6 +26,13 @@ def answers(line: str) -> str:
     return f"while read -r request; do printf '{line}\\n' > /dev/fd/$BROODLINE_REPLY; done\n"
 
 
+def nests(times: int, name: str) -> str:
+    program = (
+        f"import os; os.chdir(os.environ['BROODLINE_SAVE']); [(os.mkdir('{name}'), os.chdir('{name}')) for _ in range({times})]"
+    )
+    return f'{SAVES}{MEASURES}{sys.executable} -c "{program}"\n'
+
+
 PROGRAMS = [
     ("exits with 3", f"{SAVES}{MEASURES}echo no such data >&2\nexit 3\n", "exit status 3"),
     ("is killed by a signal", f"{SAVES}{MEASURES}kill -9 $$\n", "killed by signal SIGKILL"),
@@ -37,12 +47,26 @@ PROGRAMS = [
     ("measures null", writes('{"accuracy": null}'), "is a finite number: accuracy = None"),
     ("measures NaN next to a number", writes('{"accuracy": NaN, "loss": 1}'), "accuracy"),
     ("measures NaN in the end", MEASURES + writes('{"step": 10, "accuracy": NaN}'), "is a finite number: accuracy = nan"),
+    ("measures nan as C writes it", writes('{"accuracy": nan}'), "is a finite number: accuracy = nan"),
+    ("measures -nan as C writes it", writes('{"accuracy": -nan}'), "is a finite number: accuracy = nan"),
+    ("measures an integer of 400 digits", writes('{"accuracy": 1%s}' % ("0" * 400)), "integer of 1329 bits, larger than every"),
+    ("measures an integer of 5,000 digits", writes('{"accuracy": 1%s}' % ("0" * 5000)), "invalid JSON: '{"),
+    ("measures half a surrogate pair", writes('{"accuracy": 1, "bad\\udce9": 1}'), "is not valid Unicode: 'bad\\udce9'"),
+    ("measures at a step of 2**63 - 1", writes('{"accuracy": 1, "step": 9223372036854775807}'), "step must be at most 2**53"),
+    ("measures at a step of 2**63", writes('{"accuracy": 1, "step": 9223372036854775808}'), "step must be at most 2**53"),
+    ("replaces its file by a pipe", 'rm "$BROODLINE_METRICS"; mkfifo "$BROODLINE_METRICS"\n', "its metrics file by a FIFO"),
+    ("replaces its file by zeros", 'ln -sf /dev/zero "$BROODLINE_METRICS"\n', "its metrics file by a device"),
+    ("replaces its file by a directory", 'rm "$BROODLINE_METRICS"; mkdir "$BROODLINE_METRICS"\n', "file by a directory"),
+    ("colours its output", MEASURES + "printf '\\033[31mred\\033[0m\\033]0;title\\007\\a'\nexit 3\n", "exit status 3"),
     ("measures in no JSON", writes("accuracy=0.5"), "invalid JSON: 'accuracy=0.5'"),
     ("measures half a line", writes('{"accuracy": 0.'), "invalid JSON: '{\"accuracy\": 0.'"),
     ("measures a list", writes("[0.5]"), "not a JSON object: '[0.5]'"),
     ("saves nothing", MEASURES, "no checkpoint: the program left nothing in the directory that it was to save in"),
     ("saves an empty directory", MEASURES + 'mkdir "$BROODLINE_SAVE/model"\n', "no checkpoint: the program left nothing"),
     ("saves a link", MEASURES + 'ln -s "$PWD/train.sh" "$BROODLINE_SAVE/weights"\n', "no checkpoint: weights is a link to"),
+    ("saves a link to nothing", MEASURES + 'ln -s weights.new "$BROODLINE_SAVE/weights"\n', "left nothing but links"),
+    ("nests 1,500 directories", nests(1500, "d"), "no checkpoint: its directories are nested more than 200 deep"),
+    ("nests directories with long names", nests(40, "d" * 200), "bytes, more than 4,000: it ends with"),
     ("saves a pipe", MEASURES + 'mkfifo "$BROODLINE_SAVE/weights"\n', "weights is neither a file nor a directory"),
     ("removes the directory", MEASURES + 'rm -r "$BROODLINE_SAVE"\n', "no checkpoint"),
 ]
@@ -53,6 +77,9 @@ RESIDENTS = [
     ("answers in no JSON", answers("fine"), "invalid JSON: 'fine'"),
     ("answers twice", answers("{}\\n{}"), "answered with more than one line"),
     ("answers with an error", answers('{"error": "no such data"}'), "no such data"),
+    ("answers with half a surrogate pair", answers('{"error": "caf\\\\udce9"}'), "caf\\udce9"),
+    ("answers with a long error", answers('{"error": "%s"}' % ("x" * 100_000)), "x... (98000 more characters)"),
+    ("answers at a step of 2**63 - 1", answers('{"accuracy": 1, "step": 9223372036854775807}'), "step must be at most 2**53"),
     ("measures NaN", answers('{"accuracy": NaN}'), "is a finite number: accuracy = nan"),
     ("saves nothing", answers('{"accuracy": 1}'), "no checkpoint: the program left nothing"),
 ]
@@ -65,6 +92,12 @@ FUNCTIONS = [
     ("returns nothing", "save(trial)", "no metric: the function neither returned any"),
     ("returns NaN", "save(trial); return {'accuracy': float('nan')}", "is a finite number: accuracy = nan"),
     ("returns an object", "save(trial); return {'accuracy': object()}", "metric 'accuracy' is a object, not a number"),
+    ("raises half a surrogate pair", r"raise ValueError('caf\udce9')", r"ValueError: caf\udce9"),
+    ("raises a long text", "raise ValueError('x' * 10**7)", "x... (9998012 more characters)"),
+    ("raises escape sequences", r"raise ValueError('\x1b]0;title\x07\x1b[31mred\x07')", r"ValueError: red\x07"),
+    ("returns an integer of 400 digits", "save(trial); return {'accuracy': 10**400}", "an integer of 1329 bits"),
+    ("reports at a step of 2**63 - 1", "trial.report(step=2**63 - 1, accuracy=1)", "step must be at most 2**53"),
+    ("returns half a surrogate pair", r"save(trial); return {'accuracy': 1, 'x\ud800': 1}", r"not valid Unicode: 'x\ud800'"),
     ("never saves", "return {'accuracy': 1}", "no checkpoint: the program left nothing"),
     ("leaves a link", "(trial.save_to / 'w').symlink_to(__file__); return {'accuracy': 1}", "no checkpoint: w is a link to"),
 ]
@@ -218,3 +251,30 @@ def test_a_failed_study_resumes_once_its_program_is_fixed(tmp_path: Path) -> Non
     write_study(tmp_path, trainer=SAVES + MEASURES)
     assert call("run", study).returncode == 0
     assert [trial["state"] for trial in trials_of(study)] == ["failed"] * 2 + ["completed"] * 4
+
+
+def test_a_program_whose_last_printed_value_is_not_finite_has_diverged(tmp_path: Path) -> None:
+    prints = "".join(f"echo '{line}'\n" for line in ('{"accuracy": 0.5}', '{"accuracy": 0.9}', '{"accuracy": nan}'))
+    run_fails(write_study(tmp_path, trainer=SAVES + prints, more='metrics = "stdout"\n'), "is a finite number: accuracy = nan")
+
+
+READING = ("status", "trials", "best", "lineage", "export")
+
+
+def test_all_that_a_trial_may_measure_can_be_read_and_exported(tmp_path: Path) -> None:
+    """Also from a study of an earlier version, which took every name and every number that JSON can spell."""
+    study = write_study(tmp_path, trainer=SAVES + MEASURES)
+    assert call("run", study).returncode == 0
+    odd = json.dumps(
+        {"accuracy": 1, "half\ud800": "\udce9", "large": 10**400, "escape\x1b[31m": "\x1b]0;title\x07", "n": math.nan}
+    )
+    with closing(sqlite3.connect(tmp_path / "broodline.db")) as database, database:
+        database.execute("UPDATE trials SET metrics = ?, reason = ?, output = ?", (odd, "\x1b[31mred", "\x1b[31mred"))
+        database.execute("UPDATE measurements SET metrics = ?", (odd,))
+    for command in READING:
+        shown, document = call(command, study), call(command, study, "--json")
+        assert (shown.returncode, document.returncode) == (0, 0), shown.stderr + document.stderr
+        assert command == "export" or "\x1b" not in shown.stdout
+        assert "\x1b" not in document.stdout
+        for line in document.stdout.splitlines() if command != "export" else [document.stdout]:
+            json.loads(line)

@@ -180,3 +180,25 @@ def test_a_database_that_is_put_back_is_used_again(tmp_path: Path) -> None:
         (tmp_path / "elsewhere.db").rename(tmp_path / DATABASE)
         assert run.end() == 0
     assert done(study) == [("completed", 1)] * 6
+
+
+def test_a_study_that_is_reached_by_a_link_resumes_with_its_own_checkpoints(finished: Path) -> None:
+    study = longer(finished, 8)
+    (finished / "elsewhere").mkdir()
+    link = finished / "elsewhere" / "link.db"
+    link.symlink_to(finished / DATABASE)
+    assert call("run", study, "--store", f"sqlite:///{link}").returncode == 0
+    assert all(trial["start"] >= 20 for trial in trials_of(study)[4:])
+    assert os.listdir(link.parent) == ["link.db"]
+
+
+def test_two_databases_whose_names_differ_after_the_dot_keep_their_own_checkpoints(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    study = longer(tmp_path, 4)
+    one, other = (f"sqlite:///{tmp_path / name}" for name in ("x.db", "x.sqlite"))
+    assert call("run", study, "--store", one).returncode == 0
+    of_one = {path: path.read_bytes() for path in tmp_path.rglob("checkpoints/*/weights")}
+    write_study(tmp_path, budget="trials = 8", trainer=(tmp_path / "train.sh").read_text().replace("weights=0", "weights=1000"))
+    assert call("run", study, "--store", other).returncode == 0
+    assert all(path.read_bytes() == content for path, content in of_one.items())
+    assert all(trial["metrics"]["accuracy"] > 1000 for trial in trials_of(study, "--store", other))

@@ -27,11 +27,13 @@ from broodline.cli import (
     trials,
     worker,
 )
+from broodline.core.text import printable
 from broodline.errors import BroodlineError, StoreError, UsageError
+from broodline.workers.signals import keep_exit_statuses
 
 COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export)
 
-# Their work is a study: they continue when standard output breaks, and their exit status tells how the study ended.
+# Their work is a study: they continue when standard output breaks, and their exit status is that of the study.
 TRAINING = (check, run, continue_, worker, replay, stop)
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -75,6 +77,8 @@ def _status(argv: Sequence[str] | None) -> int:
     except SystemExit:
         streams.flush_output()  # the help may not fit into the output
         raise
+    if argv is None:  # called as a program: this process is ours
+        keep_exit_statuses()
     _never_fail_on_a_character()
     with streams.unfailing(output=arguments.trains):
         return _status_of(arguments)
@@ -86,7 +90,7 @@ def _status_of(arguments: argparse.Namespace) -> int:
         arguments.main(arguments)
         sys.stdout.flush()
     except BroodlineError as error:
-        print(f"broodline: error: {error}", file=sys.stderr)
+        print(f"broodline: error: {printable(str(error))}", file=sys.stderr)
         return WRONG_USE if isinstance(error, UsageError | StoreError) else FAILED
     except KeyboardInterrupt:
         print("broodline: interrupted", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 
 def positive_integer(argument: str) -> int:
@@ -23,6 +24,29 @@ def device_list(argument: str) -> tuple[str, ...]:
     if not all(names):
         raise argparse.ArgumentTypeError(f"must be a list of devices, such as 2,3, or none, got '{argument}'")
     return names
+
+
+def engine_name(argument: str) -> str:
+    """The name of an installed engine."""
+    from broodline.registry import ENGINES  # reading the metadata of packages takes time
+
+    if not ENGINES.has(argument):
+        raise argparse.ArgumentTypeError(f"there is no engine '{argument}'; installed: {', '.join(ENGINES.names())}")
+    return argument
+
+
+def duration(argument: str) -> float:
+    """A time above zero, in seconds: a number of seconds, or a string such as `30m`."""
+    from broodline.config.fields import DURATION, InvalidValue
+
+    try:
+        value: Any = float(argument)
+    except ValueError:
+        value = argument
+    try:
+        return float(DURATION.read(value))
+    except InvalidValue:
+        raise argparse.ArgumentTypeError(f"must be {DURATION.expected}, got '{argument}'") from None
 
 
 def _integer(argument: str, least: int) -> int:

@@ -42,15 +42,15 @@ def main(arguments: argparse.Namespace) -> None:
     setup = setup_of(file)
     number = arguments.trial
     name = arguments.name or f"{source.name}-continued" + ("" if number is None else f"-{number}")
-    begun = start_step(source.location, name)
-    lineage = _lineage(source, file, number) if begun is None else ()
+    started = start_step(source.location, name)
+    lineage = _lineage(source, file, number) if started is None else ()
     target = Target(name=name, location=source.location, file=None, store=source.location.url)
-    if begun is not None and number is not None:
-        _check_begun_from(target, source, number)
+    if started is not None and number is not None:
+        _check_started_from(target, source, number)
     study = continuation_of(
         file.study,
         name,
-        start=lineage[0].end if begun is None else begun,
+        start=lineage[0].end if started is None else started,
         steps=arguments.steps,
         trial_steps=arguments.trial_steps,
     )
@@ -86,7 +86,7 @@ def _lineage(source: Target, file: StudyFile, number: int | None) -> tuple[Trial
     return lineage
 
 
-def _check_begun_from(target: Target, source: Target, number: int) -> None:
+def _check_started_from(target: Target, source: Target, number: int) -> None:
     """Refuses to resume a continuation that started from another trial than `number`."""
     with source.records() as records:
         asked = chosen_lineage(records, source, number)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,8 @@ def main(arguments: argparse.Namespace) -> None:
         return
     print_blocks(_table(usage, dry=arguments.dry_run))
     print_line(_summary(usage, dry=arguments.dry_run, over=arguments.keep_best is not None))
+    if usage.stuck:
+        print_line(_stuck(usage))
 
 
 def _files_of(target: Target, *, dry: bool) -> StudyFiles:
@@ -76,7 +79,9 @@ def _files_of(target: Target, *, dry: bool) -> StudyFiles:
     Raises:
         FilesMissing: Their directory is not there.
     """
-    return target.files if dry else target.location.claimed_files(target.name)
+    if dry:
+        return target.files
+    return target.location.claimed_files(target.name, note=lambda line: print(f"broodline: {line}", file=sys.stderr))
 
 
 def _forget(arguments: argparse.Namespace, target: Target, store: Store, files: StudyFiles | None) -> None:
@@ -149,12 +154,21 @@ def _summary(usage: DiskUsage, *, dry: bool, over: bool) -> str:
     return f"{size} freed; if the study is resumed, a member without a checkpoint starts from another checkpoint or from scratch"
 
 
+def _stuck(usage: DiskUsage) -> str:
+    directories = "1 directory" if len(usage.stuck) == 1 else f"{len(usage.stuck):,} directories"
+    return (
+        f"{directories} could not be deleted, such as {usage.stuck[0]}\n"
+        "help: delete by hand what belongs to another user, is write-protected, or is in use as a mount point"
+    )
+
+
 def _document(target: Target, usage: DiskUsage, *, dry: bool) -> dict[str, object]:
     files = target.files
     return {
         "study": target.name,
         "dry_run": dry,
         "freed": usage.freed,
+        "not_deleted": [str(path) for path in usage.stuck],
         "checkpoints": [
             {
                 "trial": held.trial,

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from broodline.cli.argument_types import positive_integer
+from broodline.cli.engine_argument import add_engine, with_engine
 from broodline.cli.study_argument import add_target, file_of, target_of
 from broodline.cli.summary import finished_before, print_end
 from broodline.studies.trainer import setup_of
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser, by_name=False)
     default = "default: workers of the study file"
     parser.add_argument("--workers", metavar="W", type=positive_integer, help=f"start W worker processes ({default})")
+    add_engine(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -32,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     from broodline.studies.run import run_and_report
 
     target = target_of(arguments)
-    file = file_of(target)
+    file = with_engine(file_of(target), arguments.engine)
     workers = arguments.workers or file.study.workers
     before = finished_before(target)
     for warning in _warnings(file, workers):
@@ -51,5 +53,3 @@ def _warnings(file: StudyFile, workers: int) -> Iterator[str]:
     spares = workers - file.study.population
     if spares > 0:
         yield f"{workers} workers for a population of {file.study.population}: {spares} will be idle; raise the population"
-    if file.study.stopping is not None and file.train is not None and file.train.metrics == "stdout":
-        yield '[stopping] has no effect: metrics = "stdout" is read when the program ends; write metrics to BROODLINE_METRICS'

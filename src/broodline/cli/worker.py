@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from broodline.cli.argument_types import device_list
+from broodline.cli.engine_argument import add_engine, with_engine
 from broodline.cli.study_argument import Target, add_target, file_of, target_of
 from broodline.cli.summary import print_end
 from broodline.studies.trainer import setup_of
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=device_list,
         help="devices of this worker, such as 2,3, or none (default: [engine] devices of the study file, or all visible ones)",
     )
+    add_engine(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -39,7 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
     from broodline.studies.run import join
 
     target = target_of(arguments)
-    file = file_of(target)
+    file = with_engine(file_of(target), arguments.engine)
     if arguments.devices is not None:
         file = replace(file, engine=replace(file.engine, devices=arguments.devices))
     if arguments.replay is not None:

@@ -37,7 +37,7 @@ def parse_evolution(table: ConfigTable, *, stored: bool) -> Evolution:
     if stored:
         return _stored(ConfigTable(given, table.source, table.key, table.kind), RENAMED.get(name, name))
     if name in RENAMED:
-        message = f"{table.source}: evolution.strategy: '{name}' is deprecated: write '{RENAMED[name]}'"
+        message = f"{table.source}: [evolution] strategy: '{name}' is deprecated: write '{RENAMED[name]}'"
         warnings.warn(message, FutureWarning, stacklevel=2)
         name = RENAMED[name]
     options = _options_of(table, name)
@@ -57,7 +57,7 @@ def changed_evolution(old: Evolution, new: Evolution) -> list[str]:
     """The differences, one line each: the strategy, and the options that the new strategy has."""
     pairs: dict[str, tuple[Any, Any]] = {"strategy": (old.strategy, new.strategy)}
     pairs |= {name: (old.options.get(name), value) for name, value in new.options.items()}
-    return [f"evolution.{name}: {before!r} -> {after!r}" for name, (before, after) in pairs.items() if before != after]
+    return [f"[evolution] {name}: {before!r} -> {after!r}" for name, (before, after) in pairs.items() if before != after]
 
 
 def check_strategy(table: ConfigTable, study: StudyConfig) -> None:

@@ -14,15 +14,15 @@ from broodline.errors import DocumentError, StudyFileError
 
 
 class InvalidValue(ValueError):
-    """A value breaks its rule; the message says what the value must be, such as "an integer, at least 1"."""
+    """A value breaks its rule; the message is the rule in words, such as "an integer, at least 1"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a value must be.
+    """The rule that a value must follow.
 
     Args:
-        expected: What it must be, in words that follow "must be".
+        expected: The rule, in words that follow "must be".
         read: Returns the value as the program uses it, or raises `InvalidValue`.
     """
 

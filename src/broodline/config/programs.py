@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from broodline.config.fields import nearest
 
 PLACEHOLDERS = ("restore", "save", "steps", "start", "trial", "seed", "params")
+LATER_PLACEHOLDERS = ("end", "python")
+"""Placeholders that a parameter may be named like, because studies that were made before them may have such a parameter."""
 
 # `${...}` comes first, so that shell variables are left alone.
 _PATTERN = re.compile(r"\$\{[^{}]*\}|\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -23,14 +26,17 @@ class Train:
     Args:
         command: Its arguments, the program first; run without a shell, in the study file's folder.
         resident: Started once per worker instead of once per trial.
-        metrics: Where it writes its metrics: "file" or "stdout".
+        metrics: Where it writes its metrics: "file", "stdout", "name=value", or a regular expression for each metric that it
+            prints.
+        objective: The metrics of the objective: of the lines that it prints, those that have one of them count.
         timeout: Seconds after which a trial has failed; None: never.
         grace: Seconds between SIGTERM and SIGKILL.
     """
 
     command: tuple[str, ...]
     resident: bool = False
-    metrics: str = "file"
+    metrics: str | Mapping[str, str] = "file"
+    objective: tuple[str, ...] = ()
     timeout: float | None = None
     grace: float = 10.0
 
@@ -48,10 +54,12 @@ class EngineOptions:
     """Where and how workers run.
 
     Args:
+        kind: The name of an installed engine, which starts the workers.
         devices: Distributed over the workers; None: all that are visible; empty: none.
         threads: Threads of numeric libraries per worker.
     """
 
+    kind: str = "local"
     devices: tuple[str, ...] | None = None
     threads: int = 1
 
@@ -77,6 +85,26 @@ def check_placeholders(command: Sequence[str], names: Collection[str]) -> list[s
         names: The known placeholders.
     """
     return [problem for argument in command for problem in _problems(argument, names)]
+
+
+def check_pairs(command: Sequence[str], missing: Collection[str]) -> list[str]:
+    """The problems of options whose value is the next argument, one line each: the option would stay where the value is left out.
+
+    Args:
+        command: The command of the study file.
+        missing: The placeholders that have no value in some trials.
+
+    >>> check_pairs(["train", "--resume", "{restore}"], ["restore"])[0].partition(";")[0]
+    "'--resume', '{restore}' are two arguments, and only the second is left out where {restore} has no value"
+    """
+    return [
+        f"'{option}', '{value}' are two arguments, and only the second is left out where {{{name}}} has no value; "
+        f"write one argument, '{option}={value}', or put '{value}' before the options if it belongs to none"
+        for option, value in pairwise(command)
+        if re.match(r"-{1,2}\w", option) and "=" not in option and not _names(option)
+        for name in _names(value)[:1]
+        if name in missing
+    ]
 
 
 def spelled(value: Any) -> str:

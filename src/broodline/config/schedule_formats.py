@@ -86,7 +86,7 @@ def from_document(document: Any, source: str) -> Schedule:
         ScheduleError: It is not a valid schedule.
     """
     if not isinstance(document, Mapping):
-        raise ScheduleError(source, "", f"must be a table with `end` and `segments`, got {describe(document)}")
+        raise ScheduleError(source, "", f"must have `end` and `segments`, got {describe(document)}")
     table = ConfigTable(document, source, kind=ScheduleError)
     table.check_names((*_ORIGIN, "end", "segments"))
     table.present(_ORIGIN)
@@ -139,6 +139,7 @@ def _from_json(content: str) -> Any:
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
+        # `json` keeps the last of two equal names in silence.
         if name in found:
             raise ValueError(f"'{name}' is defined twice")
         found[name] = value
@@ -159,6 +160,7 @@ def _to_toml(document: Mapping[str, Any]) -> str:
 
 def _toml(value: Any) -> str:
     match value:
+        # First, since a boolean is an int in Python.
         case bool():
             return str(value).lower()
         case str():
@@ -194,6 +196,7 @@ def _cell(params: Mapping[str, Any], name: str) -> str:
     if name not in params:
         return ""
     value = params[name]
+    # A string that reads as itself needs no quotes; all other values are written as JSON, so that `_cell_value` restores them.
     plain = isinstance(value, str) and value.isprintable() and value != "" and _cell_value(value) == value
     return value if plain else json.dumps(value, allow_nan=False)
 
@@ -216,6 +219,7 @@ def _from_csv(content: str) -> Any:
         if len(row) != len(header):
             raise ValueError(f"row {number} has {len(row)} values, but the first line has {len(header)} names")
         start, steps = (_steps(cell, number) for cell in row[: len(_POSITION)])
+        # A gap would leave steps without hyperparameters, and an overlap would give a step two values.
         if start != at:
             raise ValueError(f"row {number} must start at step {at}, where the previous row ends, got {start}")
         at = start + steps

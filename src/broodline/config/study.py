@@ -101,7 +101,10 @@ def study_from(recorded: str) -> StudyConfig:
         document = json.loads(recorded)
     except ValueError as error:
         raise StoreError(f"the definition of a study is not JSON ({error}): the database is corrupt, restore a copy") from error
-    return parse(document, "store", stored=True)
+    try:
+        return parse(document, "store", stored=True)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"the definition of a study can't be read ({error}): the database is corrupt, restore a copy") from error
 
 
 def dump(study: StudyConfig) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def changed(old: StudyConfig, new: StudyConfig) -> list[str]:
 
 
 def _changed_space(old: StudyConfig, new: StudyConfig) -> list[str]:
-    refused = [f"space.{line}" for line in old.space.widened_by(new.space)]
+    refused = [f"[space] {line}" for line in old.space.widened_by(new.space)]
     if not refused and old.space != new.space and not strategy_class(old.evolution.strategy).space_may_grow:
         return [f"space: the configurations of strategy '{old.evolution.strategy}' follow from the ranges, so these can't grow"]
     return refused

@@ -10,11 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from broodline.config.fields import DURATION, FLAG, ConfigTable, InvalidValue, Rule, integer, list_of, one_of, string
-from broodline.config.programs import PLACEHOLDERS, EngineOptions, Evaluate, Train, check_placeholders
+from broodline.config.programs import (
+    LATER_PLACEHOLDERS,
+    PLACEHOLDERS,
+    EngineOptions,
+    Evaluate,
+    Train,
+    check_pairs,
+    check_placeholders,
+)
 from broodline.config.shell_words import shell_problem
 from broodline.config.study import ENGINE_LIMITS, KEYS, TRAIN_LIMITS, parse
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFileError
+from broodline.registry import ENGINES
 
 _PROGRAMS = ("train", "evaluate", "checkpoints", "engine")
 
@@ -34,18 +43,52 @@ def _devices(value: Any) -> tuple[str, ...]:
     return names
 
 
+_NAMED_METRICS = one_of("file", "stdout", "name=value")
+_METRICS = f'{_NAMED_METRICS.expected}, or a regular expression for each metric, such as {{ val_acc = "val_acc: (\\\\S+)" }}'
+
+
+def _metrics(value: Any) -> str | Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        try:
+            named: str = _NAMED_METRICS.read(value)
+        except InvalidValue:
+            raise InvalidValue(_METRICS) from None
+        return named
+    for name, pattern in value.items():
+        _check_pattern(name, pattern)
+    if not value:
+        raise InvalidValue(_METRICS)
+    return dict(value)
+
+
+def _check_pattern(name: str, pattern: Any) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, TypeError, RecursionError, OverflowError) as error:
+        raise InvalidValue(f"a valid regular expression for each metric; that of '{name}' is not one ({error})") from None
+    if groups > 1:
+        raise InvalidValue(f"a regular expression with one group, the value; that of '{name}' has {groups} (write `(?:...)`)")
+
+
+def _engine(value: Any) -> str:
+    if not isinstance(value, str) or not ENGINES.has(value):
+        raise InvalidValue(f"an installed engine: {', '.join(ENGINES.names())}")
+    return value
+
+
 _COMMAND = list_of(
     string("an argument", r"(?s:.*)"), 'a list of arguments, such as ["python", "train.py"]: no shell reads it', at_least=1
 )
 _TRAIN: Mapping[str, Rule] = {
     "command": _COMMAND,
     "resident": FLAG,
-    "metrics": one_of("file", "stdout"),
+    "metrics": Rule(_METRICS, _metrics),
     "timeout": DURATION,
     "grace": DURATION,
 }
 _EVALUATE: Mapping[str, Rule] = {"command": _COMMAND, "timeout": DURATION}
 _ENGINE: Mapping[str, Rule] = {
+    "kind": Rule("an installed engine", _engine),
     "devices": Rule(_DEVICES, _devices),
     "threads": integer(1),
 }
@@ -146,26 +189,34 @@ def _syntax_error(source: str, content: str, message: str) -> StudyFileError:
 
 def _train(table: ConfigTable, study: StudyConfig) -> Train:
     inner = table.table("train")
-    train = Train(**_program(inner, study, _TRAIN, TRAIN_LIMITS))
+    objective = tuple(goal.metric for goal in study.objective.goals)
+    train = Train(**_program(inner, study, _TRAIN, TRAIN_LIMITS, missing="restore"), objective=objective)
     if train.resident and "metrics" in inner.values:
         raise inner.error("metrics", "must not be set for a resident program: its answers contain the metrics")
-    if train.resident and check_placeholders(train.command, ()):
+    if train.resident and check_placeholders(train.command, ("python",)):
         raise inner.error(
-            "command", "must have no placeholders: a resident program starts before its first trial (write braces as {{ and }})"
+            "command",
+            "must have no placeholder but {python}: a resident program starts before its first trial (write braces as {{ and }})",
         )
+    if isinstance(train.metrics, Mapping) and (unread := [name for name in objective if name not in train.metrics]):
+        raise inner.error("metrics", f"has no regular expression for '{unread[0]}', a metric of the objective")
     return train
 
 
 def _evaluate(table: ConfigTable, study: StudyConfig) -> Evaluate:
-    return Evaluate(**_program(table.table("evaluate"), study, _EVALUATE, {}))
+    return Evaluate(**_program(table.table("evaluate"), study, _EVALUATE, {}, missing="save"))
 
 
-def _program(table: ConfigTable, study: StudyConfig, rules: Mapping[str, Rule], others: Mapping[str, Rule]) -> dict[str, Any]:
+def _program(
+    table: ConfigTable, study: StudyConfig, rules: Mapping[str, Rule], others: Mapping[str, Rule], *, missing: str
+) -> dict[str, Any]:
+    """The values of a program's table; the placeholder `missing` has no value in some of its runs."""
     values = _read(table, rules, others)
-    command = table.value("command", _COMMAND)
+    command, params = table.value("command", _COMMAND), study.space.params
     if not command[0]:
         raise table.error("command", "must start with a program, got an empty string")
-    if problems := check_placeholders(command, (*study.space.params, *PLACEHOLDERS)):
+    problems = check_placeholders(command, (*params, *PLACEHOLDERS, *LATER_PLACEHOLDERS))
+    if problems := problems or check_pairs(command, (missing, *(name for name, param in params.items() if param.when))):
         raise table.error("command", problems[0])
     if problem := shell_problem(command, Path(table.source).absolute().parent):
         raise table.error("command", problem)

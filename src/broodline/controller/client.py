@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from broodline.core.trial import Measurement, Trial
+from broodline.core.untrained import Likeness
 
 RENEWALS = 3
 """Renewals that a running trial's lease gets before it would expire: it is renewed every `lease / RENEWALS` seconds.
@@ -93,9 +94,16 @@ class Client(Protocol):
         """Reports that the checkpoint of a trial's parent is missing or corrupt; the trial is given another parent."""
 
     def complete(
-        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, identity: WorkerSession
+        self,
+        study: str,
+        number: int,
+        attempt: int,
+        measurements: Sequence[Measurement],
+        checkpoint: str,
+        identity: WorkerSession,
+        likeness: Likeness | None = None,
     ) -> Answer:
-        """Reports that a trial is trained, measured and saved."""
+        """Reports that a trial is trained, measured and saved; `likeness`: how its checkpoint resembles its parent's."""
 
     def fail(
         self,

@@ -33,6 +33,7 @@ from broodline.controller.unit_of_work import PrecomputedDecision, SlowDecision,
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement
+from broodline.core.untrained import Likeness
 from broodline.errors import StudyChanged
 from broodline.storage.base import Store, Transaction
 from broodline.strategies.registry import load_strategy
@@ -63,9 +64,16 @@ class Controller:
             return work.damaged(number, attempt, parent, identity)
 
     def complete(
-        self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, identity: WorkerSession
+        self,
+        study: str,
+        number: int,
+        attempt: int,
+        measurements: Sequence[Measurement],
+        checkpoint: str,
+        identity: WorkerSession,
+        likeness: Likeness | None = None,
     ) -> Answer:
-        return self._answered(study, identity, lambda work: work.complete(number, attempt, measurements, checkpoint))
+        return self._answered(study, identity, lambda work: work.complete(number, attempt, measurements, checkpoint, likeness))
 
     def fail(
         self,
@@ -100,6 +108,7 @@ class Controller:
             StudyChanged: A setting differs that can't change after the start; nothing is changed.
             UsageError: The strategy can't decide for this study; nothing is created.
         """
+        # Before anything is written: a study whose strategy can't decide here is not created.
         self._strategy_of(study.evolution).check(study)
         text = json.dumps(definition.dump(study))
         if self._store.create(study.name, text):
@@ -128,6 +137,7 @@ class Controller:
                 return work.answer(identity, held, sample_initial=not_now)
             except SlowDecision:
                 deleted = work.deleted
+        # Other workers may start or finish trials while this decision is computed, which outdates it.
         for _ in range(_TRIES):
             precomputed = self._precomputed(study, identity)
             with self._unit_of_work(study) as work:
@@ -136,6 +146,7 @@ class Controller:
                     return work.answer(identity, work.held_by(identity), sample_initial=work.as_precomputed(precomputed))
                 except SlowDecision:
                     deleted = work.deleted
+        # A busy study could outdate every computation: the last one holds the lock, so each worker gets an answer.
         with self._unit_of_work(study) as work:
             work.deleted += deleted
             return work.answer(identity, work.held_by(identity))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broodline.core.objective import fittest
 from broodline.core.trial import Trial
 from broodline.storage.base import Transaction
 
@@ -22,11 +23,11 @@ def replacement_for(transaction: Transaction, corrupt: Trial, *, independent_lin
     if ancestor is not None or independent_lineages:
         return ancestor
     # The first of these nearly always has its checkpoint.
-    if fittest := next((trial for trial in transaction.best(_FITTEST) if trial.can_be_parent), None):
-        return fittest
+    if usable_best := next((trial for trial in transaction.best(_FITTEST) if trial.can_be_parent), None):
+        return usable_best
     held = [transaction.trial(checkpoint.trial) for checkpoint in transaction.checkpoints()]
     usable = [trial for trial in held if trial is not None and trial.can_be_parent]
-    return min(usable, key=lambda trial: (tuple(-value for value in trial.fitness or ()), trial.number), default=None)
+    return next(iter(fittest(usable)), None)
 
 
 def _ancestor_with_checkpoint(transaction: Transaction, trial: Trial) -> Trial | None:

@@ -5,12 +5,14 @@ The records forget them here, in the transaction. The worker that gets the answe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from broodline.core.retention import unneeded
 from broodline.core.study import Retention
 from broodline.core.trial import Checkpoint, Trial
 from broodline.storage.base import Transaction
+
+_FITTEST = 20  # trials among which the fittest one with a checkpoint is searched, so that the cost is bounded
 
 
 def no_longer_needed(transaction: Transaction, rules: Retention, finished: Trial) -> list[str]:
@@ -23,7 +25,18 @@ def no_longer_needed(transaction: Transaction, rules: Retention, finished: Trial
     parent = None if finished.parent is None else transaction.trial(finished.parent)
     members = sorted({trial.member for trial in (finished, parent, *best[keep:]) if trial is not None})
     checkpoints = [checkpoint for member in members for checkpoint in transaction.checkpoints(member)]
-    return sweep(transaction, checkpoints, best[:keep])
+    return sweep(transaction, checkpoints, best_to_keep(transaction, best[:keep]))
+
+
+def best_to_keep(records: Transaction, best: Sequence[Trial]) -> Sequence[Trial]:
+    """The best trials, and if none of them has its checkpoint, the fittest trial that has one.
+
+    An older broodline called the first of equal trials the best and kept its checkpoint, so the trial that is the best now may
+    have lost its own.
+    """
+    if not best or any(trial.checkpoint for trial in best):
+        return best
+    return (*best, *[trial for trial in records.best(_FITTEST) if trial.checkpoint][:1])
 
 
 def sweep(transaction: Transaction, checkpoints: Collection[Checkpoint], best: Iterable[Trial]) -> list[str]:

@@ -26,6 +26,7 @@ from typing import Any
 
 from broodline.config.study import study_from
 from broodline.controller.client import Answer, Done, Signal, Start, Wait, WorkerSession
+from broodline.controller.failures import failure_texts
 from broodline.controller.progress import counted, touched
 from broodline.controller.replacement import replacement_for
 from broodline.controller.sweep import no_longer_needed
@@ -37,7 +38,9 @@ from broodline.core.population import End, NewTrial, Pause, Resume, StudyState
 from broodline.core.retention import keeps_for_good
 from broodline.core.strategy import Strategy
 from broodline.core.study import Evolution, Retention, StudyConfig
+from broodline.core.text import printable
 from broodline.core.trial import Measurement, Score, Trial, TrialState
+from broodline.core.untrained import Likeness, doubt
 from broodline.errors import StudyNotFound
 from broodline.storage.base import Transaction
 
@@ -170,7 +173,9 @@ class UnitOfWork:
             self._progress = self._progress.evolve(steps=self._progress.steps + again.steps - trial.steps)
         return self.answer(identity, held=self._trial(number))
 
-    def complete(self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str) -> None:
+    def complete(
+        self, number: int, attempt: int, measurements: Sequence[Measurement], checkpoint: str, likeness: Likeness | None = None
+    ) -> None:
         before = self._trial(number)
         if before.state is TrialState.COMPLETED and before.attempt == attempt:
             return
@@ -189,9 +194,10 @@ class UnitOfWork:
             attempt=attempt,
             now=self._tx.now,
             steps=last.step - before.start,
-            metrics=last.metrics,
+            metrics=self.study.objective.recorded(reported),
             fitness=fitness,
             checkpoint=checkpoint,
+            doubt=self._doubt(before, last, likeness),
         )
         self._finish(before, done.evolve(kept=keeps_for_good(self.study.checkpoints, done)))
 
@@ -217,7 +223,7 @@ class UnitOfWork:
 
     def _reported(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         """The measurements of the attempt, these last: as many as its fitness depends on."""
-        enough = len(measurements) >= self.study.objective.measurements_needed
+        enough = self.study.objective.suffices(measurements)
         return measurements if enough else (*self._tx.measurements(number, attempt), *measurements)
 
     def _measured(self, trial: Trial, measurements: Sequence[Measurement]) -> list[Score]:
@@ -269,7 +275,7 @@ class UnitOfWork:
 
     def end(self, state: StudyState, reason: str) -> None:
         self._exclude_idle_time()
-        self._progress = self._progress.evolve(state=state, reason=reason)
+        self._progress = self._progress.evolve(state=state, reason=printable(reason))
 
     def save(self) -> None:
         if self._progress != self._saved:
@@ -318,6 +324,7 @@ class UnitOfWork:
         self._tx.update(lifecycle.renew(trial, now=self._tx.now, seconds=self.study.limits.lease))
 
     def _fail(self, before: Trial, attempt: int, measurements: Sequence[Measurement], reason: str, output: str) -> None:
+        reason, output = failure_texts(reason, output)
         if before.attempt == attempt and before.reason == reason:  # a repeated report
             return
         reported = self._reported(before.number, attempt, measurements)
@@ -344,6 +351,11 @@ class UnitOfWork:
         self._tx.update(after)
         self._progress = counted(self.study, self._progress, before, after)
         self.deleted += no_longer_needed(self._tx, self.study.checkpoints, after)
+
+    def _doubt(self, trial: Trial, last: Measurement, likeness: Likeness | None) -> str | None:
+        if trial.parent is None:
+            return None
+        return doubt(trial, self._trial(trial.parent), step=last.step, metrics=last.metrics, likeness=likeness)
 
     def _trial(self, number: int) -> Trial:
         trial = self._tx.trial(number)

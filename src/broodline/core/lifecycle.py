@@ -110,13 +110,14 @@ def complete(
     metrics: Mapping[str, Any],
     fitness: tuple[float, ...],
     checkpoint: str,
+    doubt: str | None = None,
 ) -> Trial:
     """Completes a trial; a repeated report of the same attempt changes nothing."""
     check_attempt(trial, attempt)
     if trial.state is COMPLETED:
         return trial
     done = dict(steps=steps, metrics=metrics, fitness=fitness, checkpoint=checkpoint, finished=now)
-    return _moved(trial, Move.COMPLETE, COMPLETED, lease_until=None, reason=None, output=None, **done)
+    return _moved(trial, Move.COMPLETE, COMPLETED, lease_until=None, reason=doubt, output=None, **done)
 
 
 def fail(

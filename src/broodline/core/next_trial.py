@@ -73,14 +73,17 @@ def next_trial(
     """
     if progress.state in (StudyState.STOPPED, StudyState.FAILED):
         return End(reason=progress.reason or progress.state)
+    # The worker lost the answer to its last ask: the same trial again, so that a repeated ask has no second effect.
     if held is not None:
         return Resume(trial=held)
     over = _ends_at_once(study, progress, population)
+    # Pending trials come first: their decisions are made and saved, and the budget counts them.
     if not over and (pending := population.first_pending()):
         return Resume(trial=pending)
     new_trial = over or _new_trial(study, progress, population, strategy, sample_initial or strategy.sample_initial, worker)
     if isinstance(new_trial, NewTrial):
         return new_trial
+    # No study ends while a trial runs: it may fail and be pending again, or become the initiator of another trial.
     return Pause() if new_trial is None or population.any_running() else End(reason=new_trial)
 
 
@@ -105,6 +108,7 @@ def rerooted(study: StudyConfig, trial: Trial, parent: Trial | None, *, independ
     else:
         new_trial = sampled_trial(study, member=trial.member, rng=rng_for(study.seed, trial.number))
         again = trial.evolve(parent=None, start=0, params=new_trial.params, changes=new_trial.changes)
+    # The first corrupt parent stays on record, however many replacements follow it.
     return again.evolve(damaged=trial.damaged if trial.damaged is not None else trial.parent)
 
 
@@ -129,9 +133,11 @@ def _new_trial(
     """Returns a new trial, the reason why there will be none, or None while that is open."""
     if over := _used_up(study, progress):
         return over
+    # The generator follows from the number that the new trial will have, so no generator's state is kept between decisions.
     rng = rng_for(study.seed, progress.trials)
     if strategy.independent_lineages:
         return _of_lineages(study, population, strategy, sample_initial, worker, rng)
+    # Each member starts before any reproduces: a tournament needs the whole population to draw from.
     if progress.trials < study.population:
         return sample_initial(study, population, progress.trials, rng)
     initiator = population.first_initiator(worker)

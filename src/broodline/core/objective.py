@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from broodline.core.json_values import number
 from broodline.core.trial import Measurement, Trial
@@ -33,13 +34,24 @@ class Goal:
         """The contribution of a value to the fitness: weighted, and signed so that higher is fitter."""
         return value * (1.0 if self.weight is None else self.weight) * (-1 if self.goal == "minimize" else 1)
 
+    def last(self, measurements: Sequence[Measurement]) -> Any:
+        """The last value of the metric, finite or not; None if no measurement has it."""
+        return next((m.metrics[self.metric] for m in reversed(measurements) if self.metric in m.metrics), None)
+
     def value(self, measurements: Sequence[Measurement]) -> float | None:
-        """The value of the metric, or None if the last measurement has no finite number for it."""
-        if not measurements or number(measurements[-1].metrics.get(self.metric)) is None:
+        """The value of the metric, or None if the last measurement that has it has no finite number for it."""
+        if number(self.last(measurements)) is None:
             return None
         reported = (number(measurement.metrics.get(self.metric)) for measurement in reversed(measurements))
         last = [value for value, _ in zip((v for v in reported if v is not None), range(self.mean_of_last), strict=False)]
+        # Each value is divided before the sum: a sum of large finite values could overflow.
         return sum(value / len(last) for value in last)
+
+    def suffices(self, measurements: Sequence[Measurement]) -> bool:
+        """True if earlier measurements can't change the value: these have the metric often enough."""
+        if self.mean_of_last > len(measurements):
+            return False
+        return sum(number(m.metrics.get(self.metric)) is not None for m in measurements) >= self.mean_of_last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +70,27 @@ class Objective:
         """How many of the last measurements the fitness depends on."""
         return max(goal.mean_of_last for goal in self.goals)
 
+    def suffices(self, measurements: Sequence[Measurement]) -> bool:
+        """True if the fitness depends on these last measurements alone, and on none before them."""
+        return all(goal.suffices(measurements) for goal in self.goals)
+
+    def recorded(self, measurements: Sequence[Measurement]) -> dict[str, Any]:
+        """The metrics that a trial is recorded with: those of its last measurement, and the last value for each goal."""
+        last_of_goals = {goal.metric: goal.last(measurements) for goal in self.goals}
+        return {**last_of_goals, **measurements[-1].metrics}
+
     def fitness(self, measurements: Sequence[Measurement]) -> Fitness | None:
         """The fitness of a trial with these measurements: one value, or one per goal; None if it has none.
 
         Args:
-            measurements: In order of step; the last one must have every metric, as a finite number.
+            measurements: In the order in which they were made. For each goal the last one that has its metric counts.
         """
         values = [goal.value(measurements) for goal in self.goals]
         each = [goal.contribution(value) for goal, value in zip(self.goals, values, strict=True) if value is not None]
         if len(each) < len(self.goals):
             return None
         fitness = (sum(each),) if self.weighted else tuple(each)
+        # Finite values can have an infinite weighted sum.
         return fitness if all(math.isfinite(value) for value in fitness) else None
 
     def problem(self, measurements: Sequence[Measurement]) -> str | None:
@@ -77,11 +99,11 @@ class Objective:
             return "no measurement: the program reported no metrics"
         metrics = measurements[-1].metrics
         for goal in self.goals:
-            if goal.metric not in metrics:
+            if all(goal.metric not in measurement.metrics for measurement in measurements):
                 return f"no metric '{goal.metric}' in the last measurement (it has: {', '.join(metrics) or 'none'})"
-            if number(metrics[goal.metric]) is None:
-                return f"metric '{goal.metric}' is {metrics[goal.metric]!r} in the last measurement, not a finite number"
-        return None if self.fitness(measurements) else "the weighted sum of the metrics is not a finite number"
+            if number(value := goal.last(measurements)) is None:
+                return f"metric '{goal.metric}' must be a finite number, got {value!r} in the last measurement"
+        return None if self.fitness(measurements) else "the weighted sum of the metrics must be a finite number"
 
     def reached(self, fitness: Fitness, target: float) -> bool:
         """True if the fitness is at least as good as `target`, a value of the metric; for one goal only."""
@@ -97,15 +119,25 @@ def fitter(initiator: Fitness | None, opponent: Fitness | None, rng: Random) -> 
     """
     if opponent is None or initiator is None:
         return opponent is not None
+    # Incomparable trials get a coin: a fixed winner would drive out one end of the front.
     better, worse = _compared(opponent, initiator)
     return rng.random() < 0.5 if better and worse else better
 
 
+def fittest(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials that have a fitness, the fittest by the first goal first; the order of `Population.best`.
+
+    Of equal fitness the most trained is first: its weights reached that fitness and kept it. Then the latest is.
+    """
+    fit = [(trial.fitness[0], trial) for trial in trials if trial.fitness is not None]
+    return [trial for _, trial in sorted(fit, key=lambda pair: (-pair[0], -pair[1].end, -pair[1].number))]
+
+
 def front(trials: Iterable[Trial]) -> list[Trial]:
-    """The trials that no other improves on (the Pareto front), the best by the first goal first."""
+    """The trials that no other improves on (the Pareto front), the best by the first goal first; ties as in `fittest`."""
     fit = [(trial.fitness, trial) for trial in trials if trial.fitness is not None]
     # In this order only an earlier trial can improve on a trial, and then some trial of the front so far does too.
-    fit.sort(key=lambda pair: (tuple(-value for value in pair[0]), pair[1].number))
+    fit.sort(key=lambda pair: (tuple(-value for value in pair[0]), -pair[1].end, -pair[1].number))
     found: list[tuple[Fitness, Trial]] = []
     for fitness, trial in fit:
         if all(_compared(fitness, other) != (False, True) for other, _ in found):

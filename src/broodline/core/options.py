@@ -26,7 +26,7 @@ class Option:
         type: bool, int, float or str; of a list, the type of its items.
         is_list: True for a non-empty list of values.
         default: `dataclasses.MISSING` if a study must give a value.
-        help: What it does, in a few words.
+        help: Its effect, in a few words.
         at_least, above, at_most: The range of a number, or of each number of a list.
         other_than: The one number of the range that is not allowed.
         one_of: The allowed strings; empty if all are.

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from random import Random
 from typing import Any, ClassVar
 
-from broodline.core.json_values import LARGEST_INT, among, is_finite, same
+from broodline.core.json_values import among, same
+from broodline.core.parameter_rules import (
+    assign,
+    check_flags,
+    condition_values,
+    finite_number,
+    init_range,
+    integer_value,
+    json_value,
+    range_ends,
+    scalars,
+)
 from broodline.errors import SpaceError
 
 LEAST_MOVE = 0.02  # of the width of a linear range: a factor alone never leaves zero
@@ -43,10 +54,10 @@ class Float:
     kind: ClassVar[str] = "float"
 
     def __post_init__(self) -> None:
-        low, high = _range("float", (self.low, self.high), _number)
-        init = None if self.init is None else _init_range(self.init, low, high, _number)
-        _assign(self, low=low, high=high, init=init, when=_condition(self.when))
-        _check_flags(log=self.log, mutate=self.mutate)
+        low, high = range_ends("float", (self.low, self.high), finite_number)
+        init = None if self.init is None else init_range(self.init, low, high, finite_number)
+        assign(self, low=low, high=high, init=init, when=condition_values(self.when))
+        check_flags(log=self.log, mutate=self.mutate)
         if self.scale not in (None, "1-x"):
             raise SpaceError("scale", f'must be "1-x", the only scale (for a logarithmic one use `log`), got {self.scale!r}')
         if self.log and self.scale:
@@ -64,12 +75,14 @@ class Float:
             drawn = -math.expm1(rng.uniform(math.log1p(-low), math.log1p(-high)))
         else:
             drawn = rng.uniform(low, high)
+        # exp(log(x)) may differ from x in the last digit, which would leave the range at its ends.
         return min(max(drawn, low), high)
 
     def spread(self, points: int) -> list[float]:
         low, high = (-math.log1p(-end) if self.scale else math.log(end) if self.log else end for end in (self.low, self.high))
         between = (low + (high - low) * index / (points - 1) for index in range(1, points - 1))
         inner = [-math.expm1(-x) if self.scale else math.exp(x) if self.log else x for x in between]
+        # The ends as they are written, not as exp(log(end)) rounds them.
         return [self.low, *inner, self.high]
 
     def mutated(self, value: float, rng: Random, factors: Sequence[float]) -> float:
@@ -79,6 +92,7 @@ class Float:
         elif self.scale:
             moved = 1 - (1 - value) * factor
         else:
+            # A factor alone can't move zero, and hardly moves a value near it.
             moved = _moved(value, factor, LEAST_MOVE * (self.high - self.low))
         return min(max(moved, self.low), self.high)
 
@@ -103,10 +117,10 @@ class Int:
     kind: ClassVar[str] = "int"
 
     def __post_init__(self) -> None:
-        low, high = _range("int", (self.low, self.high), _integer)
-        init = None if self.init is None else _init_range(self.init, low, high, _integer)
-        _assign(self, init=init, when=_condition(self.when))
-        _check_flags(log=self.log, mutate=self.mutate)
+        low, high = range_ends("int", (self.low, self.high), integer_value)
+        init = None if self.init is None else init_range(self.init, low, high, integer_value)
+        assign(self, init=init, when=condition_values(self.when))
+        check_flags(log=self.log, mutate=self.mutate)
         if self.log and low < 1:
             raise SpaceError("int", f"a logarithmic range must start at 1 or above, got {low}")
 
@@ -120,9 +134,11 @@ class Int:
 
     def spread(self, points: int) -> list[int]:
         values = Float(self.low, self.high, log=self.log).spread(points)
+        # A set: a narrow range has fewer integers than points.
         return sorted({min(max(round(value), self.low), self.high) for value in values})
 
     def mutated(self, value: int, rng: Random, factors: Sequence[float]) -> int:
+        # Rounding would undo a smaller move, and a low integer would never mutate.
         least = 1.0 if self.log else max(1.0, LEAST_MOVE * (self.high - self.low))
         moved = round(_moved(value, rng.choice(factors), least))
         return min(max(moved, self.low), self.high)
@@ -146,14 +162,14 @@ class _Listed:
     kind: ClassVar[str]
 
     def __post_init__(self) -> None:
-        values = _scalars(self.kind, self.values)
+        values = scalars(self.kind, self.values)
         if len(values) < 2:
             raise SpaceError(self.kind, f"must have at least two values, got {list(values)} (write one value as it is)")
-        init = None if self.init is None else _scalars("init", self.init)
+        init = None if self.init is None else scalars("init", self.init)
         if init is not None and (foreign := [value for value in init if not among(value, values)]):
             raise SpaceError("init", f"must be some of {', '.join(map(repr, values))}, got {foreign[0]!r}")
-        _assign(self, values=values, init=init, when=_condition(self.when))
-        _check_flags(mutate=self.mutate)
+        assign(self, values=values, init=init, when=condition_values(self.when))
+        check_flags(mutate=self.mutate)
 
     def sample(self, rng: Random, *, first: bool = False) -> Any:
         return rng.choice(self.init if first and self.init else self.values)
@@ -178,6 +194,7 @@ class Ordered(_Listed):
     kind: ClassVar[str] = "ordered"
 
     def mutated(self, value: Any, rng: Random, factors: Sequence[float]) -> Any:
+        # `same`, not `index()`: True == 1 in Python, and both may be listed.
         index = next(index for index, known in enumerate(self.values) if same(known, value))
         return rng.choice([*self.values[max(index - 1, 0) : index], *self.values[index + 1 : index + 2]])
 
@@ -193,6 +210,7 @@ class Choice(_Listed):
     kind: ClassVar[str] = "choice"
 
     def mutated(self, value: Any, rng: Random, factors: Sequence[float]) -> Any:
+        # The present value may be drawn again: a choice without an order has no next value.
         return self.sample(rng)
 
     def lost_in(self, new: Choice) -> str | None:
@@ -211,7 +229,7 @@ class Fixed:
     mutate: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _assign(self, value=_json(self.value))
+        assign(self, value=json_value(self.value))
 
     def sample(self, rng: Random, *, first: bool = False) -> Any:
         return self.value
@@ -243,77 +261,3 @@ def _moved(value: float, factor: float, least: float) -> float:
 def _range_lost(old: Float | Int, new: Float | Int) -> str | None:
     lost = new.low > old.low or new.high < old.high
     return f"range [{old.low!r}, {old.high!r}] -> [{new.low!r}, {new.high!r}] is narrower" if lost else None
-
-
-def _assign(param: Any, **values: Any) -> None:
-    for name, value in values.items():
-        object.__setattr__(param, name, value)
-
-
-def _range(key: str, ends: Sequence[Any], number: Callable[[str, Any], Any]) -> tuple[Any, Any]:
-    low, high = number(key, ends[0]), number(key, ends[1])
-    if not low < high:
-        raise SpaceError(key, f"the range [{low!r}, {high!r}] is empty: low must be less than high (write one value as it is)")
-    if not math.isfinite(high - low):
-        raise SpaceError(key, f"the range [{low!r}, {high!r}] is too wide: high - low must be a finite number")
-    return low, high
-
-
-def _init_range(init: Any, low: Any, high: Any, number: Callable[[str, Any], Any]) -> tuple[Any, Any]:
-    if not isinstance(init, list | tuple) or len(init) != 2:
-        raise SpaceError("init", f"must be [low, high], got {init!r}")
-    first, last = number("init", init[0]), number("init", init[1])
-    if not low <= first <= last <= high:
-        raise SpaceError("init", f"must be part of the range [{low!r}, {high!r}], got [{first!r}, {last!r}]")
-    return first, last
-
-
-def _number(key: str, value: Any) -> float:
-    if not is_finite(value):
-        raise SpaceError(key, f"must be finite numbers, got {value!r}")
-    return float(value)
-
-
-def _integer(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST_INT:
-        raise SpaceError(key, f"must be integers, at most 2**53, got {value!r}")
-    return value
-
-
-def _check_flags(**flags: Any) -> None:
-    for name, flag in flags.items():
-        if not isinstance(flag, bool):
-            raise SpaceError(name, f"must be true or false, got {flag!r}")
-
-
-def _condition(when: Any) -> Condition | None:
-    if when is None:
-        return None
-    if not isinstance(when, Mapping) or not when:
-        raise SpaceError("when", f'must name parameters and their values, such as {{ optimizer = "sgd" }}, got {when!r}')
-    return {name: _scalars(f"when.{name}", v if isinstance(v, list | tuple) else (v,)) for name, v in when.items()}
-
-
-def _scalars(key: str, values: Any) -> tuple[Any, ...]:
-    if not isinstance(values, list | tuple) or not values:
-        raise SpaceError(key, f"must be a list of values, got {values!r}")
-    for index, value in enumerate(values):
-        if not _is_scalar(value):
-            raise SpaceError(key, f"must be strings, finite numbers or booleans, got {value!r}")
-        if among(value, values[:index]):
-            raise SpaceError(key, f"{value!r} is listed twice")
-    return tuple(values)
-
-
-def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {name: _json(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(each) for each in value]
-    if not _is_scalar(value):
-        raise SpaceError("fixed", f"must be a JSON value (a string, finite number, boolean, list or table), got {value!r}")
-    return value

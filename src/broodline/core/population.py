@@ -82,7 +82,7 @@ class Population(Protocol):
         """True while a trial is running."""
 
     def best(self, count: int) -> tuple[Trial, ...]:
-        """The fittest completed trials, fittest first, ties by number."""
+        """The fittest completed trials, fittest first; of equal fitness the most trained first, then the latest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

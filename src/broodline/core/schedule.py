@@ -104,6 +104,7 @@ class Schedule:
             steps 0 to 9: lr = 0.1
             steps 9 to 10: lr = 0.2
         """
+        # A float such as 1/500 is no exact fraction, and a rounding error would move a segment by one count.
         exact = Fraction(steps).limit_denominator(_FINEST) if steps > 0 else Fraction(0)
         if not exact:
             raise UsageError(f"steps must be above 0, and at least about {1 / _FINEST:g}, got {steps}")
@@ -116,6 +117,7 @@ class Schedule:
 
     def _mapped(self, count_of: Callable[[int], int]) -> Schedule:
         """The schedule by another counter; of two segments that start at the same count, the later one applies."""
+        # A dict keeps the last of equal keys: a segment that the coarser counter can't tell apart gives way to its successor.
         params = {max(0, count_of(each.start)): each.params for each in self.segments}
         segments = tuple(Segment(start=count, params=params[count]) for count in params)
         return Schedule(segments=segments, end=max(0, count_of(self.end)))
@@ -144,6 +146,7 @@ def schedule_of(lineage: Sequence[Trial]) -> Schedule:
     """
     segments: list[Segment] = []
     for trial in reversed(lineage):
+        # A child that keeps its parent's params extends the segment, so a schedule shows changes and not trials.
         if not segments or segments[-1].params != trial.params:
             segments.append(Segment(start=trial.start, params=trial.params))
     return Schedule(segments=tuple(segments), end=lineage[0].end)

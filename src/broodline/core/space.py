@@ -40,6 +40,7 @@ class Space:
         """Draws the params of a trial that starts from nothing; returns them and the change of each."""
         params: dict[str, Any] = {}
         changes: dict[str, Change] = {}
+        # Conditions come before the parameters that depend on them (`_conditions_first`), so one pass suffices.
         for name, param in self.params.items():
             if _holds(param.when, params):
                 params[name] = param.sample(rng, first=True)
@@ -117,10 +118,11 @@ class Space:
         for name, param in self.params.items():
             if not _holds(param.when, params):
                 continue
+            # A value is meaningful only under the condition it was tuned with, so it crosses together with its condition.
             follows = any(changes[on] is Change.CROSSED for on in param.when or ())
             changes[name] = inheritance.change(name, param, follows=follows)
             params[name] = inheritance.value(name, param, changes[name])
-        return params, changes
+        return params, {name: inheritance.recorded(name, params[name], change) for name, change in changes.items()}
 
     def problems(self, params: Mapping[str, Any]) -> list[str]:
         """The problems of a trial's params, one line each; empty if they are in the space."""
@@ -163,11 +165,17 @@ class _Inheritance:
         crosses = follows or (name in self.parent and self.rng.random() < self.crossover)
         if param.mutate and name in self.other and crosses:
             return Change.CROSSED
+        # The parent did not have the parameter, because its condition did not hold there: nothing can be inherited.
         if name not in self.parent:
             return Change.DRAWN
         if not param.mutate or self.rng.random() >= self.mutate:
             return Change.KEPT
         return Change.RESAMPLED if self.rng.random() < self.resample else Change.MUTATED
+
+    def recorded(self, name: str, value: Any, change: Change) -> Change:
+        """The change as it is recorded: a mutation or a resampling that gave the parent's value again has kept it."""
+        unchanged = name in self.parent and same(self.parent[name], value)
+        return Change.KEPT if unchanged and change in (Change.MUTATED, Change.RESAMPLED) else change
 
     def value(self, name: str, param: Param, change: Change) -> Any:
         """The value after that change."""
@@ -233,4 +241,5 @@ def _refused(old: Param, new: Param) -> str | None:
         before, after = getattr(old, field, None), getattr(new, field, None)
         if before != after:
             return f"{field} {before!r} -> {after!r}"
+    # A grown range or list is no difference: each value that a trial has is still valid.
     return old.lost_in(new)  # type: ignore[arg-type]  # they are of one kind

@@ -23,7 +23,7 @@ class StudyProblem:
 
     Args:
         key: The key of the study file to change, as a dotted path such as `evolution.parents`.
-        problem: What is wrong there, and what is allowed.
+        problem: The mistake there, and the values that are allowed.
     """
 
     key: str
@@ -67,7 +67,7 @@ class Strategy(Protocol):
         """Checks, before a study is created, what the definition alone does not show, such as installed packages.
 
         Raises:
-            UsageError: Something is missing; the message says how to get it.
+            UsageError: A package is missing; the message names the command that installs it.
         """
         return
 
@@ -94,7 +94,7 @@ class Strategy(Protocol):
 
 
 def missing_generations(study: StudyConfig) -> StudyProblem | None:
-    """The problem of a strategy that trains each configuration to the end, if the study does not say where the end is."""
+    """The problem of a strategy that trains each configuration to the end, if the study does not define the end."""
     if study.budget.generations is not None:
         return None
     name = study.evolution.strategy

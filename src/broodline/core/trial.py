@@ -86,7 +86,8 @@ class Trial:
         fitness: One value, higher is fitter, or one per objective if they are compared by Pareto improvement.
         checkpoint: Path of the committed checkpoint, relative to the store's files; None once it is deleted.
         kept: True if the user asked to keep its checkpoint for good.
-        reason: Why it failed or was stopped; for a running trial, why it is asked to stop.
+        reason: Why it failed or was stopped; for a running trial, why it is asked to stop; for a completed trial, why it is
+            doubtful that it trained.
         damaged: Its original parent, if the checkpoint of that parent was found corrupt.
         child: The number of the trial that it initiated.
         created, started, finished: Seconds since the epoch, by the store's clock.

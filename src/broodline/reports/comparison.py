@@ -113,6 +113,7 @@ def score_of(objective: Objective, trial: Trial) -> float | None:
     """The compared value of a trial; None for a trial without fitness."""
     if trial.fitness is None:
         return None
+    # The fitness of a minimised metric is its negative; the figure and the tables show the metric itself.
     return trial.fitness[0] if objective.weighted else trial.fitness[0] / objective.goals[0].contribution(1.0)
 
 
@@ -125,6 +126,7 @@ def best_by_resource(objective: Objective, ended: Iterable[Trial]) -> Curve:
     """
     resource, costs = 0, []
     for trial in ended:
+        # A trial without fitness used the resource too: a study that fails often must not look cheaper.
         resource += trial.steps
         costs.append((resource, score_of(objective, trial)))
     return _best_so_far(costs, resource, _better(objective))
@@ -142,6 +144,7 @@ def band(curves: Sequence[Curve]) -> Band:
     points = []
     for cost in sorted({cost for curve in curves for cost, _ in curve.points if cost <= end}):
         values = [value for curve in curves if (value := curve(cost)) is not None]
+        # Before the first point of a curve it has no value, and a median of fewer curves would jump when it joins.
         if len(values) == len(curves):
             points.append((cost, min(values), median(values), max(values)))
     return Band(points=tuple(points), end=end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from broodline.config.study import study_from
 from broodline.core.population import Progress
 from broodline.core.trial import Trial
 from broodline.reports.records import measurement_record, moment, record, to_json
@@ -21,6 +22,7 @@ def whole_study(records: Transaction, files: StudyFiles) -> Iterator[str]:
         records: A snapshot of the study.
         files: The files of the study.
     """
+    study_from(records.definition())  # a corrupt definition is one clear error
     head = {"format": FORMAT, "study": json.loads(records.definition()), "progress": _progress(records.progress())}
     yield to_json(head).removesuffix("}") + ', "trials": ['
     before = None

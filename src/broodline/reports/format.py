@@ -8,6 +8,7 @@ from typing import Any
 
 from broodline.core.parameters import Fixed
 from broodline.core.study import StudyConfig
+from broodline.core.text import printable
 from broodline.core.trial import Change, Trial
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
@@ -22,7 +23,7 @@ def format_value(value: Any, digits: int = 4) -> str:
     """
     if isinstance(value, float):
         return f"{value:.{digits}g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    return printable(value) if isinstance(value, str) else json.dumps(value)
 
 
 def format_duration(seconds: float) -> str:
@@ -70,7 +71,7 @@ def format_params(params: Mapping[str, Any]) -> str:
     >>> format_params({"lr": 0.0123456, "batch_size": 64})
     'lr 0.01235, batch_size 64'
     """
-    return ", ".join(f"{name} {format_value(value)}" for name, value in params.items())
+    return ", ".join(f"{printable(name)} {format_value(value)}" for name, value in params.items())
 
 
 def format_searched(study: StudyConfig, params: Mapping[str, Any]) -> str:
@@ -102,7 +103,7 @@ def format_outcome(trial: Trial) -> str:
 
     Only the first line of the reason is shown; the rest of it is detail.
     """
-    return f"trial {trial.number} {trial.state}: {(trial.reason or 'no reason given').splitlines()[0]}"
+    return f"trial {trial.number} {trial.state}: {printable(trial.reason or 'no reason given').splitlines()[0]}"
 
 
 def _from(parent: Trial, name: str) -> str:

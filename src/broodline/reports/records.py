@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from broodline.core.trial import Measurement, Trial
 from broodline.storage.study_files import StudyFiles
 
 _PLACE = ("number", "member", "generation", "state")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ORIGIN = ("parent", "initiator", "opponent", "params", "changes", "start", "steps")
 
 
@@ -53,15 +55,20 @@ def moment(seconds: float | None) -> str | None:
     """
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    except (OSError, OverflowError, ValueError):  # no calendar has such a year: of a clock, or a database, that is broken
+        return None
 
 
 def to_json(document: Any) -> str:
-    """One line of JSON; NaN and infinity (a diverged metric) are null, since JSON has no such numbers."""
+    """One line of JSON in valid Unicode; NaN and infinity (a diverged metric) are null, since JSON has no such numbers."""
     try:
-        return json.dumps(document, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(document), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_finite(document), ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair has no encoding, but JSON can spell it.
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def _finite(document: Any) -> Any:

@@ -68,6 +68,7 @@ class StudyOverview:
         best: The fittest trial.
         running, pending: The unfinished trials, by number.
         unsuccessful: The last trials that failed or were stopped, the latest first.
+        doubtful: How many completed trials seem to have trained nothing.
         attention: Warnings for the user, a line each.
         now: The store's clock.
     """
@@ -82,6 +83,7 @@ class StudyOverview:
     running: tuple[Trial, ...]
     pending: tuple[Trial, ...]
     unsuccessful: tuple[Trial, ...]
+    doubtful: int
     attention: tuple[str, ...]
     now: float
 
@@ -116,6 +118,7 @@ class StudyOverview:
             "trials": progress.trials,
             "completed": progress.completed,
             "failed_or_stopped": self.unsuccessful_count,
+            "trained_nothing": self.doubtful,
             "running": [_running_record(trial) for trial in self.running],
             "pending": [trial.number for trial in self.pending],
             **_replay(self.study),
@@ -145,6 +148,7 @@ def read_overview(records: Transaction, *, former: StudyOverview | None = None) 
     running = tuple(trial for trial in unfinished if trial.state is TrialState.RUNNING)
     best = next(iter(records.best(1)), None)
     elapsed = _elapsed(study, progress, running, records.now)
+    doubtful, first = records.doubtful()
     end = next_trial(
         study, progress.evolve(elapsed=elapsed), records, strategy=_strategy_of(study), worker="", sample_initial=_no_new_member
     )
@@ -159,7 +163,8 @@ def read_overview(records: Transaction, *, former: StudyOverview | None = None) 
         running=running,
         pending=tuple(trial for trial in unfinished if trial.state is TrialState.PENDING),
         unsuccessful=_unsuccessful(records, progress, former),
-        attention=tuple(_attention(study, unfinished, records.now)),
+        doubtful=doubtful,
+        attention=(*_doubts(doubtful, first, progress), *_attention(study, unfinished, records.now)),
         now=records.now,
     )
 
@@ -255,6 +260,16 @@ def _unsuccessful(records: Transaction, progress: Progress, former: StudyOvervie
     recent = records.trials(after=progress.trials - RECENT - 1, limit=RECENT) if count else ()
     ended = [trial for trial in recent if trial.state in (TrialState.FAILED, TrialState.STOPPED)]
     return tuple(sorted(ended, key=lambda trial: trial.finished or 0.0, reverse=True))
+
+
+def _doubts(count: int, first: Trial | None, progress: Progress) -> list[str]:
+    if first is None:
+        return []
+    return [
+        f"{count:,} of {format_count(progress.completed, 'completed trial')} trained nothing, or nearly so; "
+        f"trial {first.number} {first.reason}: a trial trains `steps` more steps, so a program that counts "
+        "them absolutely, as max_steps does, has to train up to start + steps; `broodline check` tests the program"
+    ]
 
 
 def _attention(study: StudyConfig, unfinished: Sequence[Trial], now: float) -> list[str]:

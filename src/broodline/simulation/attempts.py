@@ -13,7 +13,7 @@ from broodline.simulation.accounts import Accounts
 from broodline.simulation.calls import Calls, Receiver
 from broodline.simulation.events import EventQueue
 from broodline.simulation.faults import Faults, outcome_of
-from broodline.simulation.training import Seconds, Train, trained
+from broodline.simulation.training import Seconds, TrainFunction, trained
 from broodline.simulation.workers import Activity, Attempt, SimulatedWorker
 from broodline.workers.reporting import REPORT_SECONDS
 
@@ -31,7 +31,7 @@ class Attempts:
     Training takes no real time: the function is called when an attempt starts. Its reports and its end are events.
 
     Attributes:
-        states: What training returned, by the name of the checkpoint.
+        states: The values that training returned, by the name of the checkpoint.
         found_corrupt: The trials whose checkpoint a worker found corrupt.
 
     Args:
@@ -49,7 +49,7 @@ class Attempts:
         self,
         *,
         owner: Owner,
-        train: Train,
+        train: TrainFunction,
         seconds_per_step: Seconds,
         calls: Calls,
         events: EventQueue,
@@ -76,7 +76,7 @@ class Attempts:
             return
         training = trained(self._train, self._seconds_per_step, trial, self._restored(start))
         outcome, seconds = outcome_of(self._faults, self._seed, trial), worker.pace * training.seconds
-        attempt = Attempt(start=start, training=training, outcome=outcome, begun=self._events.now, seconds=seconds)
+        attempt = Attempt(start=start, training=training, outcome=outcome, started=self._events.now, seconds=seconds)
         self._accounts.start(worker, attempt)
         self._plan(worker, attempt)
 
@@ -95,9 +95,9 @@ class Attempts:
 
     def _plan(self, worker: SimulatedWorker, attempt: Attempt) -> None:
         share, reason = attempt.outcome.fails_after, attempt.training.failed
-        end, act = attempt.begun + attempt.seconds, partial(self._complete, worker, attempt)
+        end, act = attempt.started + attempt.seconds, partial(self._complete, worker, attempt)
         if share is not None:
-            end, act = attempt.begun + share * attempt.seconds, partial(self._fail, worker, attempt, "a simulated failure")
+            end, act = attempt.started + share * attempt.seconds, partial(self._fail, worker, attempt, "a simulated failure")
         elif reason is not None:
             act = partial(self._fail, worker, attempt, reason)
         for time, count in _reports(attempt):
@@ -141,7 +141,7 @@ class Attempts:
 
 def _reports(attempt: Attempt) -> Iterator[tuple[float, int]]:
     """The times at which a worker reports, at most once in `REPORT_SECONDS`, and the number of its measurements by then."""
-    last = attempt.begun
+    last = attempt.started
     for count, measurement in enumerate(attempt.training.measurements, start=1):
         time = attempt.time_of(measurement.step)
         if time - last >= REPORT_SECONDS:

@@ -23,7 +23,7 @@ from broodline.simulation.clock import VirtualClock
 from broodline.simulation.events import EventQueue
 from broodline.simulation.faults import HOUR, Departures, Faults, paces
 from broodline.simulation.heartbeats import Heartbeats
-from broodline.simulation.training import Seconds, Train
+from broodline.simulation.training import Seconds, TrainFunction
 from broodline.simulation.workers import Activity, SimulatedWorker
 
 _AFTER_LEASE = 1e-3  # seconds: a lease has expired when its last moment is over
@@ -53,7 +53,7 @@ class Cluster:
         study: StudyConfig,
         clock: VirtualClock,
         heartbeats: Heartbeats,
-        train: Train,
+        train: TrainFunction,
         seconds_per_step: Seconds,
         sizes: Mapping[float, int],
         faults: Faults,
@@ -108,6 +108,7 @@ class Cluster:
             pass
         while self.accounts.any_work and self._step():  # the study has ended, and the running trials finish
             pass
+        # No event is left, so no worker will ever be woken: in real time the study would wait for ever.
         if self.ended is None and any(worker.life == life for worker, life in self._waiting):
             self._refuse_to_wait()
         for worker in self._workers:
@@ -116,6 +117,7 @@ class Cluster:
 
     def answered(self, worker: SimulatedWorker, answer: Answer) -> None:
         """A worker acts on the answer to its call."""
+        # A deleted checkpoint must be out of reach here too: a strategy that still needs it then fails as it would on a disk.
         for checkpoint in answer.delete:
             self.attempts.states.pop(checkpoint, None)
         match answer:
@@ -150,6 +152,7 @@ class Cluster:
         if event is None:
             return False
         time, act = event
+        # Heartbeats are no events of their own: thousands of workers would fill the queue with them.
         if self.accounts.any_training:
             self._calls.renew_until(time)
         self._clock.seconds = time
@@ -168,6 +171,7 @@ class Cluster:
                 self._leave(worker)
 
     def _arrive(self, worker: SimulatedWorker) -> None:
+        # Events planned for an earlier life, such as the end of a trial, no longer apply to this worker.
         worker.life += 1
         self.accounts.switch(worker, Activity.WAITING)
         if departure := worker.departures.next():
@@ -196,6 +200,7 @@ class Cluster:
         self.accounts.write_off(worker, fault)
         outage = self._calls.outage()
         expires = self._heartbeats.cease(worker.identity.session, outage[0] if outage else self.now)
+        # The controller notices the loss at the first call after the lease: one waiting worker makes that call.
         self._events.plan(max(expires or 0.0, self.now) + _AFTER_LEASE, self._wake_one)
 
     def _wake_one(self) -> None:

@@ -22,7 +22,7 @@ from broodline.simulation.clock import VirtualClock
 from broodline.simulation.cluster import Cluster
 from broodline.simulation.faults import Faults
 from broodline.simulation.heartbeats import BeatingStore, Heartbeats
-from broodline.simulation.training import Seconds, Train
+from broodline.simulation.training import Seconds, TrainFunction
 from broodline.storage.base import Store, Transaction
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.strategies.registry import load_strategy
@@ -76,7 +76,7 @@ class Simulation:
 
     @property
     def utilisation(self) -> float:
-        """The share of the time of present workers that they spent on training that was not wasted."""
+        """The share of the time of present workers that went into training which was not wasted."""
         present = sum(self.seconds.values()) - self.seconds["away"]
         return self.seconds["trained"] / present if present else 0.0
 
@@ -116,7 +116,7 @@ class Simulation:
 
 def simulate(
     study: Study | StudyConfig | str | Path,
-    train: Train,
+    train: TrainFunction,
     *,
     workers: int | Mapping[float, int] | None = None,
     budget: Budget | None = None,

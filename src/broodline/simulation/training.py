@@ -57,7 +57,7 @@ class SimulatedTrial:
         return measured(values, end=self.start + self.steps, last=last)
 
 
-Train = Callable[[SimulatedTrial], tuple[Any, Mapping[str, Any]]]
+TrainFunction = Callable[[SimulatedTrial], tuple[Any, Mapping[str, Any]]]
 """Trains a trial: returns its new state and its metrics. A `TrialFailed` is a failure of the program; any other
 error is a mistake in the function and ends the simulation."""
 
@@ -82,7 +82,7 @@ class Training:
     failed: str | None = None
 
 
-def trained(train: Train, seconds_per_step: Seconds, trial: Trial, state: Any) -> Training:
+def trained(train: TrainFunction, seconds_per_step: Seconds, trial: Trial, state: Any) -> Training:
     """Trains a trial; its duration is computed, not waited for.
 
     Raises:

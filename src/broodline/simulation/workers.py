@@ -12,7 +12,7 @@ from broodline.simulation.training import Training
 
 
 class Activity(Enum):
-    """What a worker does with its time."""
+    """The ways in which a worker uses its time."""
 
     AWAY = auto()
     WAITING = auto()
@@ -27,7 +27,7 @@ class Attempt:
         start: The answer of the controller that started it.
         training: The result of the training function.
         outcome: The faults that happen to it.
-        begun: The virtual second at which it started.
+        started: The virtual second at which it started.
         seconds: Its duration on this worker.
         reported: The number of its measurements that the controller has received.
     """
@@ -35,7 +35,7 @@ class Attempt:
     start: Start
     training: Training
     outcome: AttemptOutcome
-    begun: float
+    started: float
     seconds: float
     reported: int = 0
 
@@ -45,13 +45,13 @@ class Attempt:
 
     def steps_by(self, now: float) -> int:
         """The steps that are trained at a time."""
-        share = 1.0 if self.seconds == 0 else min(1.0, (now - self.begun) / self.seconds)
+        share = 1.0 if self.seconds == 0 else min(1.0, (now - self.started) / self.seconds)
         return int(self.trial.steps * share)
 
     def time_of(self, step: int) -> float:
         """The virtual second at which a step is trained."""
         share = (step - self.trial.start) / self.trial.steps
-        return self.begun + self.seconds * min(1.0, max(0.0, share))
+        return self.started + self.seconds * min(1.0, max(0.0, share))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -64,7 +64,7 @@ class SimulatedWorker:
         departures: When it leaves.
         life: The number of its arrivals and departures. An event that was planned in an earlier life does not happen.
         present: True while it belongs to the cluster, also during a temporary absence.
-        activity: What it does now.
+        activity: Its use of the present moment.
         since: The virtual second at which that began.
         attempt: The attempt that it trains.
         unreported: The attempt that it has finished and that the store does not know yet.

@@ -41,6 +41,12 @@ class Transaction(Population, Protocol):
     def trials(self, *, after: int = -1, limit: int | None = None) -> Iterator[Trial]:
         """The trials with a higher number than `after`, by number."""
 
+    def count_of_score(self, score: float) -> int:
+        """How many completed trials have this score, the first value of their fitness."""
+
+    def doubtful(self) -> tuple[int, Trial | None]:
+        """How many completed trials have a reason to doubt them, and the first of those."""
+
     def held_by(self, worker: str) -> Trial | None:
         """The running trial that this worker holds."""
 

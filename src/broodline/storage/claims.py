@@ -69,6 +69,16 @@ def claim(path: Path) -> Claim:
         StoreError: The directory belongs to another store, or may, or can't be written.
     """
     path = path.resolve()
+    try:
+        return _claim(path)
+    except OSError as error:
+        place = error.filename or roots_of(path)[0]
+        raise StoreError(
+            f"{place}: can't be written: {error.strerror}\nhelp: choose another store with --store sqlite:///PATH"
+        ) from error
+
+
+def _claim(path: Path) -> Claim:
     identity = identity_of(path)
     if identity is None:
         raise StoreError(f"{path}: the identity of the database can't be read")
@@ -160,18 +170,9 @@ def _settled(path: Path, root: Path, identity: Identity) -> Identity:
     if identity.may_adopt and identity_in(root) is None and not is_vacant(root):
         _check_undisputed(path, root)
     if identity_in(root) != identity.id:
-        _mark(root, identity.id)
+        mark(root, identity.id)
     settled = replace(identity, adopts=None, place=str(path), files=root.name)
     return identity if identity == settled else change_identity(path, lambda was: settled if was.id == identity.id else was)
-
-
-def _mark(root: Path, identity: str) -> None:
-    try:
-        mark(root, identity)
-    except OSError as error:
-        raise StoreError(
-            f"{root}: can't be written: {error.strerror}\nhelp: choose another store with --store sqlite:///PATH"
-        ) from error
 
 
 def _check_undisputed(path: Path, root: Path) -> None:

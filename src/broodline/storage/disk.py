@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 
@@ -23,16 +25,89 @@ def size_of(path: Path) -> int:
     """The bytes of all files in a directory, or of one file; 0 if it is missing or is being removed."""
     if not path.is_dir():
         return _bytes_of(path)
-    return sum(_bytes_of(Path(directory) / name) for directory, _, names in os.walk(path) for name in names)
+    found = (entry for _, entries in walk(path, lambda _error: None) for entry in entries)
+    return sum(_bytes_of(Path(entry.path)) for entry in found if not entry.is_dir())
 
 
-def delete(path: Path) -> None:
-    """Deletes the directory of an attempt; the next recovery retries what can't be deleted now."""
+def delete(path: Path) -> bool:
+    """Deletes a directory that a program wrote, and returns whether it is gone; a later recovery retries if it is not."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:  # another process deletes it too
+            shutil.rmtree(path, ignore_errors=True)
+        except (OSError, RecursionError):
+            _delete_stubborn(path)
     elif os.path.lexists(path):  # a program put a file or a link in its place
         with suppress(OSError):
             path.unlink()
+    return not os.path.lexists(path)
+
+
+def _delete_stubborn(top: Path) -> None:
+    """Deletes a directory whose directories lack permissions, or are nested too deep for recursion or for the length of a path.
+
+    Each directory in it is first moved to the top, so no path is long and no recursion is needed.
+    """
+    names, pending = count(), [top]
+    while pending:
+        here = pending.pop()
+        with suppress(OSError):  # an entry that can't be deleted keeps its directory, and the caller finds that
+            pending += _emptied(here, top, names)
+            if here != top:
+                here.rmdir()
+    with suppress(OSError):
+        top.rmdir()
+
+
+def _emptied(here: Path, top: Path, names: Iterator[int]) -> list[Path]:
+    """Deletes the files in a directory, and returns the directories in it, which are moved to the top."""
+    directories = []
+    make_writable(here)
+    for entry in list(os.scandir(here)):
+        with suppress(OSError):
+            path = Path(entry.path)
+            if not entry.is_dir(follow_symlinks=False):
+                path.unlink()
+            else:
+                make_writable(path)  # a directory that moves to another one is written to
+                directories.append(path if here == top else path.rename(_free_name(top, names)))
+    return directories
+
+
+def _free_name(top: Path, names: Iterator[int]) -> Path:
+    return next(path for number in names if not os.path.lexists(path := top / f".moved-{number}"))
+
+
+def make_writable(directory: Path) -> None:
+    """Gives the owner all permissions of a directory.
+
+    Raises:
+        OSError: It belongs to another user.
+    """
+    mode = stat.S_IMODE(os.stat(directory, follow_symlinks=False).st_mode)
+    if mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.chmod(directory, mode | stat.S_IRWXU)
+
+
+def walk(top: Path, failed: Callable[[OSError], None]) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+    """Each directory below a directory, itself first, with its entries; without recursion, which deep directories exhaust.
+
+    Args:
+        top: The directory.
+        failed: Called with the error of a directory that can't be listed.
+    """
+    pending = [top]
+    while pending:
+        here = pending.pop()
+        try:
+            with os.scandir(here) as found:
+                entries = list(found)
+        except OSError as error:
+            failed(error)
+            continue
+        yield here, entries
+        pending += [here / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def flush(path: Path) -> None:

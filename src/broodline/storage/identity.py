@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from broodline.errors import StoreUnavailable
+from broodline.errors import StoreError, StoreUnavailable
 
 _BUSY_SECONDS = 30.0
 _COLUMNS = "id, adopts, place, files"
@@ -73,6 +73,7 @@ def change_identity(path: Path, change: Callable[[Identity], Identity]) -> Ident
     """Replaces the identity of a database in one transaction, if it changes, and returns it.
 
     Raises:
+        StoreError: The database can't be written.
         StoreUnavailable: The database does not answer at the moment.
     """
     try:
@@ -87,6 +88,8 @@ def change_identity(path: Path, change: Callable[[Identity], Identity]) -> Ident
             connection.execute("COMMIT")
             return after
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+            raise StoreError(f"{path}: can't be written, so this study can only be read") from error
         raise StoreUnavailable(f"{path}: {error}") from error
 
 

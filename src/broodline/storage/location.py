@@ -5,7 +5,7 @@ This is the one place that joins the two. URLs name them, and the part before `:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,14 +88,21 @@ class StudyLocation:
             with closing(files.checkpoints):
                 yield OpenStudy(name=name, store=store, files=files, note=claimed.note)
 
-    def claimed_files(self, study: str) -> StudyFiles:
+    def claimed_files(self, study: str, *, note: Callable[[str], object] = lambda _: None) -> StudyFiles:
         """The files of a study, whose directory is claimed: files may be deleted in it.
+
+        Args:
+            study: The study's name.
+            note: Receives a line for the user, if the claim has one.
 
         Raises:
             FilesMissing: The directory is not there.
             StoreError: The directory belongs to another store.
         """
-        return _files(self.claim(), study)
+        claimed = self.claim()
+        if claimed.note:
+            note(claimed.note)
+        return _files(claimed, study)
 
     def claim(self) -> Claim:
         """Makes sure that the directory of the files carries the identity of the store, which must exist.

@@ -11,7 +11,8 @@ from broodline.storage.disk import flush
 
 IDENTITY_FILE = "identity.json"
 _KEY = "store"
-_IGNORED = frozenset({IDENTITY_FILE, "lost+found"})  # a new file system has a `lost+found`
+_STAGED = f".{IDENTITY_FILE}.staged"
+_IGNORED = frozenset({IDENTITY_FILE, _STAGED, "lost+found"})  # a new file system has a `lost+found`
 
 
 def roots_of(path: Path) -> tuple[Path, Path]:
@@ -47,10 +48,14 @@ def mark(root: Path, identity: str) -> None:
         OSError: It can't be written.
     """
     root.mkdir(exist_ok=True)
-    staged = root / f".{IDENTITY_FILE}.{os.getpid()}"
+    staged = root / _STAGED
     staged.write_text(document_of(identity), encoding="utf-8")
-    flush(staged)
-    os.replace(staged, root / IDENTITY_FILE)
+    try:
+        flush(staged)
+        os.replace(staged, root / IDENTITY_FILE)
+    except FileNotFoundError:
+        if identity_in(root) != identity:  # else another process has renamed it, with the same content
+            raise
     for directory in (root, root.parent):
         with suppress(PermissionError):  # a directory without read permission can't be flushed
             flush(directory)
@@ -62,4 +67,4 @@ def is_vacant(root: Path) -> bool:
         names = set(os.listdir(root))
     except FileNotFoundError:
         return True
-    return all(name in _IGNORED or name.startswith(f".{IDENTITY_FILE}.") for name in names)
+    return names <= _IGNORED

@@ -9,7 +9,7 @@ from broodline.storage.base import Store, Transaction
 
 
 class StoreWrapper(ABC):
-    """Passes every call on to another store. A subclass says what happens in a transaction.
+    """Passes every call on to another store. A subclass defines what a transaction does.
 
     Args:
         store: The other store.

@@ -14,14 +14,13 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from broodline.core.json_values import same
+from broodline.core.objective import Fitness
 from broodline.core.parameters import Choice, Float, Int, Ordered, Param
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 
 _EXTREME = 1e100  # samplers compute variances of the values, which must be finite
 _STATEFUL = ("cmaes", "qmc")  # their next suggestion also depends on their earlier suggestions
-
-Fitness = tuple[float, ...]
 
 
 def suggestion(

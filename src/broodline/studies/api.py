@@ -15,6 +15,7 @@ from broodline.reports.result import Result
 from broodline.reports.status import StudyOverview, StudyStatus, read_overview
 from broodline.storage.location import StudyLocation
 from broodline.studies.fingerprint import has_changed, note
+from broodline.studies.reevaluation import Again
 from broodline.studies.run import run
 from broodline.studies.trainer import Function, setup_for
 
@@ -149,6 +150,60 @@ class Study:
         from broodline.studies.removal import remove
 
         remove(self._location, self._document["name"])
+
+    def check(
+        self,
+        train: Function,
+        *,
+        steps: int | None = None,
+        time: str | float | None = None,
+        devices: Sequence[str | int] | None = None,
+        threads: int = 1,
+        show: bool = True,
+    ) -> bool:
+        """Smoke-tests a function, as `broodline check` does: it trains, saves and restores. It creates no study.
+
+        Args:
+            train: As in `run`. It is called in this process, several times.
+            steps: Steps of each run; None: `trial_steps`.
+            time: The time limit of the whole check, in seconds or as a string such as "30m"; None: 10 minutes.
+            devices, threads: As in `run`.
+            show: Print each run and each finding.
+
+        Returns:
+            True if the function passed.
+
+        Raises:
+            UsageError: An argument is wrong.
+        """
+        from broodline.studies.function_check import check_function
+
+        setup = setup_for(train, devices=devices, threads=threads)
+        return check_function(self.definition(), setup, steps=steps, time=time, show=show)
+
+    def reevaluate(self, train: Function, *, count: int = 1, times: int = 5) -> tuple[Again, ...]:
+        """Evaluates the best checkpoints again: the best of many noisy scores is too high, because its noise helped it.
+
+        Args:
+            train: As in `run`. It is called in this process with 0 steps to train and a fresh seed; its metrics are the result.
+            count: How many trials: the fittest that have their checkpoint.
+            times: The number of evaluations of each trial.
+
+        Returns:
+            The re-evaluations, the fittest trial by its first score first.
+
+        Raises:
+            UsageError: No trial has its checkpoint, or the function failed or trained.
+            StudyNotFound: The study does not exist yet.
+        """
+        from broodline.studies.reevaluation import reevaluated, restorable, through_trainer
+
+        setup = setup_for(train)
+        with self._location.records(self._document["name"]) as records:
+            study, found = study_from(records.definition()), restorable(records, count)
+        files = self._location.files(study.name)
+        with through_trainer(setup.trainer) as evaluate:
+            return tuple(reevaluated(study, found, files=files, evaluate=evaluate, times=times))
 
     def replay(
         self,

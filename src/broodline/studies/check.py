@@ -1,180 +1,191 @@
 """Smoke-tests the training program of a study: train, save, restore, evaluate.
 
 Theory of operation. All findings come from short runs of the program itself, in a temporary directory. Two runs with the same
-arguments must give the same bytes. Then a run that differs in one hyperparameter shows whether that takes effect: if the bytes
-are the same again, the program ignores it, or its checkpoint restored the old value.
+arguments should give the same bytes. Then a run that differs in one hyperparameter shows whether that takes effect: if the bytes
+are the same again, the program ignores it, or its checkpoint restored the old value. If the two runs differ, because the
+program draws its own random numbers, the values at both ends of the range are compared with the spread of repeats.
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from broodline.core.parameters import Fixed
 from broodline.core.study import StudyConfig
-from broodline.core.trial import Measurement, Trial, TrialState
-from broodline.errors import BroodlineError, CheckpointError, TrialFailed
-from broodline.storage.checkpoints.manifest import MANIFEST
+from broodline.core.untrained import doubt
+from broodline.errors import BroodlineError, TrialFailed
 from broodline.storage.location import files_in
-from broodline.storage.study_files import StudyFiles
-from broodline.workers.trainers.base import Assignment, Trainer
+from broodline.studies.check_effects import FEW, MANY, Ends, lost_at_restore
+from broodline.studies.check_findings import Finding, Verdict, bad, good, listed, shown, unknown
+from broodline.studies.check_restore import Restore
+from broodline.studies.check_runs import Outcome, OutOfTime, Runs, environment_of_worker, files_of
+from broodline.studies.trainer import TrainerSetup
+from broodline.workers.likeness import likeness
+
+SECONDS = 600.0
+"""The time limit of a check by default."""
 
 _DAY = 86_400.0
-_JUMP = 0.25  # of the change by one trial of training: numeric noise at a restore is smaller
+_FIXED_RUNS = 5  # from nothing, resumed, repeated, and two without training
 
 
-class Verdict(StrEnum):
-    """The result of one check."""
-
-    GOOD = "good"
-    BAD = "bad"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One check, and its result."""
-
-    verdict: Verdict
-    text: str
-    output: str = ""
+def plan(study: StudyConfig, *, steps: int | None = None, seconds: float = SECONDS) -> str:
+    """How many runs a check makes, of how many steps, and for how long at most."""
+    count = len(_others(study, _params(study)))
+    fewest, most = _FIXED_RUNS + count, _FIXED_RUNS + 3 + 4 * MANY * count
+    return (
+        f"check makes {fewest} runs of at most {steps or study.trial_steps:,} steps, and up to {most} if the results of repeats "
+        f"differ; it ends after {seconds / 60:g} minutes at the latest"
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """The result of one run: its fitness, its last metrics, and a digest of the files that a restore could read."""
-
-    trial: Trial
-    metrics: Mapping[str, Any]
-    fitness: tuple[float, ...]
-    checkpoint: Path
-    digest: str
-
-    def same_as(self, other: _Outcome) -> bool:
-        return self.metrics == other.metrics and self.digest == other.digest
-
-
-def check(study: StudyConfig, trainer: Trainer) -> Iterator[Finding]:
-    """Checks a program, and yields each finding at once.
+def check(
+    study: StudyConfig,
+    setup: TrainerSetup,
+    *,
+    steps: int | None = None,
+    seconds: float = SECONDS,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[Finding]:
+    """Checks a program in the environment in which `run` trains, and yields each finding at once.
 
     Args:
         study: The study. Each run trains one trial of it.
-        trainer: Runs the program. The caller closes it.
+        setup: Makes the trainer, and names the devices and threads of a worker.
+        steps: Steps of each run; None: the study's `trial_steps`.
+        seconds: The time limit of the whole check.
+        progress: Receives a line before each run.
     """
-    with tempfile.TemporaryDirectory(prefix="broodline-check-") as directory:
-        files = files_in(Path(directory))
+    with tempfile.TemporaryDirectory(prefix="broodline-check-") as directory, environment_of_worker(setup.engine) as devices:
+        files, trainer = files_in(Path(directory)), setup.trainer()
         files.prepare()
+        runs = Runs(
+            study=study,
+            trainer=trainer,
+            files=files,
+            steps=steps or study.trial_steps,
+            devices=devices,
+            seconds=seconds,
+            progress=progress,
+        )
         try:
-            yield from _Check(study, trainer, files).findings()
+            yield from _Check(study, runs).findings()
         except TrialFailed as failed:
             yield Finding(verdict=Verdict.BAD, text=f"the program failed: {failed.reason}", output=failed.output)
         except BroodlineError as error:
-            yield Finding(verdict=Verdict.BAD, text=str(error))
+            yield bad(str(error))
+        except OutOfTime:
+            yield unknown(
+                f"the limit of {seconds / 60:g} minutes was reached in run {runs.made}, so the rest was not checked: "
+                "give fewer --steps, or a longer --time"
+            )
+        finally:
+            trainer.close()
+            files.checkpoints.close()
 
 
 class _Check:
-    def __init__(self, study: StudyConfig, trainer: Trainer, files: StudyFiles) -> None:
-        self._study, self._trainer, self._files = study, trainer, files
-        self._number = 0
+    def __init__(self, study: StudyConfig, runs: Runs) -> None:
+        self._study, self._runs = study, runs
 
     def findings(self) -> Iterator[Finding]:
-        params, _ = self._study.space.draw(Random(f"broodline check {self._study.seed}"))
-        first = self._run(params)
-        yield _good(f"it trains without a checkpoint, reports metrics ({_shown(first.metrics)}) and saves")
-        records_reads = _records_reads(self._files.root)
+        params, run = _params(self._study), self._runs.run
+        first = run(params)
+        yield good(f"it trains without a checkpoint, reports metrics ({shown(first.metrics)}) and saves")
+        records_reads = _records_reads(self._runs.files.root)
         _mark_unread(first.checkpoint)
-        second = self._run(params, parent=first)
-        yield self._was_read(first, records_reads)
-        yield _good(f"it resumes its checkpoint at step {first.trial.end} and reports metrics ({_shown(second.metrics)})")
-        yield self._restores_all(params, first)
-        yield from self._params_survive(params, first, second)
-
-    def _run(self, params: Mapping[str, Any], *, parent: _Outcome | None = None, steps: int | None = None) -> _Outcome:
-        trial = Trial(
-            number=self._number,
-            member=0,
-            generation=0 if parent is None else 1,
-            params=params,
-            seed=self._study.seed,
-            start=0 if parent is None else parent.trial.end,
-            steps=self._study.trial_steps if steps is None else steps,
-            state=TrialState.RUNNING,
-            parent=None if parent is None else parent.trial.number,
-            attempt=1,
-        )
-        self._number += 1
-        measured = self._trainer.train(
-            Assignment(
-                trial=trial,
-                restore=None if parent is None else parent.checkpoint,
-                save=self._files.checkpoints.begin(trial),
-                log=self._files.log(trial),
-                worker="check",
-                devices=(),
-                report=lambda _: None,
+        second = run(params, parent=first)
+        was_read = _was_read(first.checkpoint) if records_reads else None
+        if was_read is False:
+            yield bad(
+                "it never read the checkpoint: the trial started from scratch. "
+                "Does the program use {restore} or BROODLINE_RESTORE?"
             )
-        )
-        return self._outcome(trial, measured)
-
-    def _outcome(self, trial: Trial, measured: list[Measurement]) -> _Outcome:
-        if problem := self._study.objective.problem(measured):
-            raise TrialFailed(problem)
-        fitness = self._study.objective.fitness(measured)
-        assert fitness is not None
-        try:
-            checkpoint = self._files.path(self._files.checkpoints.commit(trial))
-        except CheckpointError as error:
-            raise TrialFailed(str(error)) from error
-        trained = trial.evolve(steps=measured[-1].step - trial.start)
-        metrics = measured[-1].metrics
-        return _Outcome(trial=trained, metrics=metrics, fitness=fitness, checkpoint=checkpoint, digest=_digest(checkpoint))
-
-    def _was_read(self, parent: _Outcome, records_reads: bool) -> Finding:
-        if not records_reads:
-            return _unknown("can't tell whether it reads the checkpoint: this file system does not record reads")
-        if _was_read(parent.checkpoint):
-            return _good("it reads the checkpoint to restore")
-        return _bad(
-            "it never read the checkpoint: the trial started from scratch. Does the program use {restore} or BROODLINE_RESTORE?"
-        )
-
-    def _restores_all(self, params: Mapping[str, Any], first: _Outcome) -> Finding:
-        """Compares the metric before a restore with the metric after a restore without training."""
-        try:
-            untrained = self._run(params, steps=0)
-            restored = self._run(params, parent=first, steps=0)
-        except BroodlineError as error:
-            return _unknown(f"can't tell whether the metric changes at a restore: the program does not accept 0 steps ({error})")
-        learned = abs(first.fitness[0] - untrained.fitness[0])
-        jumped = abs(restored.fitness[0] - first.fitness[0])
-        values = f"({_shown(first.metrics)} before, {_shown(restored.metrics)} after)"
-        if jumped > _JUMP * learned:
-            return _bad(f"the metric changes at a restore without training {values}: some state is not saved or restored")
-        return _good(f"the metric is the same after a restore {values}")
-
-    def _params_survive(self, params: Mapping[str, Any], first: _Outcome, second: _Outcome) -> Iterator[Finding]:
-        """Changes each hyperparameter after a restore: if the result is the same, the checkpoint restored the old value."""
-        if not self._run(params, parent=first).same_as(second):
-            yield _unknown("can't tell whether hyperparameters take effect after a restore: two runs with the same seed differ")
             return
-        for name, value in _others(self._study, params).items():
-            changed = {**params, name: value}
-            if not self._run(changed, parent=first).same_as(second):
-                yield _good(f"{name} takes effect after a restore")
-            elif self._run(changed).same_as(self._run(params)):
-                yield _bad(f"{name} has no effect at all: {params[name]!r} and {value!r} give the same bytes")
-            else:
-                yield _bad(
-                    f"{name} has no effect after a restore: {params[name]!r} and {value!r} give the same bytes. Frameworks that "
-                    "keep hyperparameters in their checkpoints restore the old ones: set the new ones after loading"
-                )
+        if was_read:
+            yield good("it reads the checkpoint to restore")
+        yield (trains_on := self._trains_on(first, second))
+        if trains_on.verdict is Verdict.BAD:  # every further run would be a copy of the first
+            return
+        restore = Restore(self._runs, params, first, second)
+        yield from restore.findings(was_read)
+        yield from self._params_survive(params, first, second, restore.untrained)
+
+    def _trains_on(self, first: Outcome, second: Outcome) -> Finding:
+        alike = likeness(first.checkpoint, second.checkpoint)
+        asked = second.trial.evolve(steps=self._runs.steps)
+        parent = first.trial.evolve(metrics=first.metrics)
+        if why := doubt(asked, parent, step=second.trial.end, metrics=second.metrics, likeness=alike):
+            return bad(
+                f"after a restore it {why.partition(': its')[0]}: asked for {asked.steps} steps from step {first.trial.end}, "
+                f"it should train up to step {asked.end}. A limit that counts from the start, such as max_steps, is start + steps"
+            )
+        return good(f"it resumes its checkpoint at step {first.trial.end} and reports metrics ({shown(second.metrics)})")
+
+    def _params_survive(
+        self, params: Mapping[str, Any], first: Outcome, second: Outcome, untrained: Outcome | None
+    ) -> Iterator[Finding]:
+        """Changes each hyperparameter after a restore: if the result is the same, the checkpoint restored the old value."""
+        others = _others(self._study, params)
+        if others and not self._runs.run(params, parent=first).same_as(second):
+            yield from (self._shows(name, params, untrained or first) for name in others)
+            return
+        for name, value in others.items():
+            yield self._changes_bytes(name, value, params, first, second)
+
+    def _changes_bytes(self, name: str, value: Any, params: Mapping[str, Any], first: Outcome, second: Outcome) -> Finding:
+        run, changed = self._runs.run, {**params, name: value}
+        try:
+            alike = run(changed, parent=first).same_as(second)
+        except TrialFailed as failed:
+            return good(f"{name} takes effect after a restore: with {value!r} the program fails ({failed.reason})")
+        if not alike:
+            return good(f"{name} takes effect after a restore")
+        same = f"{params[name]!r} and {value!r} give the same bytes"
+        return bad(_no_effect(name, same) if run(changed).same_as(run(params)) else _restored(name, same))
+
+    def _shows(self, name: str, params: Mapping[str, Any], parent: Outcome) -> Finding:
+        """Compares the results at both ends of the range of a parameter with the spread of repeats."""
+        low, high = _ends(self._study, name)
+        restored = self._at_ends(name, (low, high), params, parent)
+        values = f"{listed(restored.low)} with {low!r}, {listed(restored.high)} with {high!r}"
+        if restored.differ:
+            return good(f"{name} takes effect after a restore ({values})")
+        if all(not math.isfinite(value) for value in (*restored.low, *restored.high)):
+            return bad(f"{name}: the program fails with {low!r} and with {high!r}, the ends of the range")
+        scratch = self._at_ends(name, (low, high), params, None)
+        without = f"without a checkpoint: {listed(scratch.low)} and {listed(scratch.high)}"
+        if lost_at_restore(restored, scratch):
+            return bad(_restored(name, f"{values}; {without}"))
+        return unknown(
+            f"it is unclear whether {name} takes effect after a restore: repeats differ by as much as the ends of its range "
+            f"({values}; {without}). Seed the program with BROODLINE_SEED (trial.seed), so that repeats are equal, "
+            "or give more --steps"
+        )
+
+    def _at_ends(self, name: str, ends: tuple[Any, Any], params: Mapping[str, Any], parent: Outcome | None) -> Ends:
+        found: tuple[list[float], list[float]] = ([], [])
+        while len(found[0]) < FEW or (len(found[0]) < MANY and not Ends(*found).differ):
+            for value, values in zip(ends, found, strict=True):
+                values.append(self._fitness({**params, name: value}, parent))
+        return Ends(*found)
+
+    def _fitness(self, params: Mapping[str, Any], parent: Outcome | None) -> float:
+        """The fitness of a run; minus infinity if it failed: at an end of its range a parameter may make training diverge."""
+        try:
+            return self._runs.run(params, parent=parent).fitness[0]
+        except TrialFailed:
+            return -math.inf
+
+
+def _params(study: StudyConfig) -> dict[str, Any]:
+    return study.space.draw(Random(f"broodline check {study.seed}"))[0]
 
 
 def _others(study: StudyConfig, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,27 +202,31 @@ def _others(study: StudyConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _digest(directory: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and path.name != MANIFEST:
-            digest.update(path.relative_to(directory).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def _ends(study: StudyConfig, name: str) -> tuple[Any, Any]:
+    values = study.space.params[name].spread(2)
+    return values[0], values[-1]
+
+
+def _no_effect(name: str, why: str) -> str:
+    return f"{name} has no effect at all: {why}"
+
+
+def _restored(name: str, why: str) -> str:
+    return (
+        f"{name} has no effect after a restore: {why}. Frameworks that keep hyperparameters in their checkpoints "
+        "restore the old ones: set the new ones after loading"
+    )
 
 
 def _mark_unread(directory: Path) -> None:
     """Sets the access time of each file before its last change: with `relatime`, Linux records a read only then."""
-    for path in _files_in(directory):
+    for path in files_of(directory):
         changed = path.stat().st_mtime
         os.utime(path, (changed - 2 * _DAY, changed))
 
 
 def _was_read(directory: Path) -> bool:
-    return any(path.stat().st_atime >= path.stat().st_mtime for path in _files_in(directory))
-
-
-def _files_in(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST]
+    return any(path.stat().st_atime >= path.stat().st_mtime for path in files_of(directory))
 
 
 def _records_reads(root: Path) -> bool:
@@ -222,19 +237,3 @@ def _records_reads(root: Path) -> bool:
     _mark_unread(probe)
     (probe / "file").read_bytes()
     return _was_read(probe)
-
-
-def _shown(metrics: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in metrics.items())
-
-
-def _good(text: str) -> Finding:
-    return Finding(verdict=Verdict.GOOD, text=text)
-
-
-def _bad(text: str) -> Finding:
-    return Finding(verdict=Verdict.BAD, text=text)
-
-
-def _unknown(text: str) -> Finding:
-    return Finding(verdict=Verdict.UNKNOWN, text=text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,11 +34,11 @@ def engine_for(
         job: The work of its workers.
         cwd: The folder in which workers and their programs run; None: the current one.
         client: The controller.
-        options: Threads.
+        options: The kind of the engine, threads.
         name: The name of the worker at a place, counted from 0.
         devices: The devices that are dealt out.
     """
-    launcher: LauncherType = ENGINES.load("local")
+    launcher: LauncherType = ENGINES.load(options.kind)
     return Engine(
         launcher=launcher(job=job, cwd=cwd or Path.cwd(), threads=options.threads),
         client=client,
@@ -61,13 +60,12 @@ def job_for(study: StudyConfig, location: StudyLocation, trainer: TrainerFactory
 
 
 def _pickled(trainer: TrainerFactory) -> bytes:
-    import cloudpickle
+    from broodline.studies.function_pickle import pickled_with_main  # cloudpickle takes time to load
 
     try:
-        pickled: bytes = cloudpickle.dumps(trainer.make, protocol=pickle.HIGHEST_PROTOCOL)
+        return pickled_with_main(trainer.make)
     except Exception as error:
         raise UsageError(
             f"the function can't be sent to worker processes: {error}; "
             "create an object that can't be copied (a lock, an open file, a connection) inside of the function"
         ) from error
-    return pickled

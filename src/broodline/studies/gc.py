@@ -8,6 +8,7 @@ orphan, which the next run deletes. The other order would leave a record of a ch
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from broodline.config import study as definition
 from broodline.config.study import study_from
+from broodline.controller.sweep import best_to_keep
 from broodline.core.retention import Need, is_orphan, keeps_for_good, needs
 from broodline.core.study import Retention, StudyConfig
 from broodline.core.trial import Checkpoint, Trial, TrialState
@@ -85,16 +87,21 @@ class DiskUsage:
         retention: The rules that decided.
         held: The checkpoints, by trial.
         groups: All other files.
+        stuck: The directories that were to be deleted and are still there.
     """
 
     retention: Retention
     held: tuple[CheckpointUsage, ...]
     groups: tuple[FileGroup, ...]
+    stuck: tuple[Path, ...] = ()
 
     @property
     def freed(self) -> int:
         """The bytes of the deleted files."""
-        return sum(each.bytes or 0 for each in self.held if not each.needs) + sum(each.bytes for each in self.groups if each.goes)
+        going = sum(each.bytes or 0 for each in self.held if not each.needs) + sum(
+            each.bytes for each in self.groups if each.goes
+        )
+        return going - sum(map(size_of, self.stuck))
 
 
 def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> DiskUsage:
@@ -112,6 +119,8 @@ def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> Di
     """
     if not options.dry:
         files.check_present()
+    # The directories are listed before the records are read. A checkpoint that is committed in between is in the records and not
+    # in the list, so it is not taken for an orphan.
     attempts = files.checkpoints.attempts()
     logs = list(files.logs_of_attempts())
     with store.snapshot(study) as records:  # a scan of all trials in a transaction would block workers
@@ -132,9 +141,11 @@ def clear(store: Store, study: str, files: StudyFiles, options: GcOptions) -> Di
         held=tuple(_held(files, trial, why) for trial, why in decided),
         groups=_groups(files, attempts, orphans, {trial.checkpoint for trial, _ in decided}, logs, finished_logs),
     )
-    if not options.dry:
-        _remove(files, usage, orphans, finished_logs)
-    return usage
+    if options.dry:
+        return usage
+    # After the commit: a crash in between leaves orphans, which the next call deletes, and no record without its files.
+    _remove(files, usage, orphans, finished_logs)
+    return replace(usage, stuck=tuple(_stuck(files, usage, orphans)))
 
 
 def _scan(records: Transaction) -> tuple[set[int], set[int]]:
@@ -161,12 +172,13 @@ def _decided(
     records: Transaction, numbers: Collection[int], retention: Retention, only_best: int | None
 ) -> list[tuple[Trial, tuple[Need, ...]]]:
     """The trials that have a checkpoint now, by number, and the reasons to keep each."""
+    # The scan was made before this transaction: trials that completed since are found by the index of checkpoints.
     recent = {checkpoint.trial for checkpoint in records.checkpoints()}
     found = [trial for number in sorted({*numbers, *recent}) if (trial := records.trial(number)) and trial.checkpoint]
     parents = {trial.parent for trial in records.unfinished()}
     why = needs(
         [_checkpoint(trial, in_use=trial.number in parents) for trial in found],
-        best={trial.number for trial in records.best(only_best or retention.keep_best)},
+        best={trial.number for trial in best_to_keep(records, records.best(only_best or retention.keep_best))},
         kept={trial.number for trial in found if keeps_for_good(retention, trial)},
         goes_on=only_best is None,
     )
@@ -180,6 +192,7 @@ def _checkpoint(trial: Trial, *, in_use: bool) -> Checkpoint:
 
 def _record(records: Transaction, study: StudyConfig, decided: Iterable[tuple[Trial, tuple[Need, ...]]]) -> None:
     """Removes the checkpoints to delete from the records. Their files are deleted after the commit."""
+    # The new rules are stored, so that running workers keep by them too.
     if (text := json.dumps(definition.dump(study))) != records.definition():
         records.redefine(text)
     for trial, why in decided:
@@ -231,3 +244,14 @@ def _remove(files: StudyFiles, usage: DiskUsage, orphans: Iterable[AttemptDirect
         files.checkpoints.remove_attempt(orphan)
     for path in logs:
         path.unlink(missing_ok=True)
+
+
+def _stuck(files: StudyFiles, usage: DiskUsage, orphans: Iterable[AttemptDirectory]) -> list[Path]:
+    """The directories that could not be deleted; each is tried again, since `CheckpointStore.remove` may return early."""
+    going = {Path(held.checkpoint).name for held in usage.held if not held.needs}
+    paths = {orphan.path for orphan in orphans}
+    attempts = files.checkpoints.attempts()
+    left = [each for each in attempts if each.path in paths or f"{each.number:06d}.{each.attempt}" in going]
+    for each in left:
+        files.checkpoints.remove_attempt(each)
+    return [each.path for each in left if os.path.lexists(each.path)]

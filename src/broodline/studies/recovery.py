@@ -6,7 +6,7 @@ from broodline.controller.controller import Controller
 from broodline.core.retention import is_orphan
 from broodline.storage.base import Store
 from broodline.storage.study_files import StudyFiles
-from broodline.workers.liveness import collect_dead_sessions, remove_copied_sessions
+from broodline.workers.liveness import dead_sessions, remove_copied_sessions
 from broodline.workers.trainers.scratch import clear_after
 
 
@@ -15,12 +15,19 @@ def recover(store: Store, study: str, files: StudyFiles) -> None:
     files.check_present()
     if copied := remove_copied_sessions(files.workers):  # before the dead are collected: their workers may live elsewhere
         Controller(store).release(study, copied)
-    dead = collect_dead_sessions(files.workers)
-    for session in dead:
-        clear_after(session)  # a program outlives a worker that was killed
-    if dead:
-        Controller(store).release(study, dead, lost=True)
+    while _clean_up_after_the_dead(store, study, files):
+        pass
     delete_orphans(store, study, files)
+
+
+def _clean_up_after_the_dead(store: Store, study: str, files: StudyFiles) -> bool:
+    """Ends the programs of some dead workers, releases their trials, and forgets the workers last; False if there are none."""
+    with dead_sessions(files.workers) as dead:
+        for session in dead:
+            clear_after(session)  # a program outlives a worker that was killed
+        if dead:
+            Controller(store).release(study, dead, lost=True)
+        return bool(dead)
 
 
 def delete_orphans(store: Store, study: str, files: StudyFiles) -> int:

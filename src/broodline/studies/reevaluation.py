@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import fmean, stdev
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from broodline.config.study import study_from
+from broodline.core.objective import fittest, front
 from broodline.core.study import StudyConfig
-from broodline.core.trial import Measurement, Trial
+from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import CheckpointError, CheckpointUnavailable, TrialFailed, UsageError
+from broodline.studies.trainer import trainer_of
+from broodline.workers.likeness import likeness
+from broodline.workers.trainers.base import Assignment, Trainer, TrainerFactory
 
 if TYPE_CHECKING:
     from broodline.config.programs import Evaluate, Train
     from broodline.config.study_file import StudyFile
+    from broodline.storage.base import Transaction
     from broodline.storage.study_files import StudyFiles
 
 
@@ -47,75 +56,123 @@ class Again:
         return {"times": len(self.fitnesses), "mean": mean, "spread": spread}
 
 
-def programs_of(file: StudyFile | None) -> tuple[Train, Evaluate]:
-    """The training and the evaluation program of a study file.
+Evaluation = Callable[[Trial, Path], Mapping[str, Any]]
+"""Evaluates a checkpoint with the seed of a trial, and returns the metrics."""
+
+
+def restorable(records: Transaction, count: int) -> tuple[Trial, ...]:
+    """The fittest completed trials that have their checkpoint, the fittest first; most checkpoints are deleted in time.
 
     Raises:
-        UsageError: There is no study file, or it has no [evaluate].
+        UsageError: No completed trial has its checkpoint.
+    """
+    study = study_from(records.definition())
+    saved = [trial for trial in records.trials() if trial.can_be_parent]
+    found = (front if len(study.objective.goals) > 1 and not study.objective.weighted else fittest)(saved)[:count]
+    if not found:
+        raise UsageError(f"study '{study.name}': no completed trial has its checkpoint, so there is nothing to evaluate")
+    return tuple(found)
+
+
+@contextmanager
+def evaluation_of(file: StudyFile | None) -> Iterator[Evaluation]:
+    """How the programs of a study file evaluate a checkpoint: by [evaluate], or by a resident program with 0 steps to train.
+
+    Raises:
+        UsageError: There is no study file, or it has neither.
     """
     if file is None:
-        raise UsageError("--reevaluate needs a study file, for its [evaluate]\nhelp: give STUDY.toml in place of a name")
-    if file.train is None or file.evaluate is None:
+        raise UsageError(
+            "--reevaluate needs a study file, for its [evaluate] or its resident program\n"
+            "help: give STUDY.toml in place of a name; a study of a Python function: call study.reevaluate(train)"
+        )
+    if file.train is not None and file.evaluate is not None:
+        yield partial(_by_program, (file.train, file.evaluate), file.folder)
+        return
+    if file.train is None or not file.train.resident:
         raise UsageError(
             f"{file.path}: [evaluate]: is missing, and --reevaluate runs it\n"
             'help: add [evaluate] command = ["python", "evaluate.py"]; it reads the checkpoint in BROODLINE_RESTORE'
         )
-    return file.train, file.evaluate
+    with through_trainer(trainer_of(file)) as evaluate:
+        yield evaluate
+
+
+@contextmanager
+def through_trainer(factory: TrainerFactory) -> Iterator[Evaluation]:
+    """Evaluates a checkpoint by a trial of 0 steps: the program restores, evaluates and reports."""
+    with closing(factory()) as trainer:
+        yield partial(_by_trainer, trainer)
 
 
 def reevaluated(
-    study: StudyConfig, trials: Sequence[Trial], *, files: StudyFiles, programs: tuple[Train, Evaluate], cwd: Path, times: int
+    study: StudyConfig, trials: Sequence[Trial], *, files: StudyFiles, evaluate: Evaluation, times: int
 ) -> Iterator[Again]:
     """Evaluates the checkpoints of trials again, with fresh seeds, and yields each result at once.
 
     Args:
         study: The study.
-        trials: Completed trials.
+        trials: Completed trials that have their checkpoint.
         files: The files of the study.
-        programs: The training and the evaluation program.
-        cwd: Their working directory.
+        evaluate: Evaluates one checkpoint.
         times: The number of evaluations of each trial.
 
     Raises:
-        UsageError: A checkpoint was deleted, or the program failed.
+        UsageError: A checkpoint can't be read, or the program failed.
     """
     for trial in trials:
-        if trial.checkpoint is None:
-            raise UsageError(
-                f"the checkpoint of trial {trial.number} was deleted\n"
-                "help: evaluate fewer trials, or keep more checkpoints: [checkpoints] keep_best"
-            )
+        assert trial.checkpoint is not None
         seeds = Random(f"broodline reevaluation {study.seed} {trial.number}")
         try:
             checkpoint = files.checkpoints.open(trial.checkpoint)
-            metrics = [_metrics(trial.evolve(seed=seeds.getrandbits(31)), checkpoint, programs, cwd) for _ in range(times)]
+            metrics = [evaluate(trial.evolve(seed=seeds.getrandbits(31)), checkpoint) for _ in range(times)]
         except (TrialFailed, CheckpointError, CheckpointUnavailable, OSError) as error:
             output = f"\n{error.output}" if isinstance(error, TrialFailed) else ""
             raise UsageError(f"trial {trial.number} can't be evaluated: {error}{output}") from error
         yield Again(trial=trial, fitnesses=tuple(_fitness(study, trial, each) for each in metrics))
 
 
-def _metrics(trial: Trial, checkpoint: Path, programs: tuple[Train, Evaluate], cwd: Path) -> Mapping[str, Any]:
-    from tempfile import TemporaryDirectory
+def _by_trainer(trainer: Trainer, trial: Trial, checkpoint: Path) -> Mapping[str, Any]:
+    with TemporaryDirectory(prefix="broodline-") as scratch:
+        save = Path(scratch) / "save"
+        save.mkdir()
+        again = trial.evolve(start=trial.end, steps=0, state=TrialState.RUNNING, attempt=1, parent=trial.number)
+        last = trainer.train(_assignment(again, restore=checkpoint, save=save, log=Path(scratch) / "log"))[-1]
+        if last.step > trial.end or _trained(checkpoint, save):
+            raise TrialFailed(
+                "the program trained, though it was asked for 0 steps: add [evaluate], "
+                "or train the number of steps that is asked for ({steps}, BROODLINE_STEPS, trial.steps)"
+            )
+        return last.metrics
 
-    from broodline.workers.trainers.base import Assignment
+
+def _trained(checkpoint: Path, save: Path) -> bool:
+    """True if a run of 0 steps saved other weights; one that saves none has only evaluated."""
+    return any(save.iterdir()) and likeness(checkpoint, save) is None
+
+
+def _by_program(programs: tuple[Train, Evaluate], cwd: Path, trial: Trial, checkpoint: Path) -> Mapping[str, Any]:
     from broodline.workers.trainers.environment import facts
     from broodline.workers.trainers.output import log_file
     from broodline.workers.trainers.program_run import evaluated, evaluation, free_port
 
     train, evaluate = programs
     with TemporaryDirectory(prefix="broodline-") as scratch, log_file(Path(scratch) / "log") as log:
-        assignment = Assignment(
-            trial=trial,
-            restore=None,
-            save=checkpoint,
-            log=Path(scratch) / "log",
-            worker=trial.worker or "0",
-            devices=(),
-            report=lambda _measurement: None,
-        )
+        assignment = _assignment(trial, restore=None, save=checkpoint, log=Path(scratch) / "log")
         environment = facts(assignment, port=free_port())
         return evaluated(evaluation(evaluate, train, cwd), assignment, environment, log, step=trial.end)
+
+
+def _assignment(trial: Trial, *, restore: Path | None, save: Path, log: Path) -> Assignment:
+    return Assignment(
+        trial=trial,
+        restore=restore,
+        save=save,
+        log=log,
+        worker=trial.worker or "0",
+        devices=(),
+        report=lambda _measurement: None,
+    )
 
 
 def _fitness(study: StudyConfig, trial: Trial, metrics: Mapping[str, Any]) -> tuple[float, ...]:

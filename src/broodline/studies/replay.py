@@ -54,27 +54,9 @@ def replay_of(
     Raises:
         UsageError: The trial has not completed, or a parameter is unknown or has no value.
     """
-    if lineage[0].state is not TrialState.COMPLETED:
-        raise UsageError(f"trial {lineage[0].number} is {lineage[0].state}: only a completed trial can be replayed")
-    if seeds not in SEEDS:
-        raise UsageError(f"seeds must be {' or '.join(SEEDS)}, got {seeds!r}")
-    if copies < 1:
-        raise UsageError(f"copies must be at least 1, got {copies}")
-    if not re.fullmatch(NAME, name):
-        raise UsageError(f"name: must be 1 to 100 letters, digits, '.', '_' and '-', got '{name}'")
-    for param in (*(only or ()), *(fixed or {})):
-        if param not in source.space.params:
-            known = tuple(source.space.params)
-            raise UsageError(
-                f"study '{source.name}' has no parameter '{param}'{nearest(param, known)}; it has: {', '.join(known)}"
-            )
+    _check(lineage[0], name=name, copies=copies, seeds=seeds)
+    _check_params(source, (*(only or ()), *(fixed or {})))
     space = _space(source, fixed or {})
-    path = list(reversed(lineage))
-    params = [_params(space, [trial.params for trial in path], index, only) for index in range(len(path))]
-    segments = tuple(
-        ReplaySegment(trial=t.number, start=t.start, steps=t.steps, params=p, seed=t.seed, metrics=dict(t.metrics or {}))
-        for t, p in zip(path, params, strict=True)
-    )
     return replace(
         source,
         name=name,
@@ -88,11 +70,38 @@ def replay_of(
         replay=Replay(
             study=source.name,
             trial=lineage[0].number,
-            segments=segments,
+            segments=_segments(space, lineage, only),
             seeds=seeds,
             only=None if only is None else tuple(sorted(set(only))),
             fixed=dict(fixed or {}),
         ),
+    )
+
+
+def _check(trial: Trial, *, name: str, copies: int, seeds: str) -> None:
+    if trial.state is not TrialState.COMPLETED:
+        raise UsageError(f"trial {trial.number} is {trial.state}: only a completed trial can be replayed")
+    if seeds not in SEEDS:
+        raise UsageError(f"seeds must be {' or '.join(SEEDS)}, got {seeds!r}")
+    if copies < 1:
+        raise UsageError(f"copies must be at least 1, got {copies}")
+    if not re.fullmatch(NAME, name):
+        raise UsageError(f"name: must be 1 to 100 letters, digits, '.', '_' and '-', got '{name}'")
+
+
+def _check_params(source: StudyConfig, names: Sequence[str]) -> None:
+    known = tuple(source.space.params)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"study '{source.name}' has no parameter '{name}'{nearest(name, known)}; it has: {', '.join(known)}")
+
+
+def _segments(space: Space, lineage: Sequence[Trial], only: Collection[str] | None) -> tuple[ReplaySegment, ...]:
+    path = list(reversed(lineage))
+    params = [_params(space, [trial.params for trial in path], index, only) for index in range(len(path))]
+    return tuple(
+        ReplaySegment(trial=t.number, start=t.start, steps=t.steps, params=p, seed=t.seed, metrics=dict(t.metrics or {}))
+        for t, p in zip(path, params, strict=True)
     )
 
 
@@ -112,6 +121,7 @@ def _params(space: Space, lineage: Sequence[Mapping[str, Any]], index: int, only
 
     def value(name: str, _param: Any) -> Any:
         follows = only is None or name in only
+        # The nearest earlier value first: it is the one that the weights were last trained with.
         order = [*lineage[index::-1], *lineage[index:]] if follows else lineage
         for params in order:
             if name in params:
@@ -156,6 +166,7 @@ def replay_in(location: StudyLocation, source: str, options: ReplayOptions) -> S
         StudyNotFound: The source does not exist.
     """
     with closing(location.open(create=False)) as store:
+        # The source may be deleted by now; a replay holds all that it needs.
         if options.name is not None and options.name in store.studies():
             return _existing(store, source, options.name, options)
         with store.snapshot(source) as records:

@@ -67,7 +67,7 @@ def run(
     job = job_for(study, location, setup.trainer)  # first: a function that cannot be sent is refused before a study is created
     devices = devices_for(setup.engine.devices)
     opened = location.open_study(study.name, create=True, checksums=study.checkpoints.checksums)
-    with opened as here, sole_run(here.files, study.name), interruptible():
+    with opened as here, sole_run(here.files, study.name), interruptible(first_finishes=True) as interruptions:
         store, files = here.store, here.files
         controller = Controller(store)
         controller.open(study)
@@ -80,7 +80,15 @@ def run(
             _log_note(study.name, here.note)
             _log_note(study.name, sharing_note(devices.names, workers))
             engine = engine_for(study, job, cwd=setup.trainer.cwd, client=controller, options=setup.engine, devices=devices)
-            supervise(engine, store, study.name, workers=workers, observation=observation, grace=setup.grace)
+            supervise(
+                engine,
+                store,
+                study.name,
+                workers=workers,
+                observation=observation,
+                grace=setup.grace,
+                interruptions=interruptions,
+            )
         if files.are_present:
             delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
         _raise_if_failed(store, study.name)

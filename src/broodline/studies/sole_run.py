@@ -10,6 +10,7 @@ from typing import TextIO
 
 from broodline.errors import StoreError, StudyBusy
 from broodline.storage.study_files import StudyFiles
+from broodline.workers.liveness import private_to_process
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def sole_run(files: StudyFiles, study: str) -> Iterator[None]:
         StudyBusy: Another process holds the lock.
         StoreError: The lock file cannot be written.
     """
-    with _lock_file(files) as file:
+    with _lock_file(files) as file, private_to_process(file):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
+from broodline.controller.controller import Controller
 from broodline.core.population import StudyState
-from broodline.errors import StoreMoved, StoreUnavailable
+from broodline.core.trial import TrialState
+from broodline.errors import StoreError, StoreMoved, StoreUnavailable
+from broodline.reports.format import format_count, format_duration
 from broodline.reports.observer import Observation
 from broodline.storage.base import Store
+from broodline.studies.interruption import Interruptions
 from broodline.workers.engines.base import Engine
 
 _log = logging.getLogger(__name__)
+
 ATTEND_SECONDS = 0.1
 LOOK_SECONDS = 0.5
 
 
-def supervise(engine: Engine, store: Store, study: str, *, workers: int, observation: Observation, grace: float) -> None:
+def supervise(
+    engine: Engine,
+    store: Store,
+    study: str,
+    *,
+    workers: int,
+    observation: Observation,
+    grace: float,
+    interruptions: Interruptions | None = None,
+) -> None:
     """Starts workers, and returns when all have ended or the study was stopped.
 
     Args:
@@ -27,15 +42,53 @@ def supervise(engine: Engine, store: Store, study: str, *, workers: int, observa
         workers: The number of workers.
         observation: Refreshed several times a second.
         grace: Seconds between the request that workers end and the end of those that still run.
+        interruptions: After the first Ctrl-C in a terminal, no new trial starts.
+
+    Raises:
+        KeyboardInterrupt: Workers have finished their trials after Ctrl-C.
     """
-    is_stopped = stop_check(store, study)
+    is_stopped, finishing = stop_check(store, study), False
     try:
         engine.start(workers)
         while engine.alive() and not is_stopped():
             engine.attend(ATTEND_SECONDS)
             observation.refresh()
+            if interruptions is not None and interruptions.finishing and not finishing:
+                finishing = _finish(store, study)
     finally:
+        running = _running(store, study)
         engine.stop(grace)
+        _report_given_back(store, study, running)
+    if interruptions is not None and interruptions.finishing:
+        raise KeyboardInterrupt
+
+
+def _finish(store: Store, study: str) -> bool:
+    """Lets running trials finish; returns False if the store does not answer."""
+    with suppress(StoreUnavailable):
+        Controller(store).end(study, now=False, reason="interrupted by Ctrl-C")
+        count = format_count(len(_running(store, study)), "running trial")
+        _log.info(f"interrupted: {count} will finish, and no other starts; press Ctrl-C again to give them back")
+        return True
+    return False
+
+
+def _running(store: Store, study: str) -> dict[int, float]:
+    """The numbers of the running trials, and the seconds for which each has run."""
+    with suppress(StoreError, StoreUnavailable), store.snapshot(study) as records:
+        running = [trial for trial in records.unfinished() if trial.state is TrialState.RUNNING]
+        return {trial.number: max(0.0, records.now - (trial.started or records.now)) for trial in running}
+    return {}
+
+
+def _report_given_back(store: Store, study: str, running: Mapping[int, float]) -> None:
+    """Logs how much running work the workers gave back when they ended."""
+    with suppress(StoreError, StoreUnavailable), store.snapshot(study) as records:
+        pending = {trial.number for trial in records.unfinished() if trial.state is TrialState.PENDING}
+        seconds = [since for number, since in running.items() if number in pending]
+        if seconds:
+            work = f"{format_count(len(seconds), 'running trial')}, {format_duration(sum(seconds))} of training"
+            _log.info(f"gave back {work}: a resumed study trains them again")
 
 
 def stop_check(store: Store, study: str) -> Callable[[], bool]:

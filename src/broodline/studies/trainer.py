@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from broodline.config.programs import EngineOptions
 from broodline.errors import UsageError
-from broodline.registry import TRAINERS
+from broodline.registry import ENGINES, TRAINERS
 from broodline.workers.trainers.base import TrainerFactory
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class TrainerSetup:
 
     Args:
         trainer: Makes the trainer, in each worker process.
-        engine: The devices and threads of the workers.
+        engine: The kind of the engine, and the devices and threads of the workers.
         grace: Seconds that a worker has to end when a run ends.
     """
 
@@ -41,8 +41,9 @@ def setup_of(file: StudyFile) -> TrainerSetup:
     """The setup that trains with the programs of a study file.
 
     Raises:
-        UsageError: The file has no [train].
+        UsageError: The file has no [train], or its engine can't be imported.
     """
+    ENGINES.load(file.engine.kind)  # a broken plug-in is an error before a study is created
     # A worker ends its program first, and then releases its trial: the program's grace comes on top.
     grace = GRACE_SECONDS + (0.0 if file.train is None else file.train.grace)
     return TrainerSetup(trainer=trainer_of(file), engine=file.engine, grace=grace)

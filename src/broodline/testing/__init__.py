@@ -12,7 +12,7 @@ Each plug-in point has a contract: a class of tests. To test a new store, subcla
 | checkpoint store | `CheckpointStoreContract`, and `ChecksummedCheckpointsContract` if it can write checksums |
 | client | `ClientContract` |
 | strategy | `StrategyContract`, with the contracts of its capabilities, which `broodline.testing.strategies` lists |
-| engine | `EngineContract`, and `StoppedWorkersContract` if it can tell a stopped process |
+| engine | `EngineContract`, and `StoppedWorkersContract` if it detects a stopped process |
 | trainer | `TrainerContract` |
 
 `Crew` plays the workers of a study in one process. `check_invariants` checks every row that they left.
@@ -24,7 +24,7 @@ from broodline.testing.clients import ClientContract
 from broodline.testing.crashing import Crash, CrashingStore, Moment
 from broodline.testing.engines import EngineContract, StoppedWorkersContract
 from broodline.testing.invariants import check_invariants
-from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
+from broodline.testing.playing import Crew, FakeClock, MetricsOf, study_from_tables
 from broodline.testing.stores import SharedStoreContract, StoreContract
 from broodline.testing.strategies import (
     AnyPopulationContract,
@@ -46,6 +46,7 @@ __all__ = [
     "EngineContract",
     "FakeClock",
     "IndependentLineagesContract",
+    "MetricsOf",
     "MixedLineagesContract",
     "Moment",
     "RestrictedPopulationContract",
@@ -53,7 +54,6 @@ __all__ = [
     "StoppedWorkersContract",
     "StoreContract",
     "StrategyContract",
-    "Train",
     "TrainerContract",
     "check_invariants",
     "checkpoint_of",

@@ -45,14 +45,14 @@ def _write(directory: Path, content: str) -> None:
 
 
 def content_of(directory: Path) -> set[str]:
-    """What the files that `save` wrote hold: one content if the checkpoint is whole."""
+    """The contents of the files that `save` wrote: one if the checkpoint is whole."""
     return {(directory / name).read_text() for name in ("deep/weights", "optimizer")}
 
 
 class CheckpointStoreContract(ABC):
-    """Subclass it as `TestMyCheckpoints` at the top of a test module, and say how the store is opened.
+    """Subclass it as `TestMyCheckpoints` at the top of a test module, and implement `open_store`.
 
-    `open_store` is called in other processes too. So it is a static method that opens the same store for the same directory.
+    It is called in other processes too. So it is a static method that opens the same store for the same directory.
     """
 
     @staticmethod

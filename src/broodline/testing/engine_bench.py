@@ -92,7 +92,7 @@ class EngineBench:
         self.store: Store = self.location.open()
         self.client = Controller(self.store)
         self.client.open(self.study)
-        self.location.files(self.study.name).prepare()
+        self.location.claimed_files(self.study.name).prepare()
         self.engines: list[Engine] = []
 
     def engine(self, make: MakesTrainer, **options: Any) -> tuple[Engine, RecordingLauncher]:
@@ -119,7 +119,7 @@ class EngineBench:
         (self.directory / "hold").unlink()
 
     def begun(self) -> dict[str, dict[str, Any]]:
-        """The worker and the devices of each attempt that has begun, by "TRIAL.ATTEMPT"."""
+        """The worker and the devices of each attempt that has started, by "TRIAL.ATTEMPT"."""
         return {path.stem: json.loads(path.read_text()) for path in self.directory.glob("*.begun")}
 
     def trials(self) -> list[Trial]:

@@ -61,12 +61,13 @@ class EngineContract(_WithBench):
         assert first.worker == second.worker
         assert first.session != second.session
 
-    def test_a_worker_that_exits_in_the_midst_of_a_trial_is_replaced(self, bench: EngineBench) -> None:
+    @pytest.mark.parametrize("status", [0, 3])
+    def test_a_worker_that_exits_in_the_midst_of_a_trial_is_replaced(self, bench: EngineBench, status: int) -> None:
         def train(trial: Any) -> dict[str, float]:
             import os
 
             if (trial.number, trial.attempt) == (1, 1):
-                os._exit(3)
+                os._exit(status)
             (trial.save_to / "weights").write_text("1")
             return {"score": 1.0}
 
@@ -74,7 +75,7 @@ class EngineContract(_WithBench):
         engine.start(1)
         bench.until(lambda: engine.alive() == 0, engine)
         assert bench.outcomes() == [("completed", 1), ("completed", 2), ("completed", 1), ("completed", 1)]
-        assert [handle.poll() for _, handle in launcher.started] == [3, 0]
+        assert [handle.poll() for _, handle in launcher.started] == [status, 0]
 
     def test_stop_gives_running_trials_back_and_leaves_no_worker(self, bench: EngineBench) -> None:
         engine, launcher = bench.engine(function_that_waits(bench.directory))

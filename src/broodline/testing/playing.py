@@ -15,7 +15,7 @@ from broodline.core.trial import Measurement, Trial
 from broodline.errors import LeaseLost
 from broodline.storage.checkpoints.base import checkpoint_of
 
-Train = Callable[[Trial], Mapping[str, Any] | None]
+MetricsOf = Callable[[Trial], Mapping[str, Any] | None]
 """Trains a trial: the metrics of its last measurement, or None if its program fails."""
 
 _TABLES: Mapping[str, Any] = {
@@ -69,7 +69,7 @@ class Crew:
 
     client: Client
     study: str
-    train: Train
+    train: MetricsOf
     workers: int = 2
     order: Random = field(default_factory=lambda: Random(0))
     clock: FakeClock | None = None

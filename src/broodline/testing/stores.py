@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from broodline.core.objective import fittest
 from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Change, Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
@@ -329,7 +330,9 @@ def _any_row(number: int, rng: Random) -> Trial:
         trial = trial.evolve(worker=f"w{rng.randrange(3)}", finished=float(number), child=rng.choice([None, 99]))
     if state is TrialState.COMPLETED:
         path = rng.choice([None, checkpoint_of(trial)])
-        return trial.evolve(fitness=(float(rng.randrange(4)),), checkpoint=path, kept=rng.random() < 0.2)
+        doubt = rng.choice([None, None, "trained nothing"])
+        start, fitness = rng.randrange(3), (float(rng.randrange(4)),)
+        return trial.evolve(fitness=fitness, start=start, checkpoint=path, kept=rng.random() < 0.2, reason=doubt)
     return trial
 
 
@@ -343,7 +346,11 @@ def _check_answers(records: Transaction, trials: list[Trial]) -> None:
     assert records.first_pending() == next(iter(pending), None)
     assert records.any_running() == bool(running)
     assert records.unfinished() == tuple(unfinished)
-    assert records.best(7) == tuple(sorted(done, key=lambda trial: (-(trial.fitness or (0.0,))[0], trial.number))[:7])
+    assert records.best(7) == tuple(fittest(done)[:7])
+    for score in (0.0, 3.0, 9.0):
+        assert records.count_of_score(score) == sum(trial.fitness == (score,) for trial in done)
+    doubtful = [trial for trial in done if trial.reason]
+    assert records.doubtful() == (len(doubtful), next(iter(doubtful), None))
     assert records.running_until(5.0) == tuple(trial for trial in running if (trial.lease_until or 0.0) < 5.0)
     assert records.running_in(["s0", "s2"]) == tuple(trial for trial in running if trial.session in ("s0", "s2"))
     assert records.running_in([]) == ()

@@ -1,4 +1,4 @@
-"""The contract of a strategy: whatever happens to its trials, it makes children that can be trained.
+"""The contract of a strategy: it makes children that can be trained, in every state of its trials.
 
 A strategy's tests subclass the contract of its lineages and the contract of its population::
 
@@ -34,7 +34,7 @@ from broodline.storage.base import Store
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.strategies.registry import load_strategy, strategy_class
 from broodline.testing.invariants import check_invariants
-from broodline.testing.playing import Crew, FakeClock, Train, study_from_tables
+from broodline.testing.playing import Crew, FakeClock, MetricsOf, study_from_tables
 
 TRIALS = 60
 
@@ -54,7 +54,7 @@ def _every_third(outcome: float | None) -> Callable[[Trial], dict[str, Any] | No
     return train
 
 
-_PROGRAMS: dict[str, Train] = {
+_PROGRAMS: dict[str, MetricsOf] = {
     "fitness follows from the params": _by_params,
     "all tie": lambda trial: {"score": 1.0},
     "some diverge": _every_third(float("nan")),
@@ -105,7 +105,7 @@ class StrategyContract(ABC):
             yield store
 
     def play(
-        self, store: Store, study: StudyConfig, train: Train = _by_params, *, workers: int = 3, turns: int = 10_000
+        self, store: Store, study: StudyConfig, train: MetricsOf = _by_params, *, workers: int = 3, turns: int = 10_000
     ) -> list[Trial]:
         """Plays a study to its end, or for so many turns, checks the invariants, and returns all trials."""
         controller = Controller(store)
@@ -117,7 +117,7 @@ class StrategyContract(ABC):
 
     @pytest.mark.parametrize("program", _PROGRAMS.values(), ids=list(_PROGRAMS))
     @pytest.mark.parametrize("workers", [1, 3, 7])
-    def test_it_trains_a_study_to_its_end_whatever_the_programs_do(self, store: Store, program: Train, workers: int) -> None:
+    def test_it_trains_a_study_to_its_end_whatever_the_programs_do(self, store: Store, program: MetricsOf, workers: int) -> None:
         trials = self.play(store, self.study(), program, workers=workers)
         assert all(trial.state.finished for trial in trials)
         self.check_population(trials, workers)
@@ -162,14 +162,14 @@ class StrategyContract(ABC):
     def test_values_outside_of_an_options_range_are_refused(self) -> None:
         for option in self.options():
             for value in _out_of_range(option):
-                with pytest.raises(StudyFileError, match=rf"evolution\.{option.name}: must be"):
+                with pytest.raises(StudyFileError, match=rf"\[evolution\] {option.name}: must be"):
                     self.study(**self.with_options(**{option.name: value}))
 
     def test_every_option_is_explained(self) -> None:
         assert [option.name for option in self.options() if not option.help] == []
 
     def test_a_key_that_it_does_not_use_is_refused_by_name(self) -> None:
-        with pytest.raises(StudyFileError, match=f"evolution.of_another: strategy '{self.name}' has no such option"):
+        with pytest.raises(StudyFileError, match=rf"\[evolution\] of_another: strategy '{self.name}' has no such option"):
             self.study(**self.with_options(of_another=1))
 
 
@@ -210,7 +210,7 @@ class IndependentLineagesContract(StrategyContract):
             assert len(started - ended) <= 3
 
     def test_a_study_without_generations_is_refused(self) -> None:
-        with pytest.raises(StudyFileError, match=r"budget\.generations: is missing"):
+        with pytest.raises(StudyFileError, match=r"\[budget\] generations: is missing"):
             self.study(budget={"trials": TRIALS})
 
 
@@ -227,7 +227,7 @@ class RestrictedPopulationContract(StrategyContract):
     """A strategy that accepts some sizes of population only."""
 
     def test_a_population_of_one_is_refused_with_the_allowed_sizes(self) -> None:
-        with pytest.raises(StudyFileError, match=r"(population|evolution\.\w+): must be .*, got"):
+        with pytest.raises(StudyFileError, match=r"(population|\[evolution\] \w+): must be .*, got"):
             self.study(population=1)
 
 

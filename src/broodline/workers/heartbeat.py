@@ -1,7 +1,7 @@
 """Renews the lease of a program that is its own worker, from a small process that lives exactly as long.
 
-Theory of operation. A thread of the program would stand still while training holds the interpreter, in one long call of a C
-extension, say. So a heartbeat process renews the lease:
+Theory of operation. A thread of the program would stand still while training holds the interpreter, for example in one long
+call of a C extension. So a heartbeat process renews the lease:
 
 * It is started as a new program, not forked. It has none of its owner's memory, locks, devices or open files, and a session
   of its own: a terminal's Ctrl-C reaches the owner alone.
@@ -18,7 +18,6 @@ extension, say. So a heartbeat process renews the lease:
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -39,7 +38,8 @@ from broodline.storage.base import Store
 from broodline.storage.location import open_store
 from broodline.workers.liveness import is_stopped
 from broodline.workers.log import WorkerLog
-from broodline.workers.own_module import command_of
+from broodline.workers.own_module import command_of, wait_for_end_of
+from broodline.workers.signals import keep_exit_statuses
 
 LOOK_SECONDS = 1.0
 _GRACE = 5.0
@@ -150,22 +150,12 @@ class HeartbeatProcess:
 def main() -> None:
     """Runs in the heartbeat process, and ends with its owner."""
     url, study, session, seconds, owner = sys.argv[1:]
+    keep_exit_statuses()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     beat = threading.Thread(target=_beat, args=(url, study, session, float(seconds), int(owner)), daemon=True)
     beat.start()
-    _wait_for_end_of(int(owner))
+    wait_for_end_of(int(owner))
     os._exit(0)  # at once: the other thread may be waiting for the store, to renew the lease of an owner that is dead
-
-
-def _wait_for_end_of(owner: int) -> None:
-    """Returns when the owner has ended, or asks this process to end."""
-    signs: list[int] = [0]
-    with suppress(AttributeError, OSError):  # no Linux, an old one, or the owner has ended already
-        signs.append(os.pidfd_open(owner))
-    while os.getppid() == owner:
-        ready, _, _ = select.select(signs, [], [], LOOK_SECONDS)
-        if ready:
-            return
 
 
 def _beat(url: str, study: str, session: str, seconds: float, owner: int) -> None:

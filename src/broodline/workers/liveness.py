@@ -5,6 +5,9 @@ process ends, however that is. A process number would not do: another process ma
 
 The file holds its own device and inode. In a copy of the directory the file is another one, which no process locks: its session
 belongs to the original, where the worker may be alive.
+
+A process that is forked inherits open files, and with them their locks. A helper that a training function forked would so keep
+the lock of a worker that was killed. `private_to_process` closes the file in every process that Python forks.
 """
 
 from __future__ import annotations
@@ -12,9 +15,13 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO
+
+_AT_ONCE = 100  # each file stays open until its worker is cleaned up after
+_PRIVATE: list[IO[str]] = []
 
 
 @contextmanager
@@ -23,7 +30,7 @@ def alive(directory: Path, session: str) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / session
     while True:
-        with path.open("w") as file:
+        with path.open("w") as file, private_to_process(file):
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_still(path, file):
                 with suppress(OSError):  # a full disk; the file then proves as much as one without content
@@ -31,6 +38,26 @@ def alive(directory: Path, session: str) -> Iterator[None]:
                 yield
                 path.unlink(missing_ok=True)
                 return
+
+
+@contextmanager
+def private_to_process(file: IO[str]) -> Iterator[None]:
+    """Closes a file in every process that this one forks while the block runs, so that it alone holds the file's lock."""
+    _PRIVATE.append(file)
+    try:
+        yield
+    finally:
+        _PRIVATE.remove(file)
+
+
+def _close_private() -> None:
+    for file in _PRIVATE:
+        with suppress(OSError):
+            file.close()
+    _PRIVATE.clear()
+
+
+os.register_at_fork(after_in_child=_close_private)
 
 
 def _is_still(path: Path, file: IO[str]) -> bool:
@@ -69,13 +96,32 @@ def is_stopped(process: int) -> bool:
     return stat.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])  # the name comes first, in brackets, and may hold any
 
 
+@contextmanager
+def dead_sessions(directory: Path) -> Iterator[list[str]]:
+    """The sessions of workers that have died, or some of them; their files are removed when the block ends without an error.
+
+    The block ends what these workers left behind. A process that is killed within it forgets nothing: the files are still there,
+    and the next one begins again. The locks are held until then, so no two processes clean up after one session.
+    """
+    with ExitStack() as held:
+        dead = list(islice((path for path in sorted(directory.glob("*")) if _locked_if_dead(path, held)), _AT_ONCE))
+        yield [path.name for path in dead]
+        for path in dead:
+            path.unlink(missing_ok=True)
+
+
 def collect_dead_sessions(directory: Path) -> list[str]:
-    """Removes the files whose locks no process holds any more, and returns the sessions of their workers."""
-    dead = []
-    for path in sorted(directory.glob("*")):
-        with suppress(BlockingIOError, FileNotFoundError), path.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(path, file):
-                dead.append(path.name)
-                path.unlink(missing_ok=True)
-    return dead
+    """Removes the files whose locks no process holds any more, and returns the sessions of their workers, or some of them."""
+    with dead_sessions(directory) as dead:
+        return dead
+
+
+def _locked_if_dead(path: Path, held: ExitStack) -> bool:
+    """Locks the file of a session, for as long as `held` is open, if no process holds that lock."""
+    with suppress(BlockingIOError, FileNotFoundError), ExitStack() as life:
+        file = life.enter_context(path.open("r+"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_still(path, file):
+            held.push(life.pop_all())
+            return True
+    return False

@@ -51,7 +51,7 @@ def log_again(fields: Mapping[str, Any]) -> None:
     """Logs a record of another process in this one, by the logger of the same name.
 
     Args:
-        fields: What `as_fields` made.
+        fields: The result of `as_fields`.
     """
     logger = logging.getLogger(fields["logger"])
     if not logger.isEnabledFor(fields["level"]):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from broodline.errors import StoreUnavailable
+from broodline.errors import StoreError, StoreFailing, StoreUnavailable
 from broodline.workers.log import WorkerLog
 
 T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0  # seconds
+PATIENCE = 60.0  # seconds
 _LONGEST_OUTAGE_WAIT = 5.0
 
 
@@ -35,18 +37,25 @@ def pauses(longest: float = LONGEST_WAIT) -> Callable[[], None]:
     return lambda: time.sleep(next(waits) * random.uniform(0.5, 1.0))
 
 
-def until_answered(call: Callable[[], T], log: WorkerLog) -> T:
+def until_answered(call: Callable[[], T], log: WorkerLog, *, patience: float = PATIENCE) -> T:
     """Makes a call, again and again while the store is unavailable; every other error is raised.
 
     Args:
         call: A call of the client, which may be made twice.
         log: Gets one record when the store does not answer, and one when it answers again.
+        patience: Seconds for which errors of the disk in a row are waited for.
+
+    Raises:
+        StoreError: The disk reported errors for as long as that.
     """
-    pause, failed = pauses(_LONGEST_OUTAGE_WAIT), False
+    pause, failed, failing_since = pauses(_LONGEST_OUTAGE_WAIT), False, math.inf
     while True:
         try:
             answer = call()
         except StoreUnavailable as error:
+            failing_since = min(failing_since, time.monotonic()) if isinstance(error, StoreFailing) else math.inf
+            if time.monotonic() - failing_since >= patience:
+                raise StoreError(f"{error}: and that for {patience:g} s; repair or replace the disk of the database") from error
             if not failed:
                 log.warning(f"the store does not answer ({error}); waiting")
             failed = True

@@ -21,6 +21,7 @@ class RunningTrial:
         save_to: An empty directory: its contents in the end are the checkpoint.
         start: Steps that the weights have behind them.
         steps: Steps to train.
+        end: `start + steps`, for training that counts absolutely.
         number, attempt, member, generation: The trial's place in the study.
         seed: For random numbers; the same at every attempt.
         worker: The name of the worker that trains it.
@@ -41,7 +42,7 @@ class RunningTrial:
         trial = assignment.trial
         self.params: dict[str, Any] = dict(trial.params)
         self.restore_from, self.save_to = assignment.restore, assignment.save
-        self.start, self.steps = trial.start, trial.steps
+        self.start, self.steps, self.end = trial.start, trial.steps, trial.end
         self.number, self.attempt = trial.number, trial.attempt
         self.member, self.generation = trial.member, trial.generation
         self.seed, self.worker, self.devices = trial.seed, assignment.worker, assignment.devices
@@ -51,7 +52,7 @@ class RunningTrial:
         self._ended_by: BaseException | None = None
 
     def __repr__(self) -> str:
-        return f"<trial {self.number}: steps {self.start} to {self.start + self.steps} with {self.params}>"
+        return f"<trial {self.number}: steps {self.start} to {self.end} with {self.params}>"
 
     def report(self, /, *, step: int | None = None, **metrics: Any) -> None:
         """Reports metrics; the last ones decide how fit the trial is.
@@ -80,7 +81,7 @@ class RunningTrial:
         Raises:
             TrialFailed: A value can't be a metric.
         """
-        return measured(values, end=self.start + self.steps, last=self._last)
+        return measured(values, end=self.end, last=self._last)
 
     def check(self) -> None:
         """Raises the error that ended this trial again, in case the user's code suppressed it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from broodline.controller.client import Start
 from broodline.core.trial import Measurement, Trial
+from broodline.core.untrained import Likeness
 from broodline.errors import (
     CheckpointError,
     CheckpointMissing,
@@ -19,6 +20,7 @@ from broodline.errors import (
 from broodline.storage.disk import is_disk_full
 from broodline.storage.study_files import StudyFiles
 from broodline.workers.interruption import Interruption
+from broodline.workers.likeness import likeness
 from broodline.workers.log import WorkerLog
 from broodline.workers.reporting import BatchedReports
 from broodline.workers.retrying import FIRST_WAIT
@@ -31,6 +33,21 @@ _REMEDY = (
     "      broodline gc STUDY.toml --forget-missing"
 )
 _LONGEST_ROOM_WAIT = 30.0  # seconds; then the trial is tried again, even if the disk reports no room
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """An attempt that was trained to its end.
+
+    Args:
+        measurements: All of its measurements.
+        checkpoint: The name of its committed checkpoint.
+        likeness: How that resembles the parent's checkpoint; None: it does not, or there is none.
+    """
+
+    measurements: list[Measurement]
+    checkpoint: str
+    likeness: Likeness | None
 
 
 @dataclass(kw_only=True)
@@ -98,8 +115,8 @@ class Training:
         self._given_up = parent
         self.log.warning(f"trial {trial.number}: {error}; it starts from another trial", extra={"trial": trial.number})
 
-    def run(self, trial: Trial, restore: Path | None, reports: BatchedReports) -> tuple[list[Measurement], str]:
-        """Trains and saves; returns all measurements and the checkpoint.
+    def run(self, trial: Trial, restore: Path | None, reports: BatchedReports) -> Trained:
+        """Trains and saves.
 
         A full disk is no fault of the trial: it is trained again when there is room. Nor is a directory that is not mounted.
 
@@ -125,7 +142,7 @@ class Training:
             self._wait_for_room(trial)
             reports.restart()
 
-    def _train_and_save(self, trial: Trial, restore: Path | None, reports: BatchedReports) -> tuple[list[Measurement], str]:
+    def _train_and_save(self, trial: Trial, restore: Path | None, reports: BatchedReports) -> Trained:
         self.files.check_present()
         try:
             assignment = Assignment(
@@ -139,7 +156,8 @@ class Training:
             )
             with self.interruption.allowed():
                 measurements = self.trainer.train(assignment)
-            return measurements, self.files.checkpoints.commit(trial)
+            alike = None if restore is None else likeness(restore, assignment.save)
+            return Trained(measurements=measurements, checkpoint=self.files.checkpoints.commit(trial), likeness=alike)
         except CheckpointError as error:
             raise TrialFailed(str(error)) from error
 

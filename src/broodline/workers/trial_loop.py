@@ -81,6 +81,8 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
             trainer=handover,
             devices=devices_for(None).names,  # the program is the only worker of its process: it has all that are visible
         )
+        if opened.note:
+            worker.log.warning(opened.note)
         thread = threading.Thread(target=handover.run, args=(worker.run,), name="broodline worker", daemon=True)
         heartbeat = HeartbeatProcess(
             store=location.url,
@@ -90,11 +92,13 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
             called_back=handover.called_back.set,
             log=worker.log,
         )
+        # The lock of `alive` first: without it another process would take this session for a dead one.
         with alive(files.workers, session), heartbeat:
             thread.start()
             try:
                 yield from handover.trials()
             finally:
+                # Whichever way the caller leaves the loop, `break` and errors included: the worker gives its trial back.
                 worker.leave()
                 handover.abandon()
                 thread.join()
@@ -117,6 +121,7 @@ class _Handover:
         try:
             work()
         except BaseException as error:
+            # The caller waits at this queue, so an error in the worker's thread reaches it here.
             self._assignments.put(error)
         else:
             self._assignments.put(None)
@@ -142,6 +147,7 @@ class _Handover:
                 raise assignment
             trial = self._running(assignment)
             yield trial
+            # Without the block the worker would wait for an outcome that never comes, and its heartbeat would keep the trial.
             if not trial.left:
                 raise UsageError(f"trial {trial.number}: train it inside of `with trial:`, so that its end is known")
 
@@ -157,6 +163,7 @@ class _Handover:
 
         def leave(_trial: RunningTrial, error: BaseException | None) -> bool:
             self._outcomes.put(measurements if error is None else _outcome_of(error))
+            # True swallows the error: the loop goes to the next trial. Ctrl-C and SystemExit end the program.
             return isinstance(error, Exception | Preempted)
 
         return RunningTrial(replace(assignment, report=record), leave=leave)

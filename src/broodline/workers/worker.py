@@ -58,6 +58,7 @@ class Worker:
     trainer: Trainer
     devices: tuple[str, ...] = ()
     log: WorkerLog = field(init=False)
+    done: bool = field(default=False, init=False)  # the controller has no more trials
     _interruption: Interruption = field(default_factory=Interruption, init=False)
     _training: Training = field(init=False)
 
@@ -78,13 +79,16 @@ class Worker:
         while not self.leaving and not isinstance(answer, Done):
             self._remove(answer.delete)
             if isinstance(answer, Wait):
+                # The pauses grow while there is nothing to do, and start short again after each trial.
                 answer = self._ask_later(next(waits))
             else:
                 answer, waits = self._work(answer), growing()
         self._remove(answer.delete)
+        # The last answer may be a trial that was not started: releasing it spares others the wait for its lease.
         if not isinstance(answer, Done):
             self._release()
             return "asked to leave"
+        self.done = True
         return answer.reason
 
     def leave(self) -> None:
@@ -106,6 +110,7 @@ class Worker:
     def _ask_later(self, seconds: float) -> Answer:
         try:
             with self._interruption.allowed():
+                # By chance, so that workers which wait for the same trial do not all ask in the same moment.
                 self.client.wait(seconds * random.uniform(0.5, 1.0))
         except Preempted:
             return Wait()
@@ -119,6 +124,7 @@ class Worker:
             return self._insist(self._outcome(start, reports))
         except LeaseLost as lost:
             self.log.warning(str(lost), extra={"trial": trial.number})
+            # The trial belongs to a later attempt. No record will name what this one saved, committed or not.
             if self.files.are_present:
                 self.files.checkpoints.discard_attempt(trial)
         except WorkerError:  # another worker would fare no better, and the trial can wait
@@ -129,6 +135,7 @@ class Worker:
             if self.leaving:
                 return Wait()
         finally:
+            # After a commit nothing is staged, and this does nothing.
             if self.files.are_present:
                 self.files.checkpoints.discard(trial)
         return self._ask()
@@ -141,14 +148,15 @@ class Worker:
             if restore is None and trial.parent is not None:
                 parent = trial.parent
                 return lambda: self.client.damaged(study, trial.number, trial.attempt, parent, identity)
-            measurements, checkpoint = self._training.run(trial, restore, reports)
+            trained = self._training.run(trial, restore, reports)
         except Stopped:
             return lambda: self.client.stop(study, trial.number, trial.attempt, reports.unsent(), identity)
         except TrialFailed as failed:
             reason, output, unsent = failed.reason, failed.output, reports.unsent()
             return lambda: self.client.fail(study, trial.number, trial.attempt, unsent, reason, output, identity)
-        rest = reports.unsent_of(measurements)
-        return lambda: self.client.complete(study, trial.number, trial.attempt, rest, checkpoint, identity)
+        # The checkpoint is committed before this call is made: a record never names a checkpoint that is not there.
+        rest, saved, alike = reports.unsent_of(trained.measurements), trained.checkpoint, trained.likeness
+        return lambda: self.client.complete(study, trial.number, trial.attempt, rest, saved, identity, alike)
 
     def _release(self) -> None:
         self._insist(lambda: self.client.release(self.study, [self.identity.session]))

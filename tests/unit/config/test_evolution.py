@@ -44,7 +44,7 @@ def test_a_key_of_another_strategy_is_refused_with_the_keys_of_this_one() -> Non
     with pytest.raises(StudyFileError) as refused:
         evolution(strategy="generational", parents=2, crossover=0.5)
     assert str(refused.value) == (
-        "study.toml: evolution.crossover: strategy 'generational' has no such option; "
+        "study.toml: [evolution] crossover: strategy 'generational' has no such option; "
         "it takes the options mutate, resample, factors, parents"
     )
 
@@ -57,7 +57,7 @@ def test_a_strategy_without_options_refuses_all(strategy: str, option: dict[str,
 
 
 def test_python_refuses_like_a_file() -> None:
-    with pytest.raises(StudyFileError, match=r"evolution\.parents: strategy 'initiator' has no such option"):
+    with pytest.raises(StudyFileError, match=r"\[evolution\] parents: strategy 'initiator' has no such option"):
         parse({**DOCUMENT, "evolution": Evolution(parents=2)}, "Study(...)")
     assert parse({**DOCUMENT, "evolution": Evolution(parents=None, mutate=0.5)}, "Study(...)").evolution == evolution(mutate=0.5)
 
@@ -91,7 +91,7 @@ def test_a_stored_definition_of_a_strategy_that_is_not_installed_can_be_read() -
 
 @pytest.mark.parametrize(("former", "name"), [("none", "random"), ("alone", "continue")])
 def test_a_former_name_is_accepted_with_a_warning(former: str, name: str) -> None:
-    with pytest.warns(FutureWarning, match=rf"^study\.toml: evolution\.strategy: '{former}' is deprecated: write '{name}'$"):
+    with pytest.warns(FutureWarning, match=rf"^study\.toml: \[evolution\] strategy: '{former}' is deprecated: write '{name}'$"):
         assert evolution(strategy=former) == evolution(strategy=name)
 
 
@@ -134,11 +134,14 @@ def test_a_strategy_of_another_package_declares_its_options_in_the_same_way() ->
     assert read == Evolution(strategy="best_of", window=3, elitist=False, ends=(0.1, 1.0))
     assert load_strategy(read).options.window == 3  # type: ignore[attr-defined]
     for table, problem in (
-        ({}, r"evolution\.window: is missing; strategy 'best_of' needs it: how many .*; it must be an integer, at least 1"),
-        ({"window": 0}, r"evolution\.window: must be an integer, at least 1, got 0"),
-        ({"window": 1, "elitist": 1}, r"evolution\.elitist: must be true or false, got 1"),
-        ({"window": 1, "ends": [2]}, r"evolution\.ends: must be a list of values, each a finite number, at least 0, at most 1"),
-        ({"window": 1, "mutate": 1}, r"evolution\.mutate: strategy 'best_of' has no such option; .* window, elitist, ends"),
+        ({}, r"\[evolution\] window: is missing; strategy 'best_of' needs it: how many .*; it must be an integer, at least 1"),
+        ({"window": 0}, r"\[evolution\] window: must be an integer, at least 1, got 0"),
+        ({"window": 1, "elitist": 1}, r"\[evolution\] elitist: must be true or false, got 1"),
+        (
+            {"window": 1, "ends": [2]},
+            r"\[evolution\] ends: must be a list of values, each a finite number, at least 0, at most 1",
+        ),
+        ({"window": 1, "mutate": 1}, r"\[evolution\] mutate: strategy 'best_of' has no such option; .* window, elitist, ends"),
     ):
         with pytest.raises(StudyFileError, match=problem):
             evolution(strategy="best_of", **table)

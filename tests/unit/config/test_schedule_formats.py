@@ -126,7 +126,7 @@ def changed(*keys: Any, to: Any) -> str:
     ("content", "saying"),
     [
         ("", "must be a schedule in JSON: "),
-        ("[]", "must be a table with `end` and `segments`, got the list []"),
+        ("[]", "must have `end` and `segments`, got the list []"),
         ("[" * 100_000, "must be a schedule, got a document that is nested too deeply"),
         ('{"end": 1, "end": 2}', "must be a schedule in JSON: 'end' is defined twice"),
         ('{"end": NaN}', "must be a schedule in JSON: NaN is not a number in JSON"),

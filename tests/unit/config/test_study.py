@@ -111,7 +111,7 @@ def test_pythons_arguments_make_the_same_study() -> None:
 
 
 def test_a_mistake_in_pythons_arguments_is_told_as_one_in_a_file() -> None:
-    with pytest.raises(StudyFileError, match=r"^Study\(\.\.\.\): budget\.time: must be a time above zero"):
+    with pytest.raises(StudyFileError, match=r"^Study\(\.\.\.\): \[budget\] time: must be a time above zero"):
         parse(DOCUMENT | {"budget": Budget(time="soon")}, "Study(...)")  # type: ignore[arg-type]
 
 
@@ -145,11 +145,11 @@ def test_what_may_change_is_not_told(allowed: dict[str, Any]) -> None:
             'objective: {"accuracy": {"goal": "maximize", "mean_of_last": 1}} -> '
             '{"loss": {"goal": "minimize", "mean_of_last": 1}}',
         ),
-        ({"evolution": {"mutate": 0.5}}, f"evolution.mutate: {1 / 3!r} -> 0.5"),
-        ({"evolution": {"strategy": "random"}}, "evolution.strategy: 'initiator' -> 'random'"),
-        ({"space": DOCUMENT["space"] | {"lr": {"int": [1, 8]}}}, "space.lr: type float -> int"),
-        ({"space": DOCUMENT["space"] | {"width": 65}}, "space.width: 64 -> 65"),
-        ({"space": DOCUMENT["space"] | {"more": 1}}, "space.more: added"),
+        ({"evolution": {"mutate": 0.5}}, f"[evolution] mutate: {1 / 3!r} -> 0.5"),
+        ({"evolution": {"strategy": "random"}}, "[evolution] strategy: 'initiator' -> 'random'"),
+        ({"space": DOCUMENT["space"] | {"lr": {"int": [1, 8]}}}, "[space] lr: type float -> int"),
+        ({"space": DOCUMENT["space"] | {"width": 65}}, "[space] width: 64 -> 65"),
+        ({"space": DOCUMENT["space"] | {"more": 1}}, "[space] more: added"),
     ],
 )
 def test_what_may_not_change_is_told_with_the_difference(refused: dict[str, Any], told: str) -> None:

@@ -97,7 +97,11 @@ def test_everything_that_a_study_file_can_say_is_read(tmp_path: Path) -> None:
     assert study.limits == Limits(retries=2, max_failures=7, max_lost=5, lease=45)
     assert study.checkpoints == Retention(keep_best=3, keep_every=10, at=(1000, 2000), checksums=True)
     assert file.train == Train(
-        command=("python", "train.py", "--lr={lr}", "{{}}", "${HOME}"), metrics="stdout", timeout=120, grace=3
+        command=("python", "train.py", "--lr={lr}", "{{}}", "${HOME}"),
+        metrics="stdout",
+        objective=("accuracy", "loss"),
+        timeout=120,
+        grace=3,
     )
     assert file.evaluate == Evaluate(command=("python", "evaluate.py", "{restore}"), timeout=60)
     assert file.engine == EngineOptions(devices=("0", "1"), threads=2)
@@ -112,6 +116,20 @@ def test_what_a_study_file_leaves_out_has_the_defaults(tmp_path: Path) -> None:
     assert file.study.checkpoints == Retention()
     assert (file.train, file.evaluate, file.engine) == (None, None, EngineOptions())
     assert file.engine.devices is None
+
+
+def test_metrics_may_be_patterns_and_a_command_may_name_the_end_and_the_interpreter(tmp_path: Path) -> None:
+    metrics = "metrics = { accuracy = 'acc: (.+)', step = 'step [0-9]+' }"
+    file = good(tmp_path, train=f"[train]\n{metrics}\ncommand = ['{{python}}', '--steps', '{{end}}', '--resume={{restore}}']")
+    assert file.train is not None
+    assert file.train.metrics == {"accuracy": "acc: (.+)", "step": "step [0-9]+"}
+    assert good(tmp_path, train="[train]\nresident = true\ncommand = ['{python}', 'train.py']").train is not None
+
+
+def test_an_option_apart_from_its_value_is_fine_where_the_value_is_always_there(tmp_path: Path) -> None:
+    good(tmp_path, train="[train]\ncommand = ['a', '--lr', '{lr}', '--save', '{save}', '--', '{restore}']")
+    written(tmp_path, study_file() + "[evaluate]\ncommand = ['a', '--restore', '{restore}']\n")
+    read(tmp_path / "study.toml")
 
 
 def test_programs_run_in_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +152,25 @@ def test_a_mistake_is_told_with_file_key_and_what_is_allowed(tmp_path: Path, tex
     with pytest.raises(StudyFileError) as raised:
         read(path)
     assert raised.value.key == key
-    assert str(raised.value).startswith(f"{path}: {key}: ")
+    table, dot, name = key.partition(".")
+    assert str(raised.value).startswith(f"{path}: [{table}] {name}: " if dot else f"{path}: {key}: ")
     assert [fragment for fragment in fragments if fragment not in raised.value.problem] == []
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"population": "population = 'x'"}, 'population: must be an integer, at least 1, got "x" (a string)'),
+        ({"space": "[space]\nlr = { float = [0, 1], log = 3 }"}, "[space] lr.log: must be true or false, got 3"),
+        ({"space": "[space]\nlr = {}"}, "[space] lr: has no type"),
+    ],
+)
+def test_a_key_in_a_table_is_shown_with_the_heading_of_its_table(tmp_path: Path, part: dict[str, str], message: str) -> None:
+    path = written(tmp_path, study_file(**part))
+    with pytest.raises(StudyFileError) as raised:
+        read(path)
+    assert str(raised.value).startswith(f"{path}: {message}")
 
 
 def test_every_mistake_is_one_of_usage() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broodline.core.objective import Fitness, Goal, Objective, fitter, front
+from broodline.core.objective import Fitness, Goal, Objective, fitter, fittest, front
 from broodline.core.trial import Measurement, Trial
 
 ACCURACY = Objective(goals=(Goal(metric="accuracy"),))
@@ -51,7 +51,8 @@ def test_the_mean_of_the_last_measurements_that_have_the_metric() -> None:
     mean = Objective(goals=(Goal(metric="a", mean_of_last=2),))
     assert mean.fitness(reported({"a": 100.0}, {"a": 1.0}, {"b": 7.0}, {"a": 2.0})) == (1.5,)
     assert mean.fitness(reported({"a": 3})) == (3.0,)
-    assert mean.fitness(reported({"a": 1.0}, {"b": 7.0})) is None
+    assert mean.fitness(reported({"a": 1.0}, {"b": 7.0})) == (1.0,)
+    assert mean.fitness(reported({"a": 1.0}, {"a": math.nan}, {"b": 7.0})) is None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, "0.9", None, [0.9], 10**400])
@@ -65,9 +66,37 @@ def test_what_is_not_a_finite_number_is_no_fitness(value: Any) -> None:
 
 
 def test_a_missing_metric_is_no_fitness_and_the_problem_names_those_that_are_there() -> None:
-    measurements = reported({"accuracy": 0.5}, {"acc": 0.5, "loss": 1})
+    measurements = reported({"f1": 0.5}, {"acc": 0.5, "loss": 1})
     assert ACCURACY.fitness(measurements) is None
     assert ACCURACY.problem(measurements) == "no metric 'accuracy' in the last measurement (it has: acc, loss)"
+
+
+def test_the_last_measurement_that_has_the_metric_decides() -> None:
+    later = reported({"accuracy": 0.4}, {"accuracy": 0.5}, {"saved": "weights.pt"})
+    assert ACCURACY.fitness(later) == (0.5,)
+    assert ACCURACY.problem(later) is None
+    assert ACCURACY.recorded(later) == {"accuracy": 0.5, "saved": "weights.pt"}
+
+
+def test_each_goal_may_be_measured_on_its_own() -> None:
+    apart = reported({"loss": 4}, {"accuracy": 0.5})
+    assert BOTH.fitness(apart) == (0.5, -4.0)
+    assert BOTH.recorded(apart) == {"accuracy": 0.5, "loss": 4}
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from("ab"), st.floats() | st.none(), max_size=2), min_size=1),
+    st.integers(0, 9),
+    st.integers(1, 4),
+)
+def test_earlier_measurements_change_nothing_where_the_later_ones_suffice(
+    metrics: list[dict[str, Any]], skipped: int, mean_of_last: int
+) -> None:
+    objective = Objective(goals=(Goal(metric="a", mean_of_last=mean_of_last), Goal(metric="b")))
+    every, later = reported(*metrics), reported(*metrics)[skipped:]
+    if objective.suffices(later):
+        assert objective.fitness(later) == objective.fitness(every)
+        assert objective.problem(later) == objective.problem(every)
 
 
 def test_no_measurement_is_no_fitness() -> None:
@@ -136,3 +165,10 @@ def test_a_trial_is_in_the_front_unless_another_always_beats_it(several: list[Fi
 
     expected = {one.number for one in trials if one.fitness is not None and not improved_on(one)}
     assert {one.number for one in front(trials)} == expected
+
+
+def test_of_equal_fitness_the_most_trained_is_first_and_then_the_latest() -> None:
+    early, long, later = trial(0, (1.0,)), trial(1, (1.0,)).evolve(start=90), trial(2, (1.0,)).evolve(start=90)
+    worse = trial(3, (0.5,)).evolve(start=200)
+    assert [each.number for each in fittest([early, long, later, worse, trial(4, None)])] == [2, 1, 0, 3]
+    assert [each.number for each in front([early, long, later, worse])] == [2, 1, 0]

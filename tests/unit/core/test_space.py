@@ -473,3 +473,13 @@ def test_any_other_change_is_told(old: Param, new: Param, told: str) -> None:
 
 def test_params_neither_come_nor_go() -> None:
     assert Space({"a": 1, "b": 2}).widened_by(Space({"b": 2, "c": 3})) == ["a: removed", "c: added"]
+
+
+def test_a_mutation_or_a_resampling_that_gives_the_same_value_again_is_recorded_as_kept() -> None:
+    space, rng = Space({"layers": Int(1, 2), "width": Int(1, 100)}), Random(0)
+    seen: set[tuple[Change, bool]] = set()
+    for _ in range(200):
+        parent = {"layers": 1, "width": rng.randrange(1, 101)}
+        params, changes = child(space, parent, rng, mutate=0.8, resample=0.5)
+        seen |= {(changes[name], params[name] == parent[name]) for name in params}
+    assert seen == {(Change.KEPT, True), (Change.MUTATED, False), (Change.RESAMPLED, False)}

@@ -57,6 +57,11 @@ BROKEN: dict[str, tuple[str, str]] = {
     "a study's state is unknown": ("UPDATE studies SET state = 'activ'", "corrupt.*row of a study"),
     "a definition is not JSON": ("UPDATE studies SET definition = '{\"name\"'", "definition.*corrupt"),
     "metrics are not JSON": ("UPDATE measurements SET metrics = '{' WHERE id = 1", "corrupt.*measurement at step 10"),
+    "a number is a string": ("UPDATE trials SET steps = 'ten' WHERE number = 3", "corrupt.*row of trial 3: steps is 'ten'"),
+    "params are a list": ("UPDATE trials SET params = '[]' WHERE number = 3", "corrupt.*row of trial 3: params is"),
+    "a fitness is a string": ("UPDATE trials SET fitness = '[\"a\"]' WHERE number = 3", "corrupt.*row of trial 3: fitness is"),
+    "a time is a blob": ("UPDATE studies SET touched = x'ff00'", "corrupt.*row of a study: touched is"),
+    "metrics are a list": ("UPDATE measurements SET metrics = '[1]' WHERE id = 1", "corrupt.*measurement at step 10: metrics is"),
     "a text is not UTF-8": ("UPDATE trials SET params = CAST(x'ff' AS TEXT) WHERE number = 3", "corrupt.*decode"),
     "a counter is too low": ("UPDATE studies SET trials = 1", "corrupt.*UNIQUE constraint failed"),
 }

@@ -251,3 +251,9 @@ def test_files_for_reading_claim_nothing(tmp_path: Path) -> None:
     SqliteStore(path).close()
     assert StudyLocation(url=f"sqlite:///{path}").files("s").root == tmp_path / "x.files" / "s"
     assert identity_in(tmp_path / "x.files") is None
+
+
+def test_a_file_in_the_place_of_the_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.db.files").touch()
+    with pytest.raises(StoreError, match=r"x\.db\.files: can't be written: Not a directory"):
+        claimed(database(tmp_path / "x.db", checkpoint=False))

@@ -6,10 +6,12 @@ import errno
 import json
 import os
 import resource
+import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -441,3 +443,46 @@ def test_a_file_url_names_the_directory(tmp_path: Path, name: str) -> None:
 def test_a_file_url_of_another_machine_or_without_an_absolute_path_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match=r"write file:///PATH"):
         open_url(url)
+
+
+# Another disk
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory on another file system."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system to write to")
+    with TemporaryDirectory(dir=shared) as directory:
+        yield Path(directory)
+
+
+def test_checkpoints_that_were_moved_to_another_disk_are_staged_there(store: LocalCheckpointStore, other_disk: Path) -> None:
+    before = saved(store, trial(1))
+    shutil.move(store.committed, other_disk / "checkpoints")
+    store.committed.symlink_to(other_disk / "checkpoints")
+    store.prepare()
+    after = saved(store, trial(2))
+    assert [(store.open(name) / "weights").read_text() for name in (before, after)] == ["12345"] * 2
+    assert store.staging.stat().st_dev == other_disk.stat().st_dev
+    assert store.unknown() == []
+    store.begin(trial(3))
+    assert [(each.number, each.checkpoint) for each in store.attempts() if each.number == 3] == [(3, "checkpoints/000003.1")]
+    store.discard(trial(3))
+    for name in (before, after):
+        store.remove(name)
+    store.close()
+    assert store.attempts() == []
+
+
+def test_a_checkpoint_whose_directory_is_read_only_is_committed_and_removed(store: LocalCheckpointStore) -> None:
+    staged = store.begin(trial())
+    (staged / "weights").write_text("12345")
+    staged.chmod(0o555)
+    checkpoint = store.commit(trial())
+    assert (store.open(checkpoint) / "weights").read_text() == "12345"
+    assert store.path(checkpoint).stat().st_mode & 0o700 == 0o700
+    store.remove(checkpoint)
+    store.close()
+    assert store.attempts() == []

@@ -164,17 +164,93 @@ def test_nothing_is_left_in_the_temporary_directory(tmp_path: Path, monkeypatch:
     assert list(scratch.iterdir()) == []
 
 
-def test_metrics_may_be_the_last_json_object_on_standard_output(tmp_path: Path) -> None:
+def test_metrics_may_be_the_json_objects_on_standard_output(tmp_path: Path) -> None:
     text = """echo '{"a": 1}'; echo '{"step": 9, "a": 2}'; echo '{"a": 3}' >&2; echo done; [ -z "${BROODLINE_METRICS:-}" ]"""
-    assert trained(tmp_path, text, metrics="stdout") == [measured(9, a=2)]
+    assert trained(tmp_path, text, metrics="stdout") == [measured(3, a=1), measured(9, a=2)]
     log = (tmp_path / "0.log").read_text(encoding="utf-8").splitlines()
     assert sorted(log) == ["done", '{"a": 1}', '{"a": 3}', '{"step": 9, "a": 2}']
 
 
 def test_a_program_that_prints_no_json_object_has_failed(tmp_path: Path) -> None:
     failed = failure(tmp_path, "echo accuracy 0.9", metrics="stdout")
-    assert failed.reason == "no metric: no line that sh printed is a JSON object"
+    assert failed.reason == (
+        "no metric: no line that sh printed is a JSON object "
+        '(pairs, other lines, standard error: [train] metrics = "name=value", or { accuracy = "regex" })'
+    )
     assert failed.output == "accuracy 0.9"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "nothing"),
+    [
+        ("name=value", "no line that sh printed has a pair such as a=0.93"),
+        ({"a": "accuracy ([0-9])"}, "no line that sh printed matches a pattern of [train] metrics"),
+    ],
+)
+def test_a_program_that_prints_no_metric_in_the_notation_of_the_study_file_has_failed(
+    tmp_path: Path, metrics: Any, nothing: str
+) -> None:
+    assert failure(tmp_path, "echo accuracy: 0.9", metrics=metrics, objective=("a",)).reason == f"no metric: {nothing}"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "line"),
+    [("name=value", "epoch 3: a={} loss=0.5"), ({"a": r"a: (\S+)", "step": r"step (\d+)"}, "step {0}, a: {0}")],
+)
+def test_metrics_are_read_from_both_outputs_in_the_order_in_which_they_are_printed(
+    tmp_path: Path, metrics: Any, line: str
+) -> None:
+    text = "; ".join(f"echo '{line.format(n)}' >&{1 + n % 2}" for n in range(1, 7))
+    measurements = trained(tmp_path, text, metrics=metrics, objective=("a",))
+    assert [m.metrics["a"] for m in measurements] == [1, 2, 3, 4, 5, 6]
+    assert len((tmp_path / "0.log").read_text(encoding="utf-8").splitlines()) == 6
+
+
+@pytest.mark.parametrize("metrics", ["stdout", "name=value", {"a": "(?<=a: )[0-9]+"}])
+def test_a_line_is_reported_as_it_is_printed(tmp_path: Path, metrics: Any) -> None:
+    lines = {"stdout": '{"a": 1}', "name=value": "a=1"}.get(metrics if isinstance(metrics, str) else "", "a: 1")
+    text = f"""echo '{lines}'; while [ ! -e "{tmp_path}/heard" ]; do sleep 0.01; done"""
+    given = assignment(tmp_path, report=lambda m: (tmp_path / "heard").touch())
+    assert trainer(tmp_path, text, metrics=metrics, timeout=60.0).train(given) == [measured(3, a=1)]
+
+
+def test_a_printed_line_may_end_the_trial(tmp_path: Path) -> None:
+    def stop(_: Measurement) -> None:
+        raise Stopped("enough")
+
+    text = 'trap "echo cleaned up; exit" TERM; echo "{\\"a\\": 1}"; while :; do sleep 0.01; done'
+    with pytest.raises(Stopped):
+        trainer(tmp_path, text, metrics="stdout", grace=60.0).train(assignment(tmp_path, report=stop))
+    assert (tmp_path / "0.log").read_text(encoding="utf-8").endswith("cleaned up\n")
+
+
+def test_of_what_is_printed_the_lines_with_a_metric_of_the_objective_count(tmp_path: Path) -> None:
+    text = """echo '{"lr": 1, "step": -1}'; echo '{"step": 2, "a": 1}'; echo '{"saved": "weights", "step": "last"}'"""
+    assert trained(tmp_path, text, metrics="stdout", objective=("a", "b")) == [measured(2, a=1)]
+    assert trainer(tmp_path, 'echo "{\\"b\\": 1}"', metrics="stdout", objective=("a",)).train(assignment(tmp_path, 1)) == [
+        measured(3, b=1)
+    ]
+
+
+def test_a_value_that_is_not_finite_is_the_last_one_however_it_is_spelled(tmp_path: Path) -> None:
+    text = """echo '{"a": 0.5}'; echo '{"a": nan}'"""
+    assert "no metric of the last measurement is a finite number: a = nan" in failure(tmp_path, text, metrics="stdout").reason
+
+
+@pytest.mark.parametrize("replace", ["mkdir", "mkfifo", "ln -s /dev/zero"])
+def test_a_metrics_file_that_is_replaced_fails_the_trial(tmp_path: Path, replace: str) -> None:
+    text = f'rm "$BROODLINE_METRICS"; {replace} "$BROODLINE_METRICS"; exec sleep 600'
+    assert "the program replaced its metrics file by a" in failure(tmp_path, text, timeout=60.0).reason
+
+
+def test_output_without_end_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broodline.workers.trainers.output.LOG_BYTES", 4 << 20)
+    for number, metrics in enumerate(("file", "stdout")):
+        one = trainer(
+            tmp_path, "yes | head -c 20000000; " + (says(a=1) if metrics == "file" else "echo '{\"a\": 1}'"), metrics=metrics
+        )
+        one.train(assignment(tmp_path, number))
+        assert (tmp_path / f"{number}.log").stat().st_size <= 4 << 20
 
 
 def test_much_output_is_all_kept(tmp_path: Path) -> None:

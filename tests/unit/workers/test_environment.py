@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from assignments import assignment
@@ -32,6 +33,7 @@ def test_every_variable_of_a_child_is_set(tmp_path: Path) -> None:
         "BROODLINE_METRICS": "/scratch/metrics",
         "BROODLINE_STEPS": "3",
         "BROODLINE_START": "20",
+        "BROODLINE_END": "23",
         "BROODLINE_TRIAL": "7",
         "BROODLINE_ATTEMPT": "3",
         "BROODLINE_MEMBER": "5",
@@ -77,11 +79,18 @@ def test_params_and_facts_fill_the_arguments(tmp_path: Path) -> None:
     ]
 
 
+def test_the_end_and_the_interpreter_fill_arguments_unless_a_parameter_has_that_name(tmp_path: Path) -> None:
+    about = facts(assignment(tmp_path, start=20), port=1)
+    command = ["{python}", "--max-steps={end}"]
+    assert fill(command, placeholders(about, {}, PARAMS)) == [sys.executable, "--max-steps=23"]
+    assert fill(command, placeholders(about, {"end": 7, "python": "3.12"}, PARAMS)) == ["3.12", "--max-steps=7"]
+
+
 def test_an_evaluation_reads_what_was_saved_and_has_nothing_to_train_or_save(tmp_path: Path) -> None:
     given = assignment(tmp_path, restore=Path("/parent"))
     about = variables(for_evaluation(facts(given, port=1), checkpoint=given.save, step=23), PARAMS)
     assert about["BROODLINE_RESTORE"] == str(given.save)
-    assert (about["BROODLINE_START"], about["BROODLINE_STEPS"]) == ("23", "0")
+    assert (about["BROODLINE_START"], about["BROODLINE_STEPS"], about["BROODLINE_END"]) == ("23", "0", "23")
     assert "BROODLINE_SAVE" not in about
 
 

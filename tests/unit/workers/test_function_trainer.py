@@ -123,3 +123,13 @@ def test_output_is_captured_only_on_request(tmp_path: Path, capfd: pytest.Captur
     FunctionTrainer(function, capture=True).train(assignment(tmp_path, 1))
     assert capfd.readouterr().out == ""
     assert (tmp_path / "1.log").read_bytes() == b"epoch 1\n"
+
+
+def test_returned_metrics_that_repeat_the_last_report_count_once(tmp_path: Path) -> None:
+    def train(trial: RunningTrial) -> dict[str, float]:
+        trial.report(accuracy=0.5)
+        trial.report(step=trial.end, accuracy=0.9)
+        return {"accuracy": 0.9}
+
+    measurements = FunctionTrainer(train).train(assignment(tmp_path))
+    assert [measurement.metrics["accuracy"] for measurement in measurements] == [0.5, 0.9]

@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 from living import wait_for
 
-from broodline.workers.liveness import alive, collect_dead_sessions, is_stopped, remove_copied_sessions
+from broodline.workers.liveness import alive, collect_dead_sessions, dead_sessions, is_stopped, remove_copied_sessions
 
 Lock = Callable[[IO[str], int], None]
 
@@ -83,3 +83,45 @@ def test_a_session_file_of_a_former_version_counts_as_one_of_this_place(tmp_path
     (tmp_path / "dead").touch()
     assert remove_copied_sessions(tmp_path) == []
     assert collect_dead_sessions(tmp_path) == ["dead"]
+
+
+def test_a_clean_up_that_ends_with_an_error_forgets_no_session(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(RuntimeError), dead_sessions(tmp_path):
+        raise RuntimeError("the clean-up fails")
+    with dead_sessions(tmp_path) as dead:
+        assert dead == ["a"]
+        with dead_sessions(tmp_path) as others:
+            assert others == []
+        assert (tmp_path / "a").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_dead_sessions_than_files_may_be_open_are_collected_in_turns(tmp_path: Path) -> None:
+    for number in range(250):
+        (tmp_path / f"{number:03d}").touch()
+    turns = [len(collect_dead_sessions(tmp_path)) for _ in range(4)]
+    assert sum(turns) == 250
+    assert turns[-1] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forked_process_does_not_keep_the_lock_of_a_worker_that_was_killed(tmp_path: Path) -> None:
+    up, started = os.pipe()
+    worker = os.fork()
+    if not worker:
+        with alive(tmp_path, "a"):
+            if not os.fork():
+                os.write(started, f"{os.getpid()}\n".encode())
+                signal.pause()
+            signal.pause()
+        os._exit(0)
+    helper = int(os.read(up, 100))
+    try:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
+        assert collect_dead_sessions(tmp_path) == ["a"]
+    finally:
+        os.kill(helper, signal.SIGKILL)
+        os.close(up)
+        os.close(started)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from assignments import SEES_US, script
 
-from broodline.workers.trainers.output import JsonLines, last_lines, log_file, tail
+from broodline.workers.trainers.output import captured, keep_short, last_lines, log_file, tail
 
 
 def test_the_tail_is_the_last_20_lines_and_4_kilobytes_at_most(tmp_path: Path) -> None:
@@ -90,17 +92,36 @@ def test_all_that_is_printed_is_captured_and_nothing_before_or_after(tmp_path: P
     assert tail(tmp_path / "second log") == "inside"
 
 
-def test_the_last_json_object_counts_however_its_bytes_arrive(tmp_path: Path) -> None:
+def test_a_log_that_grows_too_long_loses_its_middle_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broodline.workers.trainers.output.LOG_BYTES", 4 << 20)
     with log_file(tmp_path / "log") as log:
-        lines = JsonLines(log)
-        for piece in (b'epoch 1\n{"a": 1}\n{"a"', b": 2}\n{bro", b"ken\n", b"done", b""):
-            lines.receive(piece)
-        assert lines.last() == {"a": 2}
-    assert (tmp_path / "log").read_bytes() == b'epoch 1\n{"a": 1}\n{"a": 2}\n{broken\ndone'
+        log.write(b"first line\n")
+        for _ in range(100):
+            log.write(b"x" * (1 << 20) + b"\n")
+            keep_short(log.fileno())
+        log.write(b"last line\n")
+    kept = (tmp_path / "log").read_bytes()
+    assert len(kept) <= 5 << 20
+    assert kept.startswith(b"first line\n")
+    assert kept.endswith(b"\nlast line\n")
+    assert b"the log grew over 4 MiB" in kept
 
 
-def test_the_last_line_of_output_needs_no_end(tmp_path: Path) -> None:
+def test_a_log_that_is_short_enough_is_left_alone(tmp_path: Path) -> None:
     with log_file(tmp_path / "log") as log:
-        lines = JsonLines(log)
-        lines.receive(b'{"a": 3}')
-        assert lines.last() == {"a": 3}
+        log.write(b"all of it\n")
+        keep_short(log.fileno())
+    assert (tmp_path / "log").read_bytes() == b"all of it\n"
+
+
+def test_the_log_of_a_function_is_kept_short_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broodline.workers.trainers.output.LOG_BYTES", 4 << 20)
+    with captured(tmp_path / "log"):
+        os.write(1, b"x" * (8 << 20))
+    assert (tmp_path / "log").stat().st_size < 4 << 20
+
+
+def test_the_tail_has_no_sequence_that_a_terminal_obeys(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"\x1b[31mred\x1b[0m \x1b]0;title\x07 \x07bell 10%\r20%\n")
+    assert tail(log) == "red  \\x07bell 10%\n20%"

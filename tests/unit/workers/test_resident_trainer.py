@@ -249,7 +249,7 @@ def test_the_request_has_the_names_of_the_variables(make: Make, tmp_path: Path) 
     trained(make(BARE), tmp_path, 3, do="print(json.dumps(trial))")
     request = json.loads((tmp_path / "3.log").read_text(encoding="utf-8"))
     assert set(request) == {
-        *("params", "restore", "save", "metrics", "steps", "start", "trial", "attempt", "member", "generation", "seed"),
+        *("params", "restore", "save", "metrics", "steps", "start", "end", "trial", "attempt", "member", "generation", "seed"),
         *("worker", "devices", "port"),
     }
     assert request["trial"] == 3

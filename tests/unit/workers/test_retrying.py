@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from broodline.errors import LeaseLost, StoreError, StoreUnavailable
+from broodline.errors import LeaseLost, StoreError, StoreFailing, StoreFull, StoreUnavailable
 from broodline.workers import retrying
 from broodline.workers.log import WorkerLog
 from broodline.workers.retrying import until_answered
@@ -46,3 +46,14 @@ def test_another_error_is_raised_at_once(error: Exception) -> None:
     with pytest.raises(type(error)):
         until_answered(call, LOG)
     assert call() == "answer"
+
+
+def test_errors_of_the_disk_are_waited_for_and_not_without_end() -> None:
+    assert until_answered(answers_after(3, StoreFailing("disk I/O error")), LOG) == "answer"
+    with pytest.raises(StoreError, match=r"disk I/O error: and that for 0\.01 s; repair or replace the disk"):
+        until_answered(answers_after(10**9, StoreFailing("disk I/O error")), LOG, patience=0.01)
+
+
+def test_a_full_disk_and_a_lock_are_waited_for_however_long() -> None:
+    for error in (StoreFull("full"), StoreUnavailable("locked")):
+        assert until_answered(answers_after(5, error), LOG, patience=0.0) == "answer"

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from broodline.core.text import printable
+
 
 class LogLines(logging.Handler):
     """A handler that shows each record as one line.
@@ -19,7 +21,7 @@ class LogLines(logging.Handler):
         self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._show(self.format(record))
+        self._show(printable(self.format(record)))
 
 
 @contextmanager

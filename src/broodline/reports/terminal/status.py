@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from broodline.core.study import StudyConfig
+from broodline.core.text import printable
 from broodline.core.trial import Trial
 from broodline.reports.format import (
     format_count,
@@ -53,7 +54,7 @@ def headline(view: StudyOverview, *, rate: float | None = None) -> Text:
     study, pace = view.study, view.rate if rate is None else rate
     text = Text.assemble((study.name, "bold"), "  ", (view.status, STYLES[view.status]))
     if view.reason and view.status in _ENDED:
-        text.append(f" ({view.reason.splitlines()[0]})", STYLES[view.status])
+        text.append(f" ({printable(view.reason).splitlines()[0]})", STYLES[view.status])
     parts = [f"population {study.population}", study.evolution.strategy, format_duration(view.elapsed)]
     if pace is not None:
         parts.append(f"{format_value(float(pace), 3)} trials/s")

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from broodline.core.schedule import Schedule
 from broodline.core.study import StudyConfig
+from broodline.core.text import printable
 from broodline.core.trial import Trial, TrialState
 from broodline.reports.format import format_changes, format_params, format_score, format_searched, format_value
 from broodline.storage.study_files import StudyFiles
@@ -83,7 +84,7 @@ def trials_table(study: StudyConfig, shown: Iterable[Trial]) -> Table:
             Text(trial.state, STATE_STYLES[trial.state]),
             "" if trial.parent is None else str(trial.parent),
             f"{trial.start} → {trial.end}",
-            format_score(study, trial) or (trial.reason or "").partition("\n")[0],
+            format_score(study, trial) or printable(trial.reason or "").partition("\n")[0],
             format_searched(study, trial.params),
         )
     return made
@@ -137,7 +138,7 @@ def reevaluation_table(study: StudyConfig, shown: Iterable[tuple[Trial, Sequence
 
 
 def _facts_of_best(study: StudyConfig, trial: Trial, files: StudyFiles) -> dict[str, str]:
-    metrics = ", ".join(f"{name} {format_value(each, 5)}" for name, each in (trial.metrics or {}).items())
+    metrics = ", ".join(f"{printable(name)} {format_value(each, 5)}" for name, each in (trial.metrics or {}).items())
     return {
         "best": f"{format_score(study, trial)}  (trial {trial.number}, member {trial.member}, generation {trial.generation})",
         "metrics": metrics,

@@ -124,4 +124,4 @@ class CheckpointStore(Protocol):
         """The bytes that can still be written."""
 
     def close(self) -> None:
-        """Waits for the deletions and flushes that are still going on."""
+        """Waits for the deletions and flushes that are still in progress."""

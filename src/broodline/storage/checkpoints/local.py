@@ -6,11 +6,14 @@ The directory of a study::
     <root>/checkpoints/000012.1/       its committed checkpoint: whole, or not there
     <root>/staging/000012.1.removed/   a committed checkpoint that is being deleted
 
+A rename works within one disk. Where `checkpoints` is a link to another disk, or a disk is mounted there, the staging directory
+is `checkpoints/.staging` instead.
+
 Theory of operation: the commit
 -------------------------------
 
 A checkpoint counts once it has its name in `checkpoints/`. A rename within a file system is atomic, so a reader finds the
-whole directory there or none. The rename alone says nothing about a power failure, after which a disk may hold the new name
+whole directory there or none. The rename alone does not survive a power failure, after which a disk may hold the new name
 and not the bytes. So `commit` works in this order:
 
 1. Flush every file, write the manifest with the names and sizes, and flush the manifest and all directories.
@@ -43,12 +46,13 @@ from broodline.core.trial import Trial
 from broodline.errors import CheckpointCorrupt, CheckpointError, CheckpointMissing, CheckpointUnavailable, StoreError
 from broodline.storage.checkpoints.base import AttemptDirectory, attempt_name
 from broodline.storage.checkpoints.manifest import MANIFEST, check_kind, contents, verify, write_manifest
-from broodline.storage.disk import delete, flush, size_of
+from broodline.storage.disk import delete, flush, make_writable, size_of
 
 REMOVED = ".removed"
+_STAGING_THERE = ".staging"
 _NAME = re.compile(rf"(\d+)\.(\d+)(?:{re.escape(REMOVED)})?")
 _THREADS = 8
-# Errors that keep this process from reading at the moment, and say nothing about the state of the files.
+# Errors that keep this process from reading at the moment, and prove nothing about the state of the files.
 _UNAVAILABLE = {
     *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
     *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN),
@@ -78,12 +82,20 @@ class LocalCheckpointStore:
 
     def __init__(self, root: Path, *, checksums: bool = False) -> None:
         self.root, self._checksums = root.absolute(), checksums
-        self.staging, self.committed = self.root / "staging", self.root / "checkpoints"
+        self.committed = self.root / "checkpoints"
         self._background = ThreadPoolExecutor(_THREADS, thread_name_prefix="checkpoints")
         self._renames: list[Future[None]] = []
 
+    @property
+    def staging(self) -> Path:
+        """The staging directory, on the disk that holds the committed checkpoints."""
+        with suppress(FileNotFoundError):
+            if os.stat(self.committed).st_dev != os.stat(self.root).st_dev:
+                return self.committed / _STAGING_THERE
+        return self.root / "staging"
+
     def prepare(self) -> None:
-        for directory in (self.staging, self.committed):
+        for directory in (self.committed, self.root / "staging", self.staging):
             directory.mkdir(parents=True, exist_ok=True)
         # A durable file in a directory whose own name is not durable is lost with that name.
         for directory in (self.root, self.root.parent, self.root.parent.parent):
@@ -103,6 +115,7 @@ class LocalCheckpointStore:
         staged, committed = self._staged(trial), self.committed / attempt_name(trial)
         if not committed.exists():  # else an earlier call has committed it
             files, directories = _files_to_keep(staged)
+            make_writable(staged)  # for the manifest, and for the rename, which writes to a directory that moves
             self._flush(staged, files, directories)
             os.rename(staged, committed)
             self._renames = [self._background.submit(flush, self.committed)]
@@ -152,6 +165,7 @@ class LocalCheckpointStore:
         committed = self.path(checkpoint)
         leaving = self.staging / (committed.name + REMOVED)
         with suppress(OSError):
+            make_writable(committed)
             os.rename(committed, leaving)
         self._background.submit(delete, leaving)
 
@@ -173,10 +187,10 @@ class LocalCheckpointStore:
         self._finish_rename(self.path(attempt.checkpoint))
 
     def unknown(self) -> list[Path]:
-        return sorted(path for path in self._all() if not _NAME.fullmatch(path.name))
+        return sorted(path for path in self._all() if not _NAME.fullmatch(path.name) and path.name != _STAGING_THERE)
 
     def free_space(self) -> int:
-        return shutil.disk_usage(self.root).free
+        return shutil.disk_usage(self.staging).free
 
     def close(self) -> None:
         self._background.shutdown(wait=True)
@@ -185,7 +199,8 @@ class LocalCheckpointStore:
         return self.staging / attempt_name(trial)
 
     def _all(self) -> list[Path]:
-        return [path for directory in (self.staging, self.committed) for path in directory.glob("*")]
+        directories = {self.root / "staging": None, self.staging: None, self.committed: None}
+        return [path for directory in directories for path in directory.glob("*")]
 
     def _recorded(self, committed: Path) -> str:
         return committed.relative_to(self.root).as_posix()
@@ -214,4 +229,6 @@ def _files_to_keep(staged: Path) -> tuple[list[Path], list[Path]]:
         raise CheckpointError("no checkpoint: the program left nothing in the directory that it was to save in")
     for path in files:
         check_kind(path, staged)
+    if not any(path.is_file() for path in files):
+        raise CheckpointError("no checkpoint: the program left nothing but links, and no file that they lead to")
     return files, directories

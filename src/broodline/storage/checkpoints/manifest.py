@@ -10,20 +10,45 @@ from pathlib import Path
 from typing import Any
 
 from broodline.errors import CheckpointCorrupt, CheckpointError
+from broodline.storage.disk import walk
 
 MANIFEST = ".broodline.json"
 _CHUNK = 1 << 20
+# Other programs copy and delete checkpoints too, and many of them use recursion. The system takes paths of 4,095 bytes at most;
+# the rest is left for the folders that a checkpoint may be copied to.
+_DEEPEST = 200
+_LONGEST_PATH = 4000
 
 
 def contents(top: Path) -> tuple[list[Path], list[Path]]:
-    """All files and links below a directory without the manifest, and all directories, the innermost first."""
+    """All files and links below a directory without the manifest, and all directories, the innermost first.
+
+    Raises:
+        CheckpointError: The directories are nested too deep, or a path is too long.
+        OSError: A directory can't be read: a checkpoint that lacks its files must not be committed.
+    """
     files, directories = [], []
-    for directory, names, others in os.walk(top, topdown=False):
-        here = Path(directory)
+    for here, entries in walk(top, _unless_missing):
         directories.append(here)
-        links = [name for name in names if (here / name).is_symlink()]
-        files += [here / name for name in others + links if here != top or name != MANIFEST]
-    return files, directories
+        if len(here.parts) - len(top.parts) > _DEEPEST:
+            raise CheckpointError(f"no checkpoint: its directories are nested more than {_DEEPEST} deep")
+        for entry in entries:
+            _check_length(entry)
+            if not entry.is_dir(follow_symlinks=False) and (here != top or entry.name != MANIFEST):
+                files.append(here / entry.name)
+    return files, directories[::-1]
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _check_length(entry: os.DirEntry[str]) -> None:
+    if len(entry.path) > _LONGEST_PATH // 4 and (size := len(os.fsencode(entry.path))) > _LONGEST_PATH:
+        raise CheckpointError(
+            f"no checkpoint: a path in it has {size:,} bytes, more than {_LONGEST_PATH:,}: it ends with {entry.path[-40:]!r}"
+        )
 
 
 def check_kind(path: Path, top: Path) -> None:

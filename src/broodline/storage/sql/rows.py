@@ -4,17 +4,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Change, Measurement, PeerScore, Trial, TrialState
 
 FIELDS: tuple[str, ...] = Trial.__slots__
+_LARGEST = 2**63 - 1  # of a column
 _JSON = ("params", "changes", "metrics", "fitness")
 
 
 class UnreadableRow(Exception):
     """Raised when a row holds values that broodline never writes: the database is corrupt."""
+
+
+_NONE = type(None)
+_TYPES_OF: Mapping[str, tuple[type, ...]] = {
+    "int": (int,),
+    "int | None": (int, _NONE),
+    "float": (float, int),
+    "float | None": (float, int, _NONE),
+    "str": (str,),
+    "str | None": (str, _NONE),
+    "bool": (bool,),
+    "TrialState": (TrialState,),
+    "StudyState": (str,),
+    "Mapping[str, Any]": (dict,),
+    "Mapping[str, Change]": (dict,),
+    "Mapping[str, Any] | None": (dict, _NONE),
+    "tuple[float, ...] | None": (tuple, _NONE),
+}
+
+
+def _types_of(kind: type) -> list[tuple[str, tuple[type, ...]]]:
+    """The types of a record's fields: SQLite stores any value in any column, so a corrupt one may have another type."""
+    return [(field.name, _TYPES_OF[str(field.type)]) for field in fields(kind)]
+
+
+_TRIAL_TYPES, _PROGRESS_TYPES, _MEASUREMENT_TYPES = _types_of(Trial), _types_of(Progress), _types_of(Measurement)
+
+
+def _check_types(values: Mapping[str, Any], types: Sequence[tuple[str, tuple[type, ...]]]) -> None:
+    for name, allowed in types:
+        if type(values[name]) not in allowed:
+            raise TypeError(f"{name} is {values[name]!r:.40}")
 
 
 # The errors of values that can't be converted.
@@ -48,6 +82,9 @@ def trial_of_row(row: Sequence[Any]) -> Trial:
         values["metrics"] = None if values["metrics"] is None else json.loads(values["metrics"])
         values["fitness"] = None if values["fitness"] is None else tuple(json.loads(values["fitness"]))
         values["kept"] = bool(values["kept"])
+        _check_types(values, _TRIAL_TYPES)
+        if values["fitness"] is not None and not all(type(value) in (float, int) for value in values["fitness"]):
+            raise TypeError(f"fitness is {row[FIELDS.index('fitness')]!r:.40}")
         return Trial(**values)
     except _UNREADABLE as error:
         raise UnreadableRow(f"the row of trial {row[0]}: {error}") from error
@@ -55,7 +92,9 @@ def trial_of_row(row: Sequence[Any]) -> Trial:
 
 def row_of_progress(progress: Progress) -> dict[str, Any]:
     """The columns of a study that change while it runs."""
-    return {name: getattr(progress, name) for name in Progress.__slots__} | {"state": progress.state.value}
+    row = {name: getattr(progress, name) for name in Progress.__slots__}
+    # Steps as large as nanoseconds, summed over a study, outgrow the column; a sum that large is used for nothing.
+    return row | {"state": progress.state.value, "steps": min(progress.steps, _LARGEST)}
 
 
 def progress_of_row(row: Mapping[str, Any]) -> Progress:
@@ -66,6 +105,7 @@ def progress_of_row(row: Mapping[str, Any]) -> Progress:
     """
     try:
         values = {name: row[name] for name in Progress.__slots__}
+        _check_types(values, _PROGRESS_TYPES)
         return Progress(**{**values, "state": StudyState(values["state"])})
     except _UNREADABLE as error:
         raise UnreadableRow(f"the row of a study: {error}") from error
@@ -83,7 +123,9 @@ def measurement_of_row(step: int, metrics: str) -> Measurement:
         UnreadableRow: The metrics are not JSON.
     """
     try:
-        return Measurement(step=step, metrics=json.loads(metrics))
+        values = {"step": step, "metrics": json.loads(metrics)}
+        _check_types(values, _MEASUREMENT_TYPES)
+        return Measurement(**values)
     except _UNREADABLE as error:
         raise UnreadableRow(f"the measurement at step {step}: {error}") from error
 

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 # Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
 # A store of an older version gets the missing tables and indexes when it is opened.
-# 2: scores. 3: the index of pending trials. 4: the identity of the store.
+# 2: scores. 3: the index of pending trials. 4: the identity of the store; the most trained of equal trials is best; doubtful
+# trials.
 VERSION = 4
 
 # The indexes and the queries share these conditions word for word: SQLite only then finds the partial index of a query.
@@ -18,8 +19,12 @@ UNFINISHED = sa.text("state IN ('pending', 'running')")
 PENDING = sa.text("state = 'pending'")
 RUNNING = sa.text("state = 'running'")
 COMPLETED = sa.text("state = 'completed'")
+DOUBTFUL = sa.text("state = 'completed' AND reason IS NOT NULL")
 NOT_INITIATED = sa.text("child IS NULL AND state IN ('completed', 'failed', 'stopped')")
 SWEEPABLE = sa.text("checkpoint IS NOT NULL AND NOT kept")
+
+# Indexes of older versions that no query names any more.
+OBSOLETE = ("fittest_trials",)
 
 metadata = sa.MetaData()
 
@@ -109,7 +114,8 @@ _index("held_trials", "study", "worker", where=RUNNING)
 _index("leases", "study", "lease_until", where=RUNNING)
 _index("sessions", "study", "session", where=RUNNING)
 _index("completed_trials", "study", "member", "generation DESC", where=COMPLETED)
-_index("fittest_trials", "study", "score DESC", "number", where=COMPLETED)
+_index("best_trials", "study", "score DESC", "start + steps DESC", "number DESC", where=COMPLETED)
+_index("doubtful_trials", "study", "number", where=DOUBTFUL)
 _index("initiators", "study", "generation", "number", where=NOT_INITIATED)
 _index("initiators_by_worker", "study", "worker", "finished DESC", where=NOT_INITIATED)
 _index("sweepable_checkpoints", "study", "member", where=SWEEPABLE)

@@ -61,11 +61,17 @@ MEMBERS_WITH_COMPLETED = _by(
     "completed_trials", sa.select(trials.c.member).distinct().where(_study, schema.COMPLETED).order_by(trials.c.member)
 )
 BEST = _by(
-    "fittest_trials",
+    "best_trials",
     _trials.where(schema.COMPLETED)
-    .order_by(trials.c.score.desc(), trials.c.number)
+    .order_by(trials.c.score.desc(), (trials.c.start + trials.c.steps).desc(), trials.c.number.desc())
     .limit(sa.bindparam("count", type_=sa.Integer)),
 )
+COUNT_OF_SCORE = _by(
+    "best_trials",
+    sa.select(sa.func.count()).select_from(trials).where(_study, schema.COMPLETED, trials.c.score == sa.bindparam("score")),
+)
+COUNT_DOUBTFUL = _by("doubtful_trials", sa.select(sa.func.count()).select_from(trials).where(_study, schema.DOUBTFUL))
+FIRST_DOUBTFUL = _by("doubtful_trials", _trials.where(schema.DOUBTFUL).order_by(trials.c.number).limit(1))
 _children = trials.alias("children")
 _in_use = (
     sa.select(sa.literal(1))
@@ -214,6 +220,13 @@ class SqlTransaction:
 
     def best(self, count: int) -> tuple[Trial, ...]:
         return self._all(BEST, count=count)
+
+    def count_of_score(self, score: float) -> int:
+        return int(self._connection.scalar(COUNT_OF_SCORE, {"of_study": self._study, "score": score}) or 0)
+
+    def doubtful(self) -> tuple[int, Trial | None]:
+        first = self._one(FIRST_DOUBTFUL)
+        return (0 if first is None else int(self._connection.scalar(COUNT_DOUBTFUL, {"of_study": self._study}) or 0)), first
 
     def unfinished(self) -> tuple[Trial, ...]:
         return self._all(UNFINISHED)

@@ -13,6 +13,10 @@ records that it reads can't change, and its commit can't conflict.
 `synchronous=FULL` flushes the log at every commit. The controller answers after the commit, so a power failure loses no trial
 that a worker knows to be complete.
 
+SQLite copies the log into the database (a checkpoint) but starts the log again only in a moment without readers. With many
+workers there is no such moment, and the log grows until the disk is full. `empty_log` therefore waits for the readers of the
+moment, which are short, and truncates the log. The store calls it when the log is larger than `LOG_BYTES`.
+
 SQLite waits for a lock in steps of 1, 2, 5, 10 ms and more, while a transaction of the controller takes 2 ms. Two busy
 workers would lose half of their time in such waits. `_begin_writing` polls the lock itself, in steps of 0.2 to 5 ms.
 """
@@ -38,6 +42,9 @@ from broodline.storage.sql import schema
 from broodline.storage.sqlite.file import opened_for_reading, opened_for_writing
 
 BUSY_SECONDS = 30.0
+LOG_BYTES = 4 << 20
+_LOG_PAGES = 256  # after which a commit copies the log into the database
+_LOG_WAIT = 0.25  # seconds for the readers of the moment
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
 
 
@@ -87,7 +94,7 @@ def _configure(connection: sqlite3.Connection, _: object) -> None:
     _check_tables(connection)
     # If several processes open a new database at once, SQLite refuses all but one of them and does not wait.
     _insist(connection, "PRAGMA journal_mode=WAL")
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", f"wal_autocheckpoint={_LOG_PAGES}"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -113,6 +120,21 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.begin() as connection:
         _begin_writing(connection)
         yield connection
+
+
+def empty_log(engine: sa.Engine) -> None:
+    """Copies the log into the database and truncates it, unless a reader needs it for longer.
+
+    Raises:
+        sqlite3.Error: The database can't be written.
+    """
+    with engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        raw.execute(f"PRAGMA busy_timeout={_LOG_WAIT * 1000:.0f}")
+        try:
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            raw.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
 
 
 def _begin_writing(connection: sa.Connection) -> None:
@@ -168,6 +190,8 @@ def _upgraded(connection: sa.Connection, found: int | None) -> int:
     for table in schema.metadata.sorted_tables:
         for index in table.indexes:
             connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+    for obsolete in schema.OBSOLETE:
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {obsolete}")
     note = sa.insert(schema.version) if found is None else sa.update(schema.version)
     connection.execute(note, {"version": schema.VERSION})
     if connection.scalar(sa.select(schema.identity.c.id)) is None:

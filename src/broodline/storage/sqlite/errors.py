@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from broodline.errors import BroodlineError, StoreError, StoreUnavailable
+from broodline.errors import BroodlineError, StoreError, StoreFailing, StoreFull, StoreUnavailable
 from broodline.storage.sql.rows import UnreadableRow
 
 # The primary result codes of SQLite: https://www.sqlite.org/rescode.html
@@ -60,6 +60,10 @@ def translation(path: Path | None, error: sqlite3.Error) -> BroodlineError:
     """The error to raise in place of one of SQLite."""
     code = getattr(error, "sqlite_errorcode", None)  # missing where the driver, not SQLite, found the mistake
     primary = None if code is None else code & _PRIMARY
+    if primary == sqlite3.SQLITE_FULL:
+        return StoreFull(f"{path}: {error}")
+    if primary == sqlite3.SQLITE_IOERR:
+        return StoreFailing(f"{path}: {error}")
     if primary in _CAN_PASS:
         return StoreUnavailable(f"{path}: {error}")
     if primary in _READ_ONLY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -12,12 +13,20 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from broodline.core.population import Progress
-from broodline.errors import StoreError, StoreUnavailable
+from broodline.errors import StoreError, StoreFull, StoreUnavailable
 from broodline.storage.base import Clock
 from broodline.storage.sql import schema
 from broodline.storage.sql.rows import row_of_progress
 from broodline.storage.sql.transaction import SqlTransaction
-from broodline.storage.sqlite.connections import BUSY_SECONDS, check_version, engine_for, reading, writing
+from broodline.storage.sqlite.connections import (
+    BUSY_SECONDS,
+    LOG_BYTES,
+    check_version,
+    empty_log,
+    engine_for,
+    reading,
+    writing,
+)
 from broodline.storage.sqlite.errors import translated
 from broodline.storage.sqlite.file import can_be_written, check_file, opened_for_writing
 from broodline.storage.sqlite.place import DatabasePlace, rescue
@@ -60,10 +69,12 @@ class SqliteStore:
         self._read_only = path is not None and path.exists() and not can_be_written(path)
         self._place = DatabasePlace(path)
         self._engine = engine_for(path, read_only=self._read_only)
-        self._seen = 0
+        self._seen, self._longest_log = 0, LOG_BYTES
+        self._log = None if path is None else f"{path}-wal"
         try:
             with translated(self._path):
                 check_version(self._engine, path, read_only=self._read_only)
+                self._version()  # opens the other connection while the file has its name: `rescue` reads from it
         except BaseException:
             self.close()
             raise
@@ -91,10 +102,15 @@ class SqliteStore:
         self._check_place()
         with translated(self._path):
             self._seen = self._version()
-        with translated(self._path), writing(self._engine) as connection:
-            self._place.check()
-            yield SqlTransaction(connection, study, self._clock())
-            self._place.check()  # as late as possible: a commit into a file without a name would be lost
+        try:
+            with translated(self._path), writing(self._engine) as connection:
+                self._place.check()
+                yield SqlTransaction(connection, study, self._clock())
+                self._place.check()  # as late as possible: a commit into a file without a name would be lost
+        except StoreFull:
+            self._empty_log()  # its space may be all that is missing when the call is repeated
+            raise
+        self._bound_log()
 
     @contextmanager
     def snapshot(self, study: str) -> Iterator[SqlTransaction]:
@@ -128,6 +144,24 @@ class SqliteStore:
         with translated(self._path), self._engine.connect() as connection:
             connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
 
+    def _bound_log(self) -> None:
+        """Empties a log that has grown too long; if a long reader prevents that, not before it has grown twice as long."""
+        if self._log is None:
+            return
+        try:
+            size = os.stat(self._log).st_size
+        except OSError:
+            return
+        if size > self._longest_log:
+            self._longest_log = LOG_BYTES if self._empty_log() else 2 * size
+
+    def _empty_log(self) -> bool:
+        """Empties the log; returns whether that worked. A failure is none of the caller's: its transaction is over."""
+        with suppress(sqlite3.Error, sa.exc.DBAPIError, OSError):
+            empty_log(self._engine)
+            return self._log is None or os.stat(self._log).st_size == 0
+        return False
+
     def _check_writable(self) -> None:
         if self._read_only:
             raise StoreError(f"{self._path}: can't be written, so this study can only be read")
@@ -139,7 +173,6 @@ class SqliteStore:
             return
         if self._rescued is None and self._path is not None and not self._read_only:
             with suppress(StoreError, StoreUnavailable), translated(self._path):
-                self._version()  # opens the other connection, if it was not open
                 assert self._watcher is not None
                 with writing(self._engine):
                     self._rescued = rescue(self._watcher, self._path)

@@ -3,13 +3,15 @@
 Theory of operation. An engine keeps a fixed number of *places*, and in each at most one worker. A worker passes through
 these states, which it announces by messages (`engines.messages`)::
 
-    launched -> ready -> at work -> ended
+    launched -> ready -> at work -> finished -> ended
 
-* A worker that ends with status 0 found the study done, or was asked to stop: its place stays empty.
-* A worker that ends otherwise has died. Its trial is released as lost, and its place gets another worker under the same
-  name in a new session. After work was done this happens at once. Deaths without any work done would repeat for ever (a
-  driver that is missing, no memory left), so pauses between them grow, and after three false starts in a row the engine
-  gives up (`engines.deaths`).
+* A worker that finished found the study done, because the controller reported it, or left because the engine asked it to. Its
+  place stays empty, whatever its exit status is: a thread that a function left may spoil that.
+* A worker that ends without this message has died, even with exit status 0: a library may call `os._exit(0)` in the middle of
+  a trial, and where SIGCHLD is ignored every exit status reads as 0. Its trial is released as lost, and its place gets another
+  worker under the same name in a new session. After work was done this happens at once. Deaths without any work done would
+  repeat for ever (a driver that is missing, no memory left), so pauses between them grow, and after three false starts in a
+  row the engine gives up (`engines.deaths`).
 * A worker that cannot work at all (exit status `CANNOT_WORK`) stands for all of them: the engine gives up at once.
 
 The engine renews the leases of its workers, because a trainer may hold a worker's interpreter for longer than a lease. A
@@ -53,6 +55,7 @@ class _Worker:
     handle: Handle
     ready: bool = False
     at_work: bool = False
+    finished: bool = False
     problem: str = ""
     printed: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES_KEPT))
 
@@ -83,6 +86,7 @@ class Engine:
     _deaths: DeathsInARow = field(default_factory=DeathsInARow, init=False)
     _due: dict[int, float] = field(default_factory=dict, init=False)
     _renewed: float = field(default=0.0, init=False)
+    _stopping: bool = field(default=False, init=False)
 
     def start(self, workers: int) -> None:
         """Starts so many workers."""
@@ -120,6 +124,7 @@ class Engine:
             grace: Seconds.
         """
         self._due.clear()
+        self._stopping = True
         for worker in self._workers.values():
             worker.handle.stop()
         until = time.monotonic() + grace
@@ -152,6 +157,8 @@ class Engine:
             elif message.event is Event.AT_WORK:
                 worker.at_work = True
                 self._deaths = self._deaths.after_work_began()
+            elif message.event is Event.FINISHED:
+                worker.finished = message.fields["done"] or self._stopping
             elif message.event is Event.CANNOT_WORK:
                 worker.problem = message.fields["problem"]
             else:
@@ -166,9 +173,9 @@ class Engine:
     def _after_end(self, worker: _Worker, status: int) -> None:
         """Lets a worker go that has ended, and has another started in its place if it died."""
         self._forget(worker)
-        if status == 0:
+        if worker.finished:
             return
-        if status == CANNOT_WORK:
+        if worker.problem or status == CANNOT_WORK:
             raise WorkerError("workers can't work:\n" + (worker.problem or "\n".join(worker.printed)))
         self._deaths = self._deaths.and_one(ready=worker.ready, at_work=worker.at_work)
         if self._deaths.hopeless:
@@ -177,7 +184,7 @@ class Engine:
         # Should the store not answer, the successor asks under the same name in another session: that releases the trial too.
         with suppress(StoreUnavailable):
             self.client.release(self.study, [worker.spec.identity.session], lost=True)
-        self._replace(worker, ending(status))
+        self._replace(worker, ending(status) if status else "exit status 0, before the study was done")
 
     def _replace(self, worker: _Worker, death: str) -> None:
         died = f"worker {worker.spec.identity.worker} died ({death})"
@@ -196,7 +203,7 @@ class Engine:
         for worker, status in ended:
             if status is not None:
                 self._forget(worker)
-        return [worker.spec.identity.session for worker, status in ended if status]
+        return [worker.spec.identity.session for worker, status in ended if status is not None and not worker.finished]
 
     def _forget(self, worker: _Worker) -> None:
         del self._workers[worker.spec.index]

@@ -26,7 +26,7 @@ class DeathsInARow:
 
         Args:
             ready: The worker had started.
-            at_work: It had begun to train a trial.
+            at_work: It had started to train a trial.
         """
         return replace(self, starting=0 if ready else self.starting + 1, idle=self.idle if at_work else self.idle + 1)
 

@@ -69,7 +69,7 @@ class Handle(Protocol):
         """Ends the worker at once, and waits until it has ended."""
 
     def close(self) -> None:
-        """Frees the handle of a worker that has ended, and ends the programs that it left behind if it died."""
+        """Frees the handle of a worker that has ended, and ends the programs that it left behind."""
 
 
 class Launcher(Protocol):

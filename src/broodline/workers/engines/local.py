@@ -16,6 +16,7 @@ from broodline.errors import WorkerError
 from broodline.workers.engines.launcher import Job, WorkerSpec
 from broodline.workers.liveness import is_stopped
 from broodline.workers.own_module import command_of
+from broodline.workers.trainers.process_tree import TOKEN, worker_token
 from broodline.workers.trainers.scratch import clear_after
 
 # Numeric libraries take all cores for each process by default: W workers then wait for each other.
@@ -64,7 +65,7 @@ class LocalLauncher:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._cwd,
-            env=_environment(os.environ, self._threads),
+            env=worker_environment(os.environ, self._threads) | {TOKEN: worker_token(spec.identity.session)},
             process_group=0,  # Ctrl-C reaches the engine alone, which decides
         )
 
@@ -79,7 +80,7 @@ class LocalHandle:
     """A worker process.
 
     Args:
-        popen: The process. Its standard input stays open for as long as its engine lives: its end tells the worker to leave.
+        popen: The process. Its standard input stays open for as long as its engine lives: its end makes the worker leave.
         session: The worker's session, by which its programs are found.
         selector: Watches its output.
     """
@@ -125,8 +126,7 @@ class LocalHandle:
         assert self._popen.stdin
         with suppress(BrokenPipeError):
             self._popen.stdin.close()
-        if self._popen.poll():
-            clear_after(self._session)
+        clear_after(self._session)  # with exit status 0 too: a function may end its process at any point
 
     def _end_output(self) -> None:
         self._at_end = True
@@ -144,7 +144,7 @@ class LocalHandle:
             self._selector.unregister(self._output)
 
 
-def _environment(environ: Mapping[str, str], threads: int) -> dict[str, str]:
+def worker_environment(environ: Mapping[str, str], threads: int) -> dict[str, str]:
     """The environment of a worker; variables for numeric libraries that are set already are left alone: the user set them."""
     given = {name: str(threads) for name in THREAD_VARIABLES if name not in environ}
     return {**environ, **given}

@@ -26,6 +26,7 @@ class Event(StrEnum):
     READY = "ready"
     AT_WORK = "at work"
     CANNOT_WORK = "cannot work"
+    FINISHED = "finished"
     LOG = "log"
 
 
@@ -35,7 +36,8 @@ class Message:
 
     Args:
         event: Its kind.
-        fields: A log record for LOG, the `problem` for CANNOT_WORK, nothing for the others.
+        fields: A log record for LOG, the `problem` for CANNOT_WORK, `done` for FINISHED (false if the worker was asked to leave),
+            nothing for the others.
     """
 
     event: Event

@@ -1,7 +1,13 @@
-"""A worker process: makes the worker that a job describes, and works until the study is done or its engine is gone."""
+"""A worker process: makes the worker that a job describes, and works until the study is done or its engine is gone.
+
+Theory of operation: the end. The lock of the session shows other processes that this one lives, and its file shows a later run
+whose programs to look for. So the file is removed last: after the exit handlers, and after the processes have ended that the
+function left behind. A worker that is killed before that leaves the file, and the next run cleans up.
+"""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import pickle
@@ -22,9 +28,13 @@ from broodline.storage.study_files import StudyFiles
 from broodline.workers.engines.base import CANNOT_WORK
 from broodline.workers.engines.launcher import Job, WorkerSpec
 from broodline.workers.engines.messages import Channel, Event, ForwardedRecords
+from broodline.workers.engines.process_end import end_in_time
 from broodline.workers.liveness import alive
+from broodline.workers.own_module import wait_for_end_of
 from broodline.workers.retrying import pauses
+from broodline.workers.signals import keep_exit_statuses
 from broodline.workers.trainers.base import Assignment, Trainer
+from broodline.workers.trainers.process_tree import kill_all_of
 from broodline.workers.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -36,20 +46,27 @@ def main() -> None:
 
     The job and the worker's spec come as a pickle over standard input, which stays open for as long as the engine lives.
     """
+    keep_exit_statuses()
+    engine = os.getppid()
+    life = ExitStack()
+    atexit.register(life.close)  # the handler that was registered first is called last
     size = int.from_bytes(os.read(0, 8), "big")
     with os.fdopen(os.dup(0), "rb") as pipe:
         job, spec = pickle.loads(pipe.read(size))
-    threading.Thread(target=_leave_with_engine, daemon=True).start()
-    sys.exit(serve(job, spec, Channel()))
+    threading.Thread(target=_leave_with_engine, args=(engine,), daemon=True).start()
+    status = serve(job, spec, Channel(), life)
+    end_in_time(status, last=life.close, warn=logging.getLogger(__name__).warning)
+    sys.exit(status)
 
 
-def serve(job: Job, spec: WorkerSpec, channel: Channel) -> int:
+def serve(job: Job, spec: WorkerSpec, channel: Channel, life: ExitStack) -> int:
     """Works until the study is done; returns the exit status. For the main thread of a process of its own.
 
     Args:
         job: The work.
         spec: The worker.
         channel: The way to the engine.
+        life: Holds the session's lock; the caller closes it as the last act of the process.
     """
     os.environ.update(spec.variables)  # before the trainer, and with it a framework, is loaded
     logger = logging.getLogger("broodline")
@@ -57,9 +74,10 @@ def serve(job: Job, spec: WorkerSpec, channel: Channel) -> int:
     logger.setLevel(logging.INFO)
     try:
         worker = worker_for(job, spec, lambda: channel.send(Event.AT_WORK))
-        signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
+        _interrupt_on_sigterm(worker)
         channel.send(Event.READY)
-        work(worker)
+        work(worker, life)
+        channel.send(Event.FINISHED, done=worker.done)
     except Exception as error:
         known = isinstance(error, BroodlineError)
         channel.send(Event.CANNOT_WORK, problem=str(error) if known else "".join(traceback.format_exception(error)))
@@ -100,12 +118,19 @@ def _present_files(location: StudyLocation, job: Job) -> StudyFiles:
     return files
 
 
-def work(worker: Worker) -> None:
-    """Works until the study is done, and holds the lock that shows this worker to be alive."""
-    with ExitStack() as life:
-        _take_lock(worker, life)
-        worker.run()
+def work(worker: Worker, life: ExitStack) -> None:
+    """Works until the study is done.
+
+    Args:
+        worker: The worker.
+        life: Gets the lock that shows this worker to be alive. When it is closed, the processes that the worker left are ended
+            first, and then the lock is released.
+    """
+    _take_lock(worker, life)
+    life.callback(kill_all_of, worker.identity.session)
+    worker.run()
     worker.trainer.close()
+    worker.files.checkpoints.close()
 
 
 def _take_lock(worker: Worker, life: ExitStack) -> None:
@@ -144,10 +169,19 @@ class _AnnouncingTrainer:
         return self._trainer.train(assignment)
 
 
-def _leave_with_engine() -> None:
+def _interrupt_on_sigterm(worker: Worker) -> None:
+    """Makes the worker leave on SIGTERM, and the processes that its function forks end, as those of a plain script do.
+
+    `multiprocessing.Pool` ends its processes by SIGTERM. With the worker's handler they would raise an error in the midst of
+    anything, with a lock of the pool in their hands.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: worker.interrupt())
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def _leave_with_engine(engine: int) -> None:
     """Ends this process when its engine is gone, which closes the pipe; gently first."""
-    while os.read(0, 1024):
-        pass
+    wait_for_end_of(engine)
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(_LEAVE_SECONDS)
     os._exit(1)

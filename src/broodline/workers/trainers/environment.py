@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from broodline.workers.trainers.base import Assignment
 
 PREFIX = "BROODLINE_"
 _NAMES = (
-    *("params", "restore", "save", "metrics", "steps", "start", "trial", "attempt", "member", "generation", "seed"),
+    *("params", "restore", "save", "metrics", "steps", "start", "end", "trial", "attempt", "member", "generation", "seed"),
     *("worker", "devices", "port", "reply", "token"),
 )
 _OURS = frozenset(PREFIX + name.upper() for name in _NAMES)
@@ -33,6 +34,7 @@ def facts(assignment: Assignment, *, port: int) -> dict[str, Any]:
         "metrics": None,
         "steps": trial.steps,
         "start": trial.start,
+        "end": trial.end,
         "trial": trial.number,
         "attempt": trial.attempt,
         "member": trial.member,
@@ -52,7 +54,7 @@ def for_evaluation(about: Facts, *, checkpoint: Path, step: int) -> dict[str, An
         checkpoint: The directory in which that one saved.
         step: The steps that its weights have behind them.
     """
-    return {**about, "restore": str(checkpoint), "save": None, "start": step, "steps": 0}
+    return {**about, "restore": str(checkpoint), "save": None, "start": step, "steps": 0, "end": step}
 
 
 def message(about: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +70,8 @@ def placeholders(about: Facts, params: Mapping[str, Any], path: Path) -> dict[st
         params: Its hyperparameters.
         path: The file that holds them.
     """
-    return {**params, **{name: about[name] for name in PLACEHOLDERS if name != "params"}, "params": str(path)}
+    later = {"end": about["end"], "python": sys.executable}
+    return {**later, **params, **{name: about[name] for name in PLACEHOLDERS if name != "params"}, "params": str(path)}
 
 
 def variables(about: Facts, path: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed
-from broodline.workers.metrics import finish
+from broodline.workers.metrics import finish, is_repeated
 from broodline.workers.running_trial import RunningTrial, in_one_line, recorded
 from broodline.workers.trainers.base import Assignment
 from broodline.workers.trainers.output import captured, tail
@@ -42,8 +42,8 @@ class FunctionTrainer:
         measurements, record = recorded(assignment.report)
         trial = RunningTrial(replace(assignment, report=record))
         returned = self._call(trial, assignment)
-        if returned:
-            measurements.append(trial.measured(dict(returned)))
+        if returned and not is_repeated(final := trial.measured(dict(returned)), measurements):
+            measurements.append(final)
         return finish(measurements, assignment.trial, _NOTHING)
 
     def close(self) -> None:

@@ -2,93 +2,81 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from broodline.core.trial import Measurement, Trial
-from broodline.workers.metrics import measured, parsed
+from broodline.errors import TrialFailed
+from broodline.workers.metrics import parsed
+from broodline.workers.trainers.measurements import Measurements
+
+_CHUNK = 1 << 20
+_LONGEST_LINE = 16 << 20  # bytes; a longer one is no measurement, and would fill the memory
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFSOCK: "a socket"}
 
 
 class MetricsFile:
-    """The measurements that a program has made so far, in the file or otherwise.
+    """The lines of JSON in a file.
 
     Args:
-        path: The file, to which the program appends JSON lines; made here, empty.
-        trial: The trial that is measured.
-        report: Called with each measurement as it is found.
+        path: The file, to which the program appends them; made here, empty.
+        measurements: Takes them.
     """
 
-    def __init__(self, path: Path, trial: Trial, report: Callable[[Measurement], None]) -> None:
-        self.path, self._trial, self._report = path, trial, report
-        self._read = 0
-        self.measurements: list[Measurement] = []
+    def __init__(self, path: Path, measurements: Measurements) -> None:
+        self.path, self._measurements = path, measurements
+        self._read, self._unfinished = 0, b""
         path.touch()
 
     def follow(self) -> None:
         """Takes the lines that are complete by now.
 
         Raises:
-            TrialFailed: A line is not a JSON object, or a value can't be a metric.
+            TrialFailed: A line is not a JSON object, a value can't be a metric, or the file was replaced by something else.
         """
-        complete, newline, _ = self._appended().rpartition(b"\n")
-        self._read += len(complete) + len(newline)
-        self._take(complete)
+        for data in self._appended():
+            complete, newline, rest = data.rpartition(b"\n")
+            self._take(self._unfinished + complete if newline else b"")
+            self._unfinished = rest if newline else self._unfinished + rest
+            if len(self._unfinished) > _LONGEST_LINE:
+                raise TrialFailed(f"a line of the metrics file is longer than {_LONGEST_LINE >> 20} MiB")
 
-    def finish(self) -> list[Measurement]:
-        """Takes the rest, a last line without its end too, and returns all measurements.
+    def finish(self) -> None:
+        """Takes the rest, a last line without its end too.
 
         Raises:
-            TrialFailed: A line is not a JSON object, or a value can't be a metric.
+            TrialFailed: As above.
         """
-        rest = self._appended()
-        self._read += len(rest)
+        self.follow()
+        rest, self._unfinished = self._unfinished, b""
         self._take(rest)
-        return self.measurements
 
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Takes metrics that did not come through the file.
-
-        Raises:
-            TrialFailed: A value can't be a metric.
-        """
-        self._add(self._measured(values))
-
-    def conclude(self, values: Mapping[str, Any]) -> None:
-        """Takes the final metrics, unless they only repeat the last measurement.
-
-        Raises:
-            TrialFailed: A value can't be a metric.
-        """
-        final = self._measured(values)
-        if not self.measurements or _as_text(final) != _as_text(self.measurements[-1]):
-            self._add(final)
-
-    def _measured(self, values: Mapping[str, Any]) -> Measurement:
-        return measured(values, end=self._trial.end, last=self.measurements[-1] if self.measurements else None)
-
-    def _add(self, measurement: Measurement) -> None:
-        self.measurements.append(measurement)
-        self._report(measurement)
-
-    def _appended(self) -> bytes:
+    def _appended(self) -> Iterator[bytes]:
         try:
-            with self.path.open("rb", buffering=0) as file:
-                if file.seek(0, os.SEEK_END) < self._read:
-                    self._read = 0  # the program has started the file over
-                file.seek(self._read)
-                return file.read()
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)  # a FIFO must not make the worker wait
         except FileNotFoundError:
-            return b""  # a program that starts its file over may remove it and then rename another into its place
+            return  # a program that starts its file over may remove it and then rename another into its place
+        except OSError as error:
+            raise TrialFailed(f"the metrics file can't be read: {error.strerror}") from error
+        try:
+            yield from self._chunks(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _chunks(self, descriptor: int) -> Iterator[bytes]:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise TrialFailed(f"the program replaced its metrics file by {kind}; append lines to the file instead")
+        if status.st_size < self._read:
+            self._read, self._unfinished = 0, b""  # the program has started the file over
+        os.lseek(descriptor, self._read, os.SEEK_SET)
+        while data := os.read(descriptor, _CHUNK):
+            self._read += len(data)
+            yield data
 
     def _take(self, data: bytes) -> None:
         for line in data.decode(errors="replace").split("\n"):
             if line.strip():
-                self.add(parsed(line))
-
-
-def _as_text(measurement: Measurement) -> str:
-    """A form for comparing: as a number, NaN does not equal itself."""
-    return json.dumps([measurement.step, measurement.metrics], sort_keys=True)
+                self._measurements.add(parsed(line))

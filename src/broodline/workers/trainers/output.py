@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from broodline.workers.metrics import found
+from broodline.core.text import printable
 
 TAIL_LINES, TAIL_BYTES = 20, 4096
-_LONGEST_LINE = 1 << 20
+LOG_BYTES = 64 << 20  # the longest log of an attempt, as far as a look several times a second can hold it
+_KEPT_BYTES = 1 << 20  # of each end of a longer log
+_CUT = b"\n[broodline: the log grew over %d MiB; the part between the line above and the line below is left out]\n"
+_WATCH_SECONDS = 0.5
 
 
 @contextmanager
 def log_file(path: Path) -> Iterator[BinaryIO]:
     """A log, empty and open to be appended to; it is removed if it stays empty."""
-    with path.open("ab", buffering=0) as file:
+    with path.open("ab+", buffering=0) as file:
         file.truncate(0)  # the same attempt may have started before, and found the disk full
         try:
             yield file
@@ -33,8 +37,8 @@ def tail(path: Path, since: int = 0) -> str:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(since, size - TAIL_BYTES))
-            return last_lines(file.read().decode(errors="replace"))
+            file.seek(max(since if since <= size else 0, size - TAIL_BYTES))  # a log may have been cut
+            return last_lines(printable(file.read().decode(errors="replace")))
     except OSError:
         return ""
 
@@ -44,34 +48,20 @@ def last_lines(text: str, lines: int = TAIL_LINES) -> str:
     return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
-class JsonLines:
-    """Copies a program's standard output into its log, and remembers the last line that is a JSON object.
+def keep_short(log: int) -> None:
+    """Cuts the middle out of a log that has grown too long: a program that prints without end must not fill the disk.
+
+    The log keeps its beginning and its end. Its writers append, so that they continue after the end.
 
     Args:
-        log: Where the output goes.
+        log: Its descriptor, open for reading and appending.
     """
-
-    def __init__(self, log: BinaryIO) -> None:
-        self._log, self._unfinished = log, b""
-        self._last: dict[str, Any] | None = None
-
-    def receive(self, data: bytes) -> None:
-        """Takes some output; b"" ends it."""
-        self._log.write(data)
-        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
-        self._unfinished = self._unfinished[-_LONGEST_LINE:]
-        for line in lines:
-            self._look_at(line)
-
-    def last(self) -> dict[str, Any] | None:
-        """The last JSON object, or None if there was none; to be called when the output has ended."""
-        self._look_at(self._unfinished)
-        self._unfinished = b""
-        return self._last
-
-    def _look_at(self, line: bytes) -> None:
-        values = found(line.decode(errors="replace"))
-        self._last = self._last if values is None else values
+    size = os.fstat(log).st_size
+    if size <= LOG_BYTES:
+        return
+    end = os.pread(log, _KEPT_BYTES, size - _KEPT_BYTES)
+    os.ftruncate(log, _KEPT_BYTES)
+    os.write(log, _CUT % (LOG_BYTES >> 20) + end)
 
 
 @contextmanager
@@ -83,12 +73,32 @@ def captured(path: Path) -> Iterator[None]:
         try:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-            yield
+            with _watched(file.fileno()):
+                yield
         finally:
             _flush()
             for descriptor, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, descriptor)
                 os.close(copy)
+
+
+@contextmanager
+def _watched(log: int) -> Iterator[None]:
+    """Keeps a log short by a thread, while a function writes to it."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH_SECONDS):
+            keep_short(log)
+
+    thread = threading.Thread(target=watch, name="broodline log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        keep_short(log)
 
 
 def _flush() -> None:

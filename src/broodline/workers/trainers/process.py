@@ -52,7 +52,7 @@ class Process:
         self._pidfd: int | None = None
         self._started = 0.0
         self._known: ProcessTree = {}
-        self._closed = False
+        self._closed = self._status_is_lost = False
         self._pipes = Pipes()
 
     def __enter__(self) -> Self:
@@ -101,8 +101,14 @@ class Process:
 
     @property
     def status(self) -> int:
-        """The exit status of a program that has ended; below 0 the signal that killed it."""
+        """The exit status of a program that has ended; below 0 the signal that killed it.
+
+        Raises:
+            TrialFailed: It is not known, so nothing shows that the program succeeded.
+        """
         assert self._popen is not None
+        if self._status_is_lost:
+            raise TrialFailed("its exit status is lost: this process ignores SIGCHLD, or collects the status of all its children")
         return self._popen.wait()
 
     @property
@@ -144,6 +150,7 @@ class Process:
             # Its exit status is not collected, so that its number stays its own until its descendants have ended.
             return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
+            self._status_is_lost = True  # `Popen` reports 0 in this case
             return True
 
     def drain(self) -> None:

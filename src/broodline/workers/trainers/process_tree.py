@@ -15,8 +15,9 @@ session, clear its environment, or lose its parent. So a process belongs to a pr
 A tree is ended by looking and killing until a look finds nothing: a process may start another between a look and its end.
 A process that SIGKILL does not end hangs in the kernel; after some seconds it is given up.
 
-The token begins with the worker's session. So the programs of a worker that was killed are found by another process, except
-for an orphan with a new session and an empty environment: nothing connects that to its worker any more.
+The token begins with the worker's session, and the worker process carries it too. So the programs of a worker that was killed,
+and the helpers that its Python function forked, are found by another process. The exception is an orphan with a new session and
+an empty environment: nothing connects that to its worker any more.
 
 Linux only, where /proc shows processes; elsewhere only a program's process group is known.
 """
@@ -96,7 +97,7 @@ def children() -> list[int]:
 def adopt_orphans() -> bool:
     """Makes orphans among the descendants of this process its children; False where the system can't.
 
-    Otherwise process 1 gets them, and one that left its session and cleared its environment could not be told from any other
+    Otherwise process 1 gets them, and one that left its session and cleared its environment would look like any other
     process.
     """
     try:
@@ -125,14 +126,23 @@ def start_time(pid: int) -> int | None:
     return None if info is None else info.start
 
 
-def kill_all_of(owner: str) -> None:
-    """Kills every program that a worker started and left behind, with its descendants.
+def worker_token(owner: str) -> str:
+    """The token of a worker process itself, which the processes inherit that its Python function forks.
 
     Args:
-        owner: The session of the worker, which has died itself.
+        owner: The session of the worker.
+    """
+    return f"{owner}.worker"
+
+
+def kill_all_of(owner: str) -> None:
+    """Kills every process that a worker started and left behind, with its descendants; the calling process is spared.
+
+    Args:
+        owner: The session of the worker, which has died itself, or ends now and calls this.
     """
     until = time.monotonic() + HANGING_SECONDS
-    while (members := descendants(None, f"{owner}.")) and time.monotonic() < until:
+    while (members := descendants(None, f"{owner}.").keys() - {os.getpid()}) and time.monotonic() < until:
         kill(members)
         time.sleep(0.001)
 

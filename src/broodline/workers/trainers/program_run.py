@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,11 +16,14 @@ from typing import Any, BinaryIO
 from broodline.config.programs import Evaluate, Train, fill
 from broodline.core.trial import Measurement, Trial
 from broodline.errors import TrialFailed
-from broodline.workers.metrics import finish, joined
+from broodline.workers.metric_lines import notation
+from broodline.workers.metrics import finish, joined, last_values
 from broodline.workers.trainers.base import Assignment
 from broodline.workers.trainers.environment import Facts, for_evaluation, inherited, placeholders, variables
+from broodline.workers.trainers.measurements import Measurements
 from broodline.workers.trainers.metrics_file import MetricsFile
-from broodline.workers.trainers.output import JsonLines, tail
+from broodline.workers.trainers.output import keep_short, tail
+from broodline.workers.trainers.printed_metrics import PrintedMetrics
 from broodline.workers.trainers.process import Process, ending
 from broodline.workers.trainers.scratch import scratch
 
@@ -34,24 +37,39 @@ class OneShot:
     Args:
         command: Its arguments, with their placeholders.
         cwd: The folder that it runs in.
-        prints: Its metrics are the last JSON object that it prints, not the lines of a file.
+        metrics: The place and notation of its metrics: the key `metrics` of the study file.
+        objective: The metrics of the objective.
         timeout: Seconds after which it has failed; None: never.
         grace: Seconds between asking it to end and killing it.
     """
 
     command: tuple[str, ...]
     cwd: Path
-    prints: bool
+    metrics: str | Mapping[str, str]
+    objective: tuple[str, ...]
     timeout: float | None
     grace: float
 
     @property
+    def prints(self) -> bool:
+        """True if its metrics are in its output."""
+        return self.metrics != "file"
+
+    @property
     def nothing(self) -> str:
         """The message if it measured nothing."""
-        if self.prints:
-            return f"no line that {self.command[0]} printed is a JSON object"
+        program = self.command[0]
+        if not isinstance(self.metrics, str):
+            return f"no line that {program} printed matches a pattern of [train] metrics"
+        if self.metrics == "name=value":
+            return f"no line that {program} printed has a pair such as {self.objective[0] if self.objective else 'accuracy'}=0.93"
+        if self.metrics == "stdout":
+            return (
+                f"no line that {program} printed is a JSON object "
+                '(pairs, other lines, standard error: [train] metrics = "name=value", or { accuracy = "regex" })'
+            )
         return (
-            f"{self.command[0]} wrote nothing to the file that BROODLINE_METRICS names "
+            f"{program} wrote nothing to the file that BROODLINE_METRICS names "
             '(if it prints its metrics: [train] metrics = "stdout")'
         )
 
@@ -70,39 +88,45 @@ class OneShot:
         since = os.fstat(log.fileno()).st_size
         try:
             with scratch(trial.session) as folder:
-                metrics = MetricsFile(Path(folder) / "metrics.jsonl", trial, report)
                 params = Path(folder) / "params.json"
                 params.write_text(json.dumps(dict(trial.params)), encoding="utf-8")
-                about = {**about, "metrics": None if self.prints else str(metrics.path)}
-                return self._run(trial, about, params, log, metrics)
+                measurements, file = Measurements(trial, report), Path(folder) / "metrics.jsonl"
+                about = {**about, "metrics": None if self.prints else str(file)}
+                self._run(trial, about, params, log, self._source(file, log, measurements))
+                return measurements.taken
         except TrialFailed as failed:
             failed.output = failed.output or tail(Path(log.name), since)
             raise
 
-    def _run(self, trial: Trial, about: Facts, params: Path, log: BinaryIO, metrics: MetricsFile) -> list[Measurement]:
-        printed = JsonLines(log)
+    def _source(self, file: Path, log: BinaryIO, measurements: Measurements) -> MetricsFile | PrintedMetrics:
+        if self.prints:
+            return PrintedMetrics(log, notation(self.metrics), self.objective, measurements)
+        return MetricsFile(file, measurements)
+
+    def _run(self, trial: Trial, about: Facts, params: Path, log: BinaryIO, metrics: MetricsFile | PrintedMetrics) -> None:
         with Process(grace=self.grace, owner=trial.session) as process:
             process.start(
                 fill(self.command, placeholders(about, trial.params, params)),
                 environ=inherited(os.environ) | variables(about, params),
                 cwd=self.cwd,
                 stdout=subprocess.PIPE if self.prints else log,
-                stderr=log,
+                # One pipe for both, where both may hold metrics: it keeps the order in which they were printed.
+                stderr=log if self.metrics in ("file", "stdout") else subprocess.STDOUT,
             )
-            if self.prints:
-                process.listen(process.output, printed.receive)
-            self._attend(process, metrics)
+            if isinstance(metrics, PrintedMetrics):
+                process.listen(process.output, metrics.receive)
+            self._attend(process, metrics, log)
         if process.status:
             raise TrialFailed(ending(process.status))
-        if last := printed.last():
-            metrics.add(last)
-        return metrics.finish()
+        metrics.finish()
 
-    def _attend(self, process: Process, metrics: MetricsFile) -> None:
+    def _attend(self, process: Process, metrics: MetricsFile | PrintedMetrics, log: BinaryIO) -> None:
         until = math.inf if self.timeout is None else time.monotonic() + self.timeout
         while not process.wait(max(0.0, min(FOLLOW_SECONDS, until - time.monotonic()))):
             metrics.follow()
+            keep_short(log.fileno())
             check_time(until, self.timeout)
+        keep_short(log.fileno())
 
 
 def check_time(until: float, timeout: float | None) -> None:
@@ -121,14 +145,16 @@ def check_time(until: float, timeout: float | None) -> None:
 
 def training(train: Train, cwd: Path) -> OneShot:
     """The program that trains."""
-    return OneShot(command=train.command, cwd=cwd, prints=train.metrics == "stdout", timeout=train.timeout, grace=train.grace)
+    return _one_shot(train, cwd, command=train.command, timeout=train.timeout)
 
 
 def evaluation(evaluate: Evaluate, train: Train, cwd: Path) -> OneShot:
     """The program that measures a checkpoint; it reports its metrics in the same way as the one that trains."""
-    return OneShot(
-        command=evaluate.command, cwd=cwd, prints=train.metrics == "stdout", timeout=evaluate.timeout, grace=train.grace
-    )
+    return _one_shot(train, cwd, command=evaluate.command, timeout=evaluate.timeout)
+
+
+def _one_shot(train: Train, cwd: Path, *, command: tuple[str, ...], timeout: float | None) -> OneShot:
+    return OneShot(command=command, cwd=cwd, metrics=train.metrics, objective=train.objective, timeout=timeout, grace=train.grace)
 
 
 def evaluated(program: OneShot, assignment: Assignment, about: Facts, log: BinaryIO, *, step: int) -> dict[str, Any]:
@@ -153,7 +179,7 @@ def evaluated(program: OneShot, assignment: Assignment, about: Facts, log: Binar
         raise TrialFailed(f"evaluation: {failed.reason}", failed.output) from failed
     if not measurements:
         raise TrialFailed(f"evaluation: no metric: {program.nothing}")
-    return dict(measurements[-1].metrics)
+    return last_values(measurements)
 
 
 def concluded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,8 +13,9 @@ from broodline.errors import TrialFailed
 from broodline.workers.metrics import parsed
 from broodline.workers.trainers.base import Assignment
 from broodline.workers.trainers.environment import Facts, facts, message
+from broodline.workers.trainers.measurements import Measurements
 from broodline.workers.trainers.metrics_file import MetricsFile
-from broodline.workers.trainers.output import log_file, tail
+from broodline.workers.trainers.output import keep_short, log_file, tail
 from broodline.workers.trainers.program_run import concluded, evaluation, free_port
 from broodline.workers.trainers.resident_session import RequestUnread, ResidentProgram
 from broodline.workers.trainers.scratch import scratch
@@ -52,15 +54,20 @@ class ResidentTrainer:
 
     def _measurements(self, assignment: Assignment, about: Facts, log: BinaryIO) -> list[Measurement]:
         with scratch(assignment.trial.session) as folder:
-            metrics = MetricsFile(Path(folder) / "metrics.jsonl", assignment.trial, assignment.report)
+            measurements = Measurements(assignment.trial, assignment.report)
+            metrics = MetricsFile(Path(folder) / "metrics.jsonl", measurements)
             request = message({**about, "metrics": str(metrics.path)}, assignment.trial.params)
             answer = parsed(self._answer(request, assignment, log, metrics))
             if isinstance(answer.get("error"), str):  # a number is a metric of that name
                 raise TrialFailed(answer["error"], str(answer.get("traceback", "")))
             metrics.finish()
             if answer:
-                metrics.conclude(answer)
-            return metrics.measurements
+                measurements.conclude(answer)
+            return measurements.taken
+
+    def _attend(self, metrics: MetricsFile, log: BinaryIO) -> None:
+        metrics.follow()
+        keep_short(log.fileno())
 
     def _answer(self, request: Mapping[str, Any], assignment: Assignment, log: BinaryIO, metrics: MetricsFile) -> str:
         """The program's answer, a line."""
@@ -76,7 +83,7 @@ class ResidentTrainer:
                 self.close()
                 self._program = ResidentProgram(self._train, cwd=self._cwd, owner=assignment.trial.session)
                 self._program.start(assignment)
-            return self._program.ask(request, log, metrics.follow)
+            return self._program.ask(request, log, partial(self._attend, metrics, log))
         except BaseException:
             program, self._program = self._program, None
             if program is not None:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,7 +60,7 @@ class ResidentProgram:
         self._answers, theirs = os.pipe()
         try:
             self._process.start(
-                fill(self._train.command, {}),
+                fill(self._train.command, {"python": sys.executable}),
                 environ=inherited(os.environ) | worker_variables(assignment) | {"BROODLINE_REPLY": str(theirs)},
                 cwd=self._cwd,
                 stdin=subprocess.PIPE,
@@ -67,6 +68,7 @@ class ResidentProgram:
                 pass_fds=[theirs],
             )
         finally:
+            # Only the program holds its end now, so its death closes the pipe.
             os.close(theirs)
         self._process.listen(self._process.output, self._print)
         self._process.listen(self._answers, self._receive)
@@ -98,6 +100,7 @@ class ResidentProgram:
             while b"\n" not in self._received:
                 self._wait(until)
                 attend()
+            # What the program printed before its answer belongs to the log of this trial.
             self._process.drain()
             return self._line()
         finally:
