@@ -400,7 +400,7 @@ BAD_STUDY_FILES: list[tuple[str, str, str, list[str]]] = [
         ["did you mean 'keep_", "keep_every"],
     ),
     ("threads zero", study_file(engine="[engine]\nthreads = 0"), "engine.threads", ["at least 1"]),
-    ("devices a string", study_file(engine="[engine]\ndevices = '0,1'"), "engine.devices", ['["0", "1"]']),
+    ("devices a string", study_file(engine="[engine]\ndevices = '0,1'"), "engine.devices", ['["0", "1"]', 'or "none"']),
     ("engine's unknown key", study_file(engine="[engine]\nthread = 1"), "engine.thread", ["did you mean 'threads'?", "max_lost"]),
     ("lease zero", study_file(engine="[engine]\nlease = 0"), "engine.lease", ["above zero"]),
 ]

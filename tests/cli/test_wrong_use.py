@@ -93,3 +93,9 @@ def test_a_study_file_without_a_program(name: str, tmp_path: Path) -> None:
     path = write_study(tmp_path)
     path.write_text(path.read_text().partition("[train]")[0])
     assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="[train]: is missing")
+
+
+@pytest.mark.parametrize("devices", ["", "2,", ",", "2,,3"])
+def test_a_list_of_devices_with_a_gap(devices: str, tmp_path: Path) -> None:
+    write_study(tmp_path)
+    assert_refused("worker", "study.toml", "--devices", devices, cwd=tmp_path, saying="must be a list of devices, such as 2,3")

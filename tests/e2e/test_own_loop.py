@@ -68,9 +68,9 @@ class Own:
         self.lease = seconds
         self.controller.open(parse({**STUDY, "engine": {"lease": seconds}}, "test"))
 
-    def loop(self, hold: str) -> Any:
+    def loop(self, hold: str, **environ: str) -> Any:
         (self.directory / "loop.py").write_text(LOOP.format(hold=hold))
-        return script("loop.py", self.location.url, cwd=self.directory)
+        return script("loop.py", self.location.url, cwd=self.directory, **environ)
 
     def trial(self, number: int = 0) -> Trial:
         with self.store.snapshot("own") as records:
@@ -103,6 +103,12 @@ def past_leases(own: Own, leases: int) -> Callable[[], bool]:
     first = own.trial().lease_until
     assert first is not None
     return lambda: (own.trial().lease_until or 0.0) > first + leases * own.lease
+
+
+def test_a_loop_has_the_devices_that_its_program_inherited(own: Own) -> None:
+    with own.loop('open("devices", "w").write(",".join(trial.devices))', CUDA_VISIBLE_DEVICES="5,6") as run:
+        assert run.end() == 0, run.said
+    assert (own.directory / "devices").read_text() == "5,6"
 
 
 @pytest.mark.parametrize("hold", [DEAF, QUIET], ids=["holds the interpreter", "reports nothing"])

@@ -16,6 +16,16 @@ def natural_number(argument: str) -> int:
     return _integer(argument, 0)
 
 
+def device_list(argument: str) -> tuple[str, ...]:
+    """Devices, separated by commas; "none" is an empty list."""
+    names = tuple(name.strip() for name in argument.split(","))
+    if names == ("none",):
+        return ()
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"must be a list of devices, such as 2,3, or none, got '{argument}'")
+    return names
+
+
 def engine_name(argument: str) -> str:
     """The name of an installed engine."""
     from broodline.registry import ENGINES  # reading the metadata of packages takes time

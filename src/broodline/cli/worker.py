@@ -8,6 +8,7 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from broodline.cli.argument_types import device_list
 from broodline.cli.engine_argument import add_engine, with_engine
 from broodline.cli.study_argument import Target, add_target, file_of, target_of
 from broodline.cli.summary import print_end
@@ -24,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_target(parser, by_name=False)
     parser.add_argument("--replay", metavar="NAME", help="work on the replay NAME instead of the study")
+    parser.add_argument(
+        "--devices",
+        metavar="LIST",
+        type=device_list,
+        help="devices of this worker, such as 2,3, or none (default: [engine] devices of the study file, or all visible ones)",
+    )
     add_engine(parser)
 
 
@@ -35,6 +42,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     target = target_of(arguments)
     file = with_engine(file_of(target), arguments.engine)
+    if arguments.devices is not None:
+        file = replace(file, engine=replace(file.engine, devices=arguments.devices))
     if arguments.replay is not None:
         file = replace(file, study=_replay_of(target, arguments.replay))
         target = Target(name=arguments.replay, location=target.location, file=None, store=target.location.url)

@@ -55,12 +55,12 @@ class EngineOptions:
 
     Args:
         kind: The name of an installed engine, which starts the workers.
-        devices: Distributed over the workers.
+        devices: Distributed over the workers; None: all that are visible; empty: none.
         threads: Threads of numeric libraries per worker.
     """
 
     kind: str = "local"
-    devices: tuple[str, ...] = ()
+    devices: tuple[str, ...] | None = None
     threads: int = 1
 
 

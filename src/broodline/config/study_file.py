@@ -34,6 +34,15 @@ def _device(value: Any) -> str:
     return str(value)
 
 
+_DEVICES = 'a list of devices, such as ["0", "1"], or "none"'
+_LIST_OF_DEVICES = list_of(Rule("a device", _device), _DEVICES)
+
+
+def _devices(value: Any) -> tuple[str, ...]:
+    names: tuple[str, ...] = () if value == "none" else _LIST_OF_DEVICES.read(value)
+    return names
+
+
 _NAMED_METRICS = one_of("file", "stdout", "name=value")
 _METRICS = f'{_NAMED_METRICS.expected}, or a regular expression for each metric, such as {{ val_acc = "val_acc: (\\\\S+)" }}'
 
@@ -80,7 +89,7 @@ _TRAIN: Mapping[str, Rule] = {
 _EVALUATE: Mapping[str, Rule] = {"command": _COMMAND, "timeout": DURATION}
 _ENGINE: Mapping[str, Rule] = {
     "kind": Rule("an installed engine", _engine),
-    "devices": list_of(Rule("a device", _device), 'a list of devices, such as ["0", "1"]'),
+    "devices": Rule(_DEVICES, _devices),
     "threads": integer(1),
 }
 

@@ -103,7 +103,7 @@ class Study:
         *,
         workers: int = 1,
         budget: Budget | None = None,
-        devices: Sequence[str | int] = (),
+        devices: Sequence[str | int] | None = None,
         threads: int = 1,
         show: bool = True,
         fresh: bool = False,
@@ -115,7 +115,7 @@ class Study:
             workers: W, the number of worker processes.
             budget: The budget of the whole study; `Budget.unlimited()` trains until the study is stopped. None: the stored
                 budget of a study that exists; a new study is unlimited and warns of it.
-            devices: Devices, distributed among the workers.
+            devices: Devices, distributed among the workers; None: all that are visible; "none": leave them to the function.
             threads: Threads of numeric libraries in each worker.
             show: Show a live view, or plain lines without a terminal.
             fresh: Delete the study of this name first, if there is one, and start from scratch.
@@ -157,7 +157,7 @@ class Study:
         *,
         steps: int | None = None,
         time: str | float | None = None,
-        devices: Sequence[str | int] = (),
+        devices: Sequence[str | int] | None = None,
         threads: int = 1,
         show: bool = True,
     ) -> bool:
@@ -217,7 +217,7 @@ class Study:
         seed: int | None = None,
         name: str | None = None,
         workers: int = 1,
-        devices: Sequence[str | int] = (),
+        devices: Sequence[str | int] | None = None,
         threads: int = 1,
         show: bool = True,
     ) -> Result:

@@ -62,7 +62,7 @@ def check(
         seconds: The time limit of the whole check.
         progress: Receives a line before each run.
     """
-    with tempfile.TemporaryDirectory(prefix="broodline-check-") as directory, environment_of_worker(setup.engine):
+    with tempfile.TemporaryDirectory(prefix="broodline-check-") as directory, environment_of_worker(setup.engine) as devices:
         files, trainer = files_in(Path(directory)), setup.trainer()
         files.prepare()
         runs = Runs(
@@ -70,7 +70,7 @@ def check(
             trainer=trainer,
             files=files,
             steps=steps or study.trial_steps,
-            devices=setup.engine.devices[:1],
+            devices=devices,
             seconds=seconds,
             progress=progress,
         )

@@ -19,6 +19,7 @@ from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import CheckpointError, Preempted, TrialFailed
 from broodline.storage.checkpoints.manifest import MANIFEST
 from broodline.storage.study_files import StudyFiles
+from broodline.workers.devices import devices_for, variables_for
 from broodline.workers.engines.local import worker_environment
 from broodline.workers.likeness import likeness
 from broodline.workers.trainers.base import Assignment, Trainer
@@ -132,12 +133,14 @@ class Runs:
 
 
 @contextmanager
-def environment_of_worker(options: EngineOptions) -> Iterator[None]:
-    """Gives this process the environment that `run` gives to its first worker: its threads and its devices."""
+def environment_of_worker(options: EngineOptions) -> Iterator[tuple[str, ...]]:
+    """Gives this process the environment that `run` gives to its first worker: its threads and its devices, which it yields."""
     before = dict(os.environ)
-    os.environ.update(worker_environment(before, options.threads, options.devices[:1]))
+    devices = devices_for(options.devices)
+    share = devices.names[:1]
+    os.environ.update(worker_environment(before, options.threads) | variables_for(share, devices.variables))
     try:
-        yield
+        yield share
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -11,6 +11,7 @@ from broodline.core.study import StudyConfig
 from broodline.errors import UsageError
 from broodline.registry import ENGINES
 from broodline.storage.location import StudyLocation
+from broodline.workers.devices import NO_DEVICES, DeviceSet
 from broodline.workers.engines.base import Engine
 from broodline.workers.engines.launcher import Job, LauncherType
 from broodline.workers.trainers.base import TrainerFactory
@@ -24,6 +25,7 @@ def engine_for(
     client: Client,
     options: EngineOptions,
     name: Callable[[int], str] = str,
+    devices: DeviceSet = NO_DEVICES,
 ) -> Engine:
     """Makes the engine of a study; it starts no worker yet.
 
@@ -32,8 +34,9 @@ def engine_for(
         job: The work of its workers.
         cwd: The folder in which workers and their programs run; None: the current one.
         client: The controller.
-        options: The kind of the engine, devices, threads.
+        options: The kind of the engine, threads.
         name: The name of the worker at a place, counted from 0.
+        devices: The devices that are dealt out.
     """
     launcher: LauncherType = ENGINES.load(options.kind)
     return Engine(
@@ -41,7 +44,8 @@ def engine_for(
         client=client,
         study=study.name,
         name=name,
-        devices=options.devices,
+        devices=devices.names,
+        visibility=devices.variables,
         lease=study.limits.lease,
     )
 

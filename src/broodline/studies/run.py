@@ -27,6 +27,7 @@ from broodline.studies.recovery import delete_orphans, recover
 from broodline.studies.sole_run import sole_run
 from broodline.studies.supervision import supervise
 from broodline.studies.trainer import TrainerSetup
+from broodline.workers.devices import devices_for, joining_note, sharing_note
 
 T = TypeVar("T")
 
@@ -59,11 +60,12 @@ def run(
         StudyBusy: Another process is running the study.
         StudyChanged: The store has a study of this name with another definition.
         StudyFailed: The program of the study does not work.
-        UsageError: The training function cannot be sent to worker processes.
+        UsageError: The training function cannot be sent to worker processes, or a device is not visible here.
         WorkerError: Workers cannot start.
         KeyboardInterrupt: Ctrl-C or SIGTERM. Running trials are pending again.
     """
     job = job_for(study, location, setup.trainer)  # first: a function that cannot be sent is refused before a study is created
+    devices = devices_for(setup.engine.devices)
     opened = location.open_study(study.name, create=True, checksums=study.checkpoints.checksums)
     with opened as here, sole_run(here.files, study.name), interruptible(first_finishes=True) as interruptions:
         store, files = here.store, here.files
@@ -76,7 +78,8 @@ def run(
         view = _view_of(study.name, workers=workers, show=show)(store)
         with observing(store, study.name, [view, *observers]) as observation, log_shown_by(view.say):
             _log_note(study.name, here.note)
-            engine = engine_for(study, job, cwd=setup.trainer.cwd, client=controller, options=setup.engine)
+            _log_note(study.name, sharing_note(devices.names, workers))
+            engine = engine_for(study, job, cwd=setup.trainer.cwd, client=controller, options=setup.engine, devices=devices)
             supervise(
                 engine,
                 store,
@@ -135,10 +138,11 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
         StudyChanged: The study in the store has another definition.
         StudyFailed: The program of the study does not work.
         StudyNotFound: The store has no such study.
+        UsageError: A device is not visible here.
         WorkerError: The worker cannot start.
         KeyboardInterrupt: Ctrl-C or SIGTERM. The running trial is pending again.
     """
-    job = job_for(study, location, setup.trainer)
+    job, devices = job_for(study, location, setup.trainer), devices_for(setup.engine.devices)
     with closing(location.open(create=False)) as store, interruptible():
         # A transaction, not a snapshot: a store that cannot be written fails here, before a process starts.
         with store.transaction(study.name) as records:
@@ -150,7 +154,16 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
         client, options = Controller(store), setup.engine
         with observing(store, study.name, [view]) as observation, log_shown_by(view.say):
             _log_note(study.name, note)
-            engine = engine_for(study, job, cwd=setup.trainer.cwd, client=client, options=options, name=lambda _position: worker)
+            _log_note(study.name, joining_note(devices.names))
+            engine = engine_for(
+                study,
+                job,
+                cwd=setup.trainer.cwd,
+                client=client,
+                options=options,
+                name=lambda _position: worker,
+                devices=devices,
+            )
             supervise(engine, store, study.name, workers=1, observation=observation, grace=setup.grace)
         _raise_if_failed(store, study.name)
 

@@ -49,22 +49,28 @@ def setup_of(file: StudyFile) -> TrainerSetup:
     return TrainerSetup(trainer=trainer_of(file), engine=file.engine, grace=grace)
 
 
-def setup_for(function: Function, *, devices: Sequence[str | int] = (), threads: int = 1) -> TrainerSetup:
+def setup_for(function: Function, *, devices: Sequence[str | int] | None = None, threads: int = 1) -> TrainerSetup:
     """The setup that trains with a Python function.
 
     Args:
         function: Trains one trial.
-        devices: Distributed among the workers.
+        devices: Distributed among the workers; None: all that are visible; "none" or an empty list: none.
         threads: Threads of numeric libraries in each worker.
 
     Raises:
-        UsageError: The function is not callable.
+        UsageError: The function is not callable, or the devices are a string.
     """
     if not callable(function):
         raise UsageError(f"train must be a function, got {function!r}")
-    options = EngineOptions(devices=tuple(map(str, devices)), threads=threads)
+    options = EngineOptions(devices=_device_names(devices), threads=threads)
     trainer = TrainerFactory(make=partial(TRAINERS.load("function"), function, capture=True))
     return TrainerSetup(trainer=trainer, engine=options)
+
+
+def _device_names(devices: Sequence[str | int] | None) -> tuple[str, ...] | None:
+    if isinstance(devices, str) and devices != "none":
+        raise UsageError(f'devices must be a list, such as ["0", "1"], or "none", got {devices!r}')
+    return None if devices is None else () if devices == "none" else tuple(map(str, devices))
 
 
 def trainer_of(file: StudyFile) -> TrainerFactory:

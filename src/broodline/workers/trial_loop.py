@@ -62,6 +62,7 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     from broodline.controller.client import RENEWALS, WorkerSession
     from broodline.controller.controller import Controller
     from broodline.storage.location import StudyLocation
+    from broodline.workers.devices import devices_for
     from broodline.workers.heartbeat import HeartbeatProcess
     from broodline.workers.liveness import alive
     from broodline.workers.worker import Worker
@@ -73,7 +74,12 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
         files, client = opened.files, Controller(opened.store)
         files.prepare()
         worker = Worker(
-            client=client, study=study, identity=WorkerSession(worker=name, session=session), files=files, trainer=handover
+            client=client,
+            study=study,
+            identity=WorkerSession(worker=name, session=session),
+            files=files,
+            trainer=handover,
+            devices=devices_for(None).names,  # the program is the only worker of its process: it has all that are visible
         )
         if opened.note:
             worker.log.warning(opened.note)

@@ -115,6 +115,7 @@ def test_what_a_study_file_leaves_out_has_the_defaults(tmp_path: Path) -> None:
     assert file.study.limits == Limits()
     assert file.study.checkpoints == Retention()
     assert (file.train, file.evaluate, file.engine) == (None, None, EngineOptions())
+    assert file.engine.devices is None
 
 
 def test_metrics_may_be_patterns_and_a_command_may_name_the_end_and_the_interpreter(tmp_path: Path) -> None:

@@ -42,7 +42,6 @@ def test_every_variable_of_a_child_is_set(tmp_path: Path) -> None:
         "BROODLINE_WORKER": "4",
         "BROODLINE_DEVICES": "2,3",
         "BROODLINE_PORT": "4567",
-        "CUDA_VISIBLE_DEVICES": "2,3",
     }
 
 
@@ -52,10 +51,9 @@ def test_a_trial_of_generation_0_has_nothing_to_restore(tmp_path: Path) -> None:
     assert fill(["train", "--resume={restore}"], placeholders(about, {}, PARAMS)) == ["train"]
 
 
-def test_without_devices_those_of_cuda_are_left_as_they_are(tmp_path: Path) -> None:
+def test_without_devices_the_variable_is_empty(tmp_path: Path) -> None:
     about = variables(facts(assignment(tmp_path), port=1), PARAMS)
     assert about["BROODLINE_DEVICES"] == ""
-    assert "CUDA_VISIBLE_DEVICES" not in about
 
 
 def test_the_variables_of_an_outer_trial_are_not_inherited() -> None:
@@ -100,11 +98,11 @@ def test_a_message_has_the_names_of_the_variables_and_the_params_themselves(tmp_
     given = assignment(tmp_path, devices=("0",))
     about = {**facts(given, port=1), "metrics": "/m"}
     names = {f"BROODLINE_{name.upper()}" for name in message(about, {"lr": 0.1})}
-    assert names - {"BROODLINE_RESTORE"} == variables(about, PARAMS).keys() - {"CUDA_VISIBLE_DEVICES"}
+    assert names - {"BROODLINE_RESTORE"} == variables(about, PARAMS).keys()
     assert message(about, {"lr": 0.1})["params"] == {"lr": 0.1}
     assert message(about, {})["restore"] is None
 
 
 def test_a_resident_program_gets_the_facts_that_hold_for_all_its_trials(tmp_path: Path) -> None:
     about = worker_variables(assignment(tmp_path, devices=("0",)))
-    assert about == {"BROODLINE_WORKER": "4", "BROODLINE_DEVICES": "0", "CUDA_VISIBLE_DEVICES": "0"}
+    assert about == {"BROODLINE_WORKER": "4", "BROODLINE_DEVICES": "0"}

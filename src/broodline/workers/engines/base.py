@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 
 from broodline.controller.client import RENEWALS, Client, WorkerSession
 from broodline.errors import StoreUnavailable, WorkerError
+from broodline.workers.devices import devices_of, variables_for
 from broodline.workers.engines.deaths import FALSE_STARTS, DeathsInARow
 from broodline.workers.engines.launcher import Handle, Launcher, WorkerSpec
 from broodline.workers.engines.messages import Event, decoded
@@ -69,6 +70,7 @@ class Engine:
         study: The study's name.
         name: The name of the worker at a place, counted from 0.
         devices: Dealt out among the workers.
+        visibility: The environment variables that show a worker its share of the devices.
         lease: Seconds that a lease lasts.
     """
 
@@ -77,6 +79,7 @@ class Engine:
     study: str
     name: Callable[[int], str] = str
     devices: tuple[str, ...] = ()
+    visibility: tuple[str, ...] = ()
     lease: float = 30.0
     _workers: dict[int, _Worker] = field(default_factory=dict, init=False)
     _places: int = field(default=0, init=False)
@@ -139,7 +142,9 @@ class Engine:
 
     def _launch(self, index: int) -> None:
         identity = WorkerSession(worker=self.name(index), session=uuid.uuid4().hex)
-        spec = WorkerSpec(index=index, identity=identity, devices=devices_of(self.devices, index, self._places))
+        share = devices_of(self.devices, index, self._places)
+        visible = variables_for(share, self.visibility)
+        spec = WorkerSpec(index=index, identity=identity, devices=share, variables=visible)
         self._workers[index] = _Worker(spec=spec, handle=self.launcher.launch(spec))
 
     def _listen(self, worker: _Worker) -> None:
@@ -215,19 +220,3 @@ class Engine:
 
     def _warn(self, worker: _Worker, message: str, level: int = logging.WARNING) -> None:
         _log.log(level, message, extra={"study": self.study, "worker": worker.spec.identity.worker, "trial": None})
-
-
-def devices_of(devices: tuple[str, ...], index: int, workers: int) -> tuple[str, ...]:
-    """The share of the worker at a place: several devices each, or several workers a device.
-
-    >>> devices_of(("0", "1", "2", "3"), 1, 2)
-    ('2', '3')
-    >>> devices_of(("0", "1"), 3, 4)
-    ('1',)
-    """
-    if not devices:
-        return ()
-    if workers >= len(devices):
-        return (devices[index * len(devices) // workers],)
-    each = len(devices) // workers
-    return devices[index * each : (index + 1) * each]

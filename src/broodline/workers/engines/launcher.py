@@ -6,7 +6,8 @@ An engine for Ray, Dask, Slurm or Kubernetes is one file with these two classes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -39,11 +40,13 @@ class WorkerSpec:
         index: Its place among the workers of the engine, counted from 0.
         identity: Its name and its session, which is another at each start.
         devices: The devices that it may use.
+        variables: Environment variables that the worker sets for itself and its programs: they show only its devices.
     """
 
     index: int
     identity: WorkerSession
     devices: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Handle(Protocol):

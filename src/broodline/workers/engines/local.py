@@ -65,7 +65,7 @@ class LocalLauncher:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._cwd,
-            env=worker_environment(os.environ, self._threads, spec.devices) | {TOKEN: worker_token(spec.identity.session)},
+            env=worker_environment(os.environ, self._threads) | {TOKEN: worker_token(spec.identity.session)},
             process_group=0,  # Ctrl-C reaches the engine alone, which decides
         )
 
@@ -144,8 +144,7 @@ class LocalHandle:
             self._selector.unregister(self._output)
 
 
-def worker_environment(environ: Mapping[str, str], threads: int, devices: tuple[str, ...]) -> dict[str, str]:
+def worker_environment(environ: Mapping[str, str], threads: int) -> dict[str, str]:
     """The environment of a worker; variables for numeric libraries that are set already are left alone: the user set them."""
     given = {name: str(threads) for name in THREAD_VARIABLES if name not in environ}
-    visible = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
-    return {**environ, **given, **visible}
+    return {**environ, **given}

@@ -68,6 +68,7 @@ def serve(job: Job, spec: WorkerSpec, channel: Channel, life: ExitStack) -> int:
         channel: The way to the engine.
         life: Holds the session's lock; the caller closes it as the last act of the process.
     """
+    os.environ.update(spec.variables)  # before the trainer, and with it a framework, is loaded
     logger = logging.getLogger("broodline")
     logger.addHandler(ForwardedRecords(channel))
     logger.setLevel(logging.INFO)

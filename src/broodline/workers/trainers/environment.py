@@ -92,9 +92,8 @@ def worker_variables(assignment: Assignment) -> dict[str, str]:
 
 
 def device_variables(devices: tuple[str, ...] | list[str]) -> dict[str, str]:
-    """The devices in broodline's variable and, if there are any, in CUDA's."""
-    joined = ",".join(devices)
-    return {f"{PREFIX}DEVICES": joined} | ({"CUDA_VISIBLE_DEVICES": joined} if devices else {})
+    """The devices in broodline's variable; the program inherits the variables of the vendor from its worker."""
+    return {f"{PREFIX}DEVICES": ",".join(devices)}
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
