@@ -1,11 +1,11 @@
-"""Standard input, output and error of a command, where one of them is closed, full, or a pipe that nobody reads.
+"""Standard input, output and error of a command, where one of them is closed, full, or a pipe without a reader.
 
 Theory of operation. A study must not depend on its audience. There are three cases:
 
 * A descriptor below 3 is closed (`>&-`, some daemons). The next file to be opened would get its number, and the first print
   would then write into that file: into the database, for instance. `open_missing` opens the null device in its place.
 * A command that works on a study writes to a full disk, or to a pipe that its reader has closed. `unfailing` drops what can't
-  be written, so that the study continues and the exit status tells how it ended.
+  be written, so that the study continues and the exit status is that of the study.
 * A command that only prints has nothing else to do. It ends with one message.
 
 Standard error is always of the second kind: an error message that can't be written must not replace the exit status.

@@ -19,7 +19,7 @@ from broodline.studies.sole_run import sole_run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removable:
-    """What the deletion of a study deletes.
+    """The records and files that the deletion of a study deletes.
 
     Args:
         trials: The number of its trials.
@@ -31,7 +31,7 @@ class Removable:
 
 
 def removable(location: StudyLocation, name: str) -> Removable:
-    """What the deletion of a study would delete.
+    """The records and files that the deletion of a study would delete.
 
     Raises:
         StudyNotFound: There is neither a study of that name nor a directory of its files.

@@ -5,7 +5,7 @@ weights that were trained ends in their first bytes. Only copies are read to the
 
 Many frameworks save ZIP archives (PyTorch, NumPy, Keras, Stable-Baselines3). An archive names the checksum of each of its
 parts: two archives are compared by that list, since their bytes can differ in time stamps only. In a small JSON file the
-integers, such as a step counter, are told from the other numbers.
+integers, such as a step counter, are compared apart from the other numbers.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def test_a_command_for_a_shell_is_refused_with_what_to_write(tmp_path: Path, com
     path.write_text(path.read_text().replace('["sh", "train.sh"]', json.dumps(command)))
     with pytest.raises(StudyFileError) as refused:
         read(path)
-    assert str(refused.value).startswith(f"{path}: train.command: ")
+    assert str(refused.value).startswith(f"{path}: [train] command: ")
     assert write in str(refused.value)
     assert shell_problem(json.loads(write), tmp_path) is None
 

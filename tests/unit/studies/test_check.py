@@ -134,7 +134,10 @@ def test_a_metric_that_differs_after_a_restore_is_not_called_the_same() -> None:
     assert "the same" not in texts(found, Verdict.GOOD)
 
 
-@pytest.mark.parametrize(("noise", "said"), [(0.0, "the program fails (metric 'loss' is nan"), (0.3, "failed, failed with 0.05")])
+@pytest.mark.parametrize(
+    ("noise", "said"),
+    [(0.0, "the program fails (metric 'loss' must be a finite number, got nan"), (0.3, "failed, failed with 0.05")],
+)
 def test_a_program_that_diverges_at_other_values_shows_the_effect_of_the_parameter(noise: float, said: str) -> None:
     program, kept = Program(noise=noise), []
 
