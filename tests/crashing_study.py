@@ -279,7 +279,8 @@ def assert_tidy(study: Path) -> None:
         assert (files.checkpoints.open(checkpoint) / "deep" / "weights").read_text() == repr(_accuracy(trial))
     assert os.listdir(checkpoints_of.staging) == []
     assert os.listdir(files.workers) == []
-    assert {path.name for path in files.root.iterdir()} == {"checkpoints", "staging", "logs", "workers", "run.lock"}
+    names = {path.name for path in files.root.iterdir()}
+    assert names - {files.function.name} == {"checkpoints", "staging", "logs", "workers", "run.lock"}
     logs = [path.name for path in files.logs.iterdir()]
     assert all(re.fullmatch(r"\d{6}\.\d\.log", name) for name in logs)
 

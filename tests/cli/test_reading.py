@@ -210,6 +210,7 @@ def test_what_is_printed_as_json_is_json_whatever_a_program_measured(
 ) -> None:
     path = write_study(tmp_path, trials=3)
     location = recorded_at(tmp_path, population=2, workers=1, space=SPACE, budget={"trials": 3})
+    location.claimed_files("digits").prepare()
     with closing(location.open()) as store:
         study = Recorded(store)
         for _ in range(2):

@@ -30,7 +30,7 @@ def test_a_deleted_study_leaves_no_record_and_no_file_and_the_other_one_is_whole
     assert (deleted["study"], deleted["trials"]) == ("digits", 2)
     assert deleted["bytes"] > 0
     assert (states_in(two_studies), states_in(two_studies, "letters")) == ([], ["completed"] * 2)
-    assert [path.name for path in (two_studies / "broodline.files").glob("*") if path.is_dir()] == ["letters"]
+    assert [path.name for path in (two_studies / "broodline.db.files").glob("*") if path.is_dir()] == ["letters"]
     assert Path(lines_of_json("best", "other.toml", cwd=two_studies)[0]["checkpoint"]).is_dir()
     again = call("rm", "study.toml", "--yes", cwd=two_studies)
     assert (again.returncode, "the store has no study 'digits' (its studies: letters)" in again.stderr) == (2, True)
@@ -95,6 +95,6 @@ def test_a_study_that_is_trained_is_not_deleted(tmp_path: Path, trained_by: str)
 
 def test_files_that_a_killed_rm_left_are_deleted_by_the_next_one(two_studies: Path) -> None:
     output("rm", "study.toml", "--yes", cwd=two_studies)
-    (two_studies / "broodline.files" / "digits" / "logs").mkdir(parents=True)
+    (two_studies / "broodline.db.files" / "digits" / "logs").mkdir(parents=True)
     output("rm", "study.toml", "--yes", cwd=two_studies)
-    assert not (two_studies / "broodline.files" / "digits").exists()
+    assert not (two_studies / "broodline.db.files" / "digits").exists()

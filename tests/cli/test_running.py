@@ -93,19 +93,6 @@ def test_workers_beyond_the_population_are_warned_of(tmp_path: Path) -> None:
     assert "broodline: warning: 3 workers for a population of 2: 1 will be idle" in done.stderr
 
 
-def test_stopping_that_can_stop_nothing_is_warned_of(tmp_path: Path) -> None:
-    stopping = '[stopping]\nrule = "median"\n'
-    write_study(
-        tmp_path, trials=2, trainer=TRAINER.replace(' >> "$BROODLINE_METRICS"', ""), more=f'metrics = "stdout"\n{stopping}'
-    )
-    done = call("run", "study.toml", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "broodline: warning: [stopping] has no effect" in done.stderr
-    (tmp_path / "file").mkdir()
-    write_study(tmp_path / "file", trials=2, more=stopping)
-    assert "warning" not in call("run", "study.toml", cwd=tmp_path / "file").stderr
-
-
 def test_a_study_whose_program_fails_ends_with_its_output_and_status_1(tmp_path: Path) -> None:
     write_study(tmp_path, trainer="echo no such data >&2; exit 3\n")
     done = call("run", "study.toml", cwd=tmp_path)

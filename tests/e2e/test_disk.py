@@ -58,6 +58,13 @@ def check_records(store: Store) -> int:
     return len(named)
 
 
+def prepare_files(path: Path) -> None:
+    """Creates the database and its directory, so that the directory can be watched before the run begins."""
+    location = default_location(path)
+    with closing(location.open()):
+        location.claimed_files("digits").prepare()
+
+
 @pytest.mark.parametrize(
     "size", [50_000, pytest.param(50_000_000, marks=[pytest.mark.soak, pytest.mark.timeout(3000)])], ids=["50 kB", "50 MB"]
 )
@@ -66,6 +73,7 @@ def test_the_disk_never_holds_more_than_two_checkpoints_per_member_the_parents_i
 ) -> None:
     path = study_of(tmp_path, size=size)
     checkpoints = tmp_path / "broodline.db.files" / "digits" / "checkpoints"
+    prepare_files(path)
     with (
         closing(default_location(path).open()) as store,
         watching(checkpoints) as watch,
@@ -93,6 +101,7 @@ def test_the_disk_never_holds_more_than_two_checkpoints_per_member_the_parents_i
 def test_the_directory_watch_notices_a_study_that_holds_more(tmp_path: Path) -> None:
     trials = BOUND + HANDED_IN + 5
     path = study_of(tmp_path, size=50_000, trials=trials, more="[checkpoints]\nkeep_all = true\n")
+    prepare_files(path)
     with watching(tmp_path / "broodline.db.files" / "digits" / "checkpoints") as watch:
         output("run", path)
     assert (watch.most, watch.went) == (trials, [])

@@ -19,6 +19,7 @@ from commands import ENVIRONMENT, TRAINER, call
 from living import PATIENT, begun, ended, running, trials_of, wait_for, write_study
 
 from broodline.cli import main
+from broodline.errors import StudyFileError
 from broodline.storage.sql import schema
 
 MIB = 1 << 20
@@ -89,7 +90,7 @@ def test_a_mistake_in_a_study_file_is_reported_with_file_key_and_allowed_values_
     assert main(["run", str(tmp_path / "study.toml")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert_refused(err, f"broodline: error: {tmp_path / 'study.toml'}: {key}", *said)
+    assert_refused(err, f"broodline: error: {tmp_path / 'study.toml'}: {StudyFileError.place(key)}", *said)
     assert content(tmp_path) == before
 
 
@@ -100,7 +101,7 @@ def test_a_mistake_in_a_study_file_ends_a_process_with_status_2(name: str, tmp_p
     before = content(tmp_path)
     done = call("run", "study.toml", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert_refused(done.stderr, f"broodline: error: study.toml: {key}", *said)
+    assert_refused(done.stderr, f"broodline: error: study.toml: {StudyFileError.place(key)}", *said)
     assert content(tmp_path) == before
 
 
@@ -243,6 +244,7 @@ def test_a_reader_includes_the_write_ahead_log_of_a_killed_run(tmp_path: Path) -
 AS_ANOTHER_USER = """
 import os, sys
 from broodline.cli import main
+from broodline.errors import StudyFileError
 assert main(sys.argv[1:]) == 0
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.exit(main(sys.argv[1:]))

@@ -150,7 +150,9 @@ def test_a_study_killed_again_after_it_resumed_loses_no_completed_trial(
     crashed = theatre.new_directory()
     point = next(point for point in whole[0] if re.search(r"unlink .*/staging/\d+\.1\.removed/optimizer", point))
     assert theatre.play(crashed, point=point, moment=BEFORE) == -signal.SIGKILL
-    points = theatre.traced(theatre.copy(crashed))
+    # A copy that is resumed gets a random identity, and SQLite's own calls vary with it: the points that recur are tried.
+    again = set(theatre.traced(theatre.copy(crashed)))
+    points = [point for point in theatre.traced(theatre.copy(crashed)) if point in again]
     cases = cases_of(points)
 
     def crash(case: Case) -> Path:

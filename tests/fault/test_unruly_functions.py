@@ -38,7 +38,7 @@ def assert_completes(directory: Path, trials: int = 3) -> str:
         assert run.end() == 0, run.said
         assert f"returned {trials}" in run.said
         assert outcomes(directory) == [("completed", 1, None)] * trials
-        assert os.listdir(directory / "broodline.files" / "digits" / "workers") == []
+        assert os.listdir(directory / "broodline.db.files" / "digits" / "workers") == []
         return run.said
 
 
@@ -52,7 +52,7 @@ def test_a_thread_that_a_function_leaves_does_not_keep_run_from_returning(tmp_pa
 import atexit
 def train(trial):
     atexit.register(lambda: open("handled", "w").close())
-    (trial.save_to / "weights").write_text("1")
+    (trial.save_to / "weights").write_text(str(trial.number))
     threading.Thread(target=time.sleep, args=({FOREVER},), name="logger").start()
     return {{"accuracy": 1.0}}
 """,
@@ -77,7 +77,7 @@ def note():
     with open("helpers", "a") as file: file.write(f"{{os.getpid()}}\\n")
 
 def train(trial):
-    (trial.save_to / "weights").write_text("1")
+    (trial.save_to / "weights").write_text(str(trial.number))
     {start}
     for child in multiprocessing.active_children():
         with open("helpers", "a") as file: file.write(f"{{child.pid}}\\n")
@@ -98,7 +98,7 @@ def helpers(directory: Path) -> list[psutil.Process]:
 
 HELPED = """
 def train(trial):
-    (trial.save_to / "weights").write_text("1")
+    (trial.save_to / "weights").write_text(str(trial.number))
     if not os.path.exists("go"):
         if not os.fork():
             os.setsid()
@@ -138,7 +138,7 @@ def test_a_helper_that_outlives_a_killed_run_is_ended_by_the_next_one(tmp_path: 
         assert run.end() == 0, run.said
     assert not lives(helper)
     assert outcomes(tmp_path) == [("completed", 2, None)] + [("completed", 1, None)] * 2
-    assert os.listdir(tmp_path / "broodline.files" / "digits" / "workers") == []
+    assert os.listdir(tmp_path / "broodline.db.files" / "digits" / "workers") == []
 
 
 # Own classes and functions
@@ -161,21 +161,21 @@ class Model:
     accuracy = 1.0
 MODEL = Model()
 def train(trial):
-    (trial.save_to / "model").write_bytes(pickle.dumps((MODEL, MODEL.phase)))
+    (trial.save_to / "model").write_bytes(pickle.dumps((MODEL, MODEL.phase, trial.number)))
     return {"accuracy": pickle.loads((trial.save_to / "model").read_bytes())[0].accuracy}
 """,
     "pool": """
 def square(x): return x * x
 def train(trial):
     with multiprocessing.Pool(2) as pool: total = sum(pool.map(square, range(4)))
-    (trial.save_to / "model").write_text("1")
+    (trial.save_to / "model").write_text(str(trial.number))
     return {"accuracy": total}
 """,
     "spawn": """
 def square(x): return x * x
 def train(trial):
     with multiprocessing.get_context("spawn").Pool(1) as pool: total = sum(pool.map(square, range(4)))
-    (trial.save_to / "model").write_text("1")
+    (trial.save_to / "model").write_text(str(trial.number))
     return {"accuracy": total}
 """,
     "executor": """
@@ -183,7 +183,7 @@ def square(x): return x * x
 def with_function(function):
     def train(trial):
         with concurrent.futures.ProcessPoolExecutor(2) as pool: total = sum(pool.map(function, range(4)))
-        (trial.save_to / "model").write_text("1")
+        (trial.save_to / "model").write_text(str(trial.number))
         return {"accuracy": total}
     return train
 train = with_function(square)
@@ -220,7 +220,7 @@ def test_a_function_whose_script_ignores_sigchld_is_trained_again_when_its_worke
         """
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 def train(trial):
-    (trial.save_to / "weights").write_text("1")
+    (trial.save_to / "weights").write_text(str(trial.number))
     if (trial.number, trial.attempt) == (1, 1): os.kill(os.getpid(), signal.SIGKILL)
     return {"accuracy": 1.0}
 import atexit
@@ -244,7 +244,7 @@ def collect(*_):
     except ChildProcessError: pass
 if __name__ == "__main__": signal.signal(signal.SIGCHLD, collect)
 def train(trial):
-    (trial.save_to / "weights").write_text("1")
+    (trial.save_to / "weights").write_text(str(trial.number))
     if (trial.number, trial.attempt) == (1, 1): os.kill(os.getpid(), signal.SIGKILL)
     return {"accuracy": 1.0}
 """,

@@ -14,6 +14,7 @@ from broodline.core.next_trial import next_trial
 from broodline.core.population import End, NewTrial, Population, Progress, StudyState
 from broodline.core.strategy import Strategy
 from broodline.core.study import StudyConfig
+from broodline.core.text import printable
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import UsageError
 from broodline.reports.format import format_count
@@ -267,7 +268,7 @@ def _doubts(count: int, first: Trial | None, progress: Progress) -> list[str]:
         return []
     return [
         f"{count:,} of {format_count(progress.completed, 'completed trial')} trained nothing, or nearly so; "
-        f"trial {first.number} {first.reason}: a trial trains `steps` more steps, so a program that counts "
+        f"trial {first.number} {printable(first.reason or '')}: a trial trains `steps` more steps, so a program that counts "
         "them absolutely, as max_steps does, has to train up to start + steps; `broodline check` tests the program"
     ]
 
@@ -281,9 +282,9 @@ def _warnings(study: StudyConfig, trial: Trial, now: float) -> Iterator[str]:
     if trial.lost:
         yield f"trial {trial.number} has lost its worker {format_count(trial.lost, 'time')} (fails at {study.limits.max_lost})"
     if running and trial.reason:
-        yield f"trial {trial.number} is being stopped early: {trial.reason.splitlines()[0]}"
+        yield f"trial {trial.number} is being stopped early: {printable(trial.reason).splitlines()[0]}"
     elif trial.failures:
-        yield f"trial {trial.number} is being retried: {(trial.reason or 'its program failed').splitlines()[0]}"
+        yield f"trial {trial.number} is being retried: {printable(trial.reason or 'its program failed').splitlines()[0]}"
     if running and not _is_leased(trial, now):
         yield (
             f"trial {trial.number}: the lease of worker {trial.worker} has expired; "

@@ -120,7 +120,7 @@ def failure_lines(view: StudyOverview) -> list[str]:
     failed = sum(count for _, count in reasons)
     rest = sum(count for _, count in reasons[_SHOWN_FAILURES:])
     lines = [f"{failed} of the last {format_count(view.recent_count, 'trial')} failed:"]
-    lines += [f"  {format_count(count, 'trial')}: {reason}" for reason, count in reasons[:_SHOWN_FAILURES]]
+    lines += [f"  {format_count(count, 'trial')}: {printable(reason)}" for reason, count in reasons[:_SHOWN_FAILURES]]
     return lines + ([f"  {format_count(rest, 'trial')}: other reasons"] if rest else [])
 
 

@@ -224,7 +224,7 @@ def _files_to_keep(staged: Path) -> tuple[list[Path], list[Path]]:
     """
     if staged.is_symlink():
         raise CheckpointError("no checkpoint: the program put a link in the place of the directory that it was to save in")
-    files, directories = contents(staged)
+    files, directories = contents(staged) if staged.is_dir() else ([], [])  # a file in its place saved nothing
     if not files:
         raise CheckpointError("no checkpoint: the program left nothing in the directory that it was to save in")
     for path in files:
