@@ -129,5 +129,5 @@ def test_a_name_that_schedule_or_optimizer_lacks_is_refused(torch: Any, adapter:
 
 
 def test_a_learning_rate_that_is_not_a_number_is_refused(torch: Any, adapter: Any) -> None:
-    with pytest.raises(UsageError, match="'optimizer' is 'sgd'"):
+    with pytest.raises(UsageError, match="'optimizer' must be a number, got 'sgd'"):
         adapter.lambda_lr(sgd(torch), LEARNED, "optimizer")
