@@ -59,7 +59,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
 
 
 class _Compiler(SQLiteCompiler):
-    """Writes the index hints of `sql.transaction` into the statements; SQLAlchemy leaves them out for SQLite."""
+    """Writes the index hints of `sql.queries` into the statements; SQLAlchemy leaves them out for SQLite."""
 
     def get_from_hint_text(self, table: sa.FromClause, text: str | None) -> str | None:
         return text
