@@ -29,7 +29,8 @@ from contextlib import contextmanager
 
 from broodline.config import study as definition
 from broodline.controller.client import Answer, Signal, WorkerSession
-from broodline.controller.unit_of_work import PrecomputedDecision, SlowDecision, StrategyOf, UnitOfWork, not_now
+from broodline.controller.study_records import StrategyOf
+from broodline.controller.unit_of_work import PrecomputedDecision, SlowDecision, UnitOfWork, not_now
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement
@@ -57,7 +58,7 @@ class Controller:
 
     def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
         with self._unit_of_work(study) as work:
-            return work.report(number, attempt, measurements)
+            return work.reports.report(number, attempt, measurements)
 
     def damaged(self, study: str, number: int, attempt: int, parent: int, identity: WorkerSession) -> Answer:
         with self._unit_of_work(study) as work:
@@ -73,7 +74,9 @@ class Controller:
         identity: WorkerSession,
         likeness: Likeness | None = None,
     ) -> Answer:
-        return self._answered(study, identity, lambda work: work.complete(number, attempt, measurements, checkpoint, likeness))
+        return self._answered(
+            study, identity, lambda work: work.reports.complete(number, attempt, measurements, checkpoint, likeness)
+        )
 
     def fail(
         self,
@@ -85,10 +88,10 @@ class Controller:
         output: str,
         identity: WorkerSession,
     ) -> Answer:
-        return self._answered(study, identity, lambda work: work.fail(number, attempt, measurements, reason, output))
+        return self._answered(study, identity, lambda work: work.reports.fail(number, attempt, measurements, reason, output))
 
     def stop(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], identity: WorkerSession) -> Answer:
-        return self._answered(study, identity, lambda work: work.stop(number, attempt, measurements))
+        return self._answered(study, identity, lambda work: work.reports.stop(number, attempt, measurements))
 
     def renew(self, study: str, sessions: Sequence[str]) -> None:
         with self._unit_of_work(study) as work:
@@ -124,7 +127,7 @@ class Controller:
     def end(self, study: str, *, now: bool, reason: str) -> None:
         """Ends a study: running trials finish, or with `now` are recalled."""
         with self._unit_of_work(study) as work:
-            work.end(StudyState.STOPPED if now else StudyState.STOPPING, reason)
+            work.records.end(StudyState.STOPPED if now else StudyState.STOPPING, reason)
 
     def _answered(self, study: str, identity: WorkerSession, save: Callable[[UnitOfWork], None]) -> Answer:
         """Saves a worker's report and answers its next ask; the theory of operation above explains slow decisions."""
@@ -136,19 +139,19 @@ class Controller:
             try:
                 return work.answer(identity, held, sample_initial=not_now)
             except SlowDecision:
-                deleted = work.deleted
+                deleted = work.records.deleted
         # Other workers may start or finish trials while this decision is computed, which outdates it.
         for _ in range(_TRIES):
             precomputed = self._precomputed(study, identity)
             with self._unit_of_work(study) as work:
-                work.deleted += deleted
+                work.records.deleted += deleted
                 try:
                     return work.answer(identity, work.held_by(identity), sample_initial=work.as_precomputed(precomputed))
                 except SlowDecision:
-                    deleted = work.deleted
+                    deleted = work.records.deleted
         # A busy study could outdate every computation: the last one holds the lock, so each worker gets an answer.
         with self._unit_of_work(study) as work:
-            work.deleted += deleted
+            work.records.deleted += deleted
             return work.answer(identity, work.held_by(identity))
 
     def _precomputed(self, study: str, identity: WorkerSession) -> PrecomputedDecision:
@@ -160,7 +163,7 @@ class Controller:
         with self._store.transaction(study) as transaction:
             work = UnitOfWork(transaction, self._strategy_of)
             yield work
-            work.save()
+            work.records.save()
 
 
 def check_same(records: Transaction, study: StudyConfig) -> None:
