@@ -14,6 +14,7 @@ import pytest
 
 from broodline.controller.client import Start, WorkerSession
 from broodline.controller.controller import Controller
+from broodline.core.grid import combinations
 from broodline.core.next_trial import rng_for
 from broodline.core.parameters import Choice, Float, Int, Ordered
 from broodline.core.population import NewTrial, Population
@@ -295,7 +296,7 @@ def test_a_grid_has_all_combinations_evenly_in_what_is_drawn_uniformly() -> None
             "width": 64,
         }
     )
-    points = list(space.grid(4))
+    points = list(combinations(space.params, 4))
     assert len(points) == 4 * 4 * 2 * (4 + 1) * 2
     assert len({repr(point) for point in points}) == len(points)
     assert [problem for point in points for problem in space.problems(point)] == []
@@ -306,7 +307,7 @@ def test_a_grid_has_all_combinations_evenly_in_what_is_drawn_uniformly() -> None
 
 
 def test_a_grid_of_more_points_than_integers_has_each_integer_once() -> None:
-    assert list(Space({"n": Int(1, 4)}).grid(9)) == [{"n": 1}, {"n": 2}, {"n": 3}, {"n": 4}]
+    assert list(combinations({"n": Int(1, 4)}, 9)) == [{"n": 1}, {"n": 2}, {"n": 3}, {"n": 4}]
 
 
 def test_a_study_tries_every_point_of_its_grid(store: Store) -> None:
@@ -315,7 +316,7 @@ def test_a_study_tries_every_point_of_its_grid(store: Store) -> None:
     study = study_from_tables(space=space, evolution=evolution, population=15, budget={"generations": 2})
     trials = played(store, study, workers=4)
     assert len(trials) == 30
-    assert configurations(trials) == list(study.space.grid(5))
+    assert configurations(trials) == list(combinations(study.space.params, 5))
 
 
 def test_params_that_are_chosen_are_recorded_as_drawn() -> None:

@@ -17,6 +17,7 @@ from recorded import DOCUMENT, Recorded, identity, recorded
 from broodline.config.study import dump, parse
 from broodline.controller.client import Start
 from broodline.core.early_stopping import middle_of
+from broodline.core.grid import combination, combinations
 from broodline.core.objective import Goal, Objective
 from broodline.core.parameters import Choice, Float, Int
 from broodline.core.population import Population
@@ -172,5 +173,5 @@ def test_a_point_of_a_grid_is_found_by_its_index(points: int) -> None:
             "fixed": 7,
         }
     )
-    every = list(space.grid(points))
-    assert [space.grid_point(points, index) for index in range(len(every))] == every
+    every = list(combinations(space.params, points))
+    assert [combination(space.params, points, index) for index in range(len(every))] == every

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from broodline.core.json_values import among, same
-from broodline.core.parameters import Choice, Condition, Fixed, Float, Int, Ordered, Param
+from broodline.core.conditions import check_condition, conditions_first, holds
+from broodline.core.json_values import same
+from broodline.core.parameters import Choice, Fixed, Float, Int, Ordered, Param
 from broodline.core.trial import Change
 from broodline.errors import SpaceError
 
@@ -33,16 +34,16 @@ class Space:
             raise SpaceError("", "must have at least one parameter")
         typed = {name: _typed(name, param) for name, param in params.items()}
         for name, param in typed.items():
-            _check_condition(name, param, typed)
-        object.__setattr__(self, "params", _conditions_first(typed))
+            check_condition(name, param, typed)
+        object.__setattr__(self, "params", conditions_first(typed))
 
     def draw(self, rng: Random) -> tuple[dict[str, Any], dict[str, Change]]:
         """Draws the params of a trial that starts from nothing; returns them and the change of each."""
         params: dict[str, Any] = {}
         changes: dict[str, Change] = {}
-        # Conditions come before the parameters that depend on them (`_conditions_first`), so one pass suffices.
+        # Conditions come before the parameters that depend on them (`conditions_first`), so one pass suffices.
         for name, param in self.params.items():
-            if _holds(param.when, params):
+            if holds(param.when, params):
                 params[name] = param.sample(rng, first=True)
                 changes[name] = Change.KEPT if isinstance(param, Fixed) else Change.DRAWN
         return params, changes
@@ -66,55 +67,9 @@ class Space:
         """
         params: dict[str, Any] = {}
         for name, param in self.params.items():
-            if _holds(param.when, params):
+            if holds(param.when, params):
                 params[name] = param.value if isinstance(param, Fixed) else suggest(name, param)
         return params
-
-    def grid(self, points: int) -> Iterator[dict[str, Any]]:
-        """All combinations of the values of a grid, the last parameter changing fastest.
-
-        Args:
-            points: How many values each range has, both ends included. They are evenly spaced in the uniform scale of the
-                parameter, such as the logarithm. A choice or an ordered parameter has all of its values.
-        """
-        return self._combined({}, list(self.params.items()), points)
-
-    def _combined(self, chosen: dict[str, Any], left: list[tuple[str, Param]], points: int) -> Iterator[dict[str, Any]]:
-        if not left:
-            yield chosen
-            return
-        (name, param), *others = left
-        if not _holds(param.when, chosen):
-            yield from self._combined(chosen, others, points)
-            return
-        for value in param.spread(points):
-            yield from self._combined({**chosen, name: value}, others, points)
-
-    def grid_point(self, points: int, index: int) -> dict[str, Any]:
-        """The combination at an index of `grid`, found without a walk through those before it.
-
-        Args:
-            points: As for `grid`.
-            index: Counted from 0, below the size of the grid.
-        """
-        chosen: dict[str, Any] = {}
-        left = list(self.params.items())
-        while left:
-            name, param = left.pop(0)
-            if not _holds(param.when, chosen):
-                continue
-            values = param.spread(points)
-            if not _decides(name, left):
-                place, index = divmod(index, _size(chosen, left, points))
-                chosen[name] = values[place]
-                continue
-            for value in values:
-                size = _size({**chosen, name: value}, left, points)
-                if index < size:
-                    chosen[name] = value
-                    break
-                index -= size
-        return chosen
 
     def evolve(
         self,
@@ -142,7 +97,7 @@ class Space:
         params: dict[str, Any] = {}
         changes: dict[str, Change] = {}
         for name, param in self.params.items():
-            if not _holds(param.when, params):
+            if not holds(param.when, params):
                 continue
             # A value is meaningful only under the condition it was tuned with, so it crosses together with its condition.
             follows = any(changes[on] is Change.CROSSED for on in param.when or ())
@@ -154,7 +109,7 @@ class Space:
         """The problems of a trial's params, one line each; empty if they are in the space."""
         found = [f"{name}: unknown parameter" for name in params if name not in self.params]
         for name, param in self.params.items():
-            exists = _holds(param.when, params)
+            exists = holds(param.when, params)
             if exists and name not in params:
                 found.append(f"{name}: is missing")
             elif not exists and name in params:
@@ -216,30 +171,6 @@ class _Inheritance:
                 return param.sample(self.rng)
 
 
-def _size(chosen: Mapping[str, Any], left: Sequence[tuple[str, Param]], points: int) -> int:
-    """How many combinations the remaining params of a grid have.
-
-    A param on which no other depends multiplies the size. The values of the others are tried one by one: choices, mostly few.
-    """
-    if not left:
-        return 1
-    (name, param), *others = left
-    if not _holds(param.when, chosen):
-        return _size(chosen, others, points)
-    values = param.spread(points)
-    if _decides(name, others):
-        return sum(_size({**chosen, name: value}, others, points) for value in values)
-    return len(values) * _size(chosen, others, points)
-
-
-def _decides(name: str, others: Sequence[tuple[str, Param]]) -> bool:
-    return any(name in (other.when or {}) for _, other in others)
-
-
-def _holds(when: Condition | None, params: Mapping[str, Any]) -> bool:
-    return all(name in params and among(params[name], values) for name, values in (when or {}).items())
-
-
 def _typed(name: str, param: Any) -> Param:
     if isinstance(param, Param):
         return param
@@ -248,36 +179,6 @@ def _typed(name: str, param: Any) -> Param:
             name, f"must be a parameter type (float, int, ordered, choice, fixed), a string, a number or a boolean, got {param!r}"
         )
     return Fixed(param)
-
-
-def _check_condition(name: str, param: Param, params: Mapping[str, Param]) -> None:
-    for on, values in (param.when or {}).items():
-        key, condition = f"{name}.when.{on}", params.get(on)
-        if condition is None:
-            known = ", ".join(other for other in params if other != name)
-            raise SpaceError(key, f"unknown parameter '{on}'; known: {known or 'none'}")
-        if isinstance(condition, Float):
-            raise SpaceError(key, "must be a choice, ordered, int or fixed parameter; a condition can't be on a float")
-        never = [value for value in values if not isinstance(condition, Fixed) and not condition.contains(value)]
-        if never:
-            raise SpaceError(key, f"must be a value of '{on}', {_allowed(condition)}, got {never[0]!r}")
-
-
-def _allowed(param: Param) -> str:
-    if isinstance(param, Float | Int):
-        return f"from {param.low!r} to {param.high!r}"
-    return "one of " + ", ".join(map(repr, (param.value,) if isinstance(param, Fixed) else param.values))
-
-
-def _conditions_first(params: Mapping[str, Param]) -> dict[str, Param]:
-    placed: dict[str, Param] = {}
-    waiting = dict(params)
-    while waiting:
-        ready = [name for name, param in waiting.items() if not set(param.when or ()) & set(waiting)]
-        if not ready:
-            raise SpaceError(f"{next(iter(waiting))}.when", f"the conditions of {', '.join(waiting)} form a circle")
-        placed |= {name: waiting.pop(name) for name in ready}
-    return placed
 
 
 def _refused(old: Param, new: Param) -> str | None:

@@ -135,6 +135,10 @@ class Trial:
         """True for a trial that a continuation copied from another study: it was never leased in this one."""
         return self.attempt == 0 and self.state.finished
 
+    def is_leased(self, now: float) -> bool:
+        """Whether its worker still has the lease at a time of the store's clock, its last moment included."""
+        return self.lease_until is not None and self.lease_until >= now
+
     def evolve(self, **changes: Any) -> Trial:
         """Returns this trial with some fields changed."""
         return replace(self, **changes)

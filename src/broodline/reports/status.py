@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -14,10 +14,10 @@ from broodline.core.next_trial import next_trial
 from broodline.core.population import End, NewTrial, Population, Progress, StudyState
 from broodline.core.strategy import Strategy
 from broodline.core.study import StudyConfig
-from broodline.core.text import printable
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import UsageError
-from broodline.reports.format import format_count
+from broodline.reports.attention import warnings_of_doubts, warnings_of_trials
+from broodline.reports.budget_use import BudgetUse, budget_use
 from broodline.reports.records import moment, record
 from broodline.storage.base import Transaction
 from broodline.storage.study_files import StudyFiles
@@ -37,22 +37,6 @@ class StudyStatus(StrEnum):
     STOPPED = "stopped"
     DONE = "done"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetUse:
-    """How much of one budget is used.
-
-    Args:
-        name: The budget's key in a study file.
-        used, limit: In seconds, trials, generations or steps. For a target: the best value so far, if any, and the target.
-        fraction: From 0 to 1; None for a target that is not reached.
-    """
-
-    name: str
-    used: float | None
-    limit: float
-    fraction: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,13 +143,13 @@ def read_overview(records: Transaction, *, former: StudyOverview | None = None) 
         status=_status(progress, ended=isinstance(end, End), running=running, now=records.now),
         reason=end.reason if isinstance(end, End) else progress.reason,
         elapsed=elapsed,
-        budget=_budget(study, progress, elapsed, best),
+        budget=budget_use(study, progress, elapsed, best),
         best=best,
         running=running,
         pending=tuple(trial for trial in unfinished if trial.state is TrialState.PENDING),
         unsuccessful=_unsuccessful(records, progress, former),
         doubtful=doubtful,
-        attention=(*_doubts(doubtful, first, progress), *_attention(study, unfinished, records.now)),
+        attention=(*warnings_of_doubts(doubtful, first, progress), *warnings_of_trials(study, unfinished, records.now)),
         now=records.now,
     )
 
@@ -211,47 +195,16 @@ def _status(progress: Progress, *, ended: bool, running: Sequence[Trial], now: f
         return StudyStatus.STOPPING
     if ended:
         return StudyStatus.DONE
-    if any(_is_leased(trial, now) for trial in running):
+    if any(trial.is_leased(now) for trial in running):
         return StudyStatus.RUNNING
     return StudyStatus.IDLE if progress.trials else StudyStatus.NEW
-
-
-def _is_leased(trial: Trial, now: float) -> bool:
-    return trial.lease_until is not None and trial.lease_until >= now
 
 
 def _elapsed(study: StudyConfig, progress: Progress, running: Sequence[Trial], now: float) -> float:
     """The recorded seconds of activity, and those that the controller adds at the next call of a worker."""
     since = 0.0 if progress.touched is None else now - progress.touched
-    counts = 0 <= since <= study.limits.lease and any(_is_leased(trial, now) for trial in running)
+    counts = 0 <= since <= study.limits.lease and any(trial.is_leased(now) for trial in running)
     return progress.elapsed + (since if counts else 0.0)
-
-
-def _budget(study: StudyConfig, progress: Progress, elapsed: float, best: Trial | None) -> tuple[BudgetUse, ...]:
-    budget = study.budget
-    use = {
-        "time": (elapsed, budget.time),
-        "trials": (progress.trials, budget.trials),
-        "generations": (progress.trials / study.population, budget.generations),
-        "total_steps": (progress.steps, budget.total_steps),
-    }
-    limited = [
-        BudgetUse(name=name, used=used, limit=limit, fraction=min(1.0, used / limit) if limit else 1.0)
-        for name, (used, limit) in use.items()
-        if limit is not None
-    ]
-    return (*limited, *_target(study, best))
-
-
-def _target(study: StudyConfig, best: Trial | None) -> list[BudgetUse]:
-    target = study.budget.target
-    if target is None:
-        return []
-    if best is None or best.fitness is None:
-        return [BudgetUse(name="target", used=None, limit=target, fraction=None)]
-    value = best.fitness[0] / study.objective.goals[0].contribution(1.0)
-    reached = study.objective.reached(best.fitness, target)
-    return [BudgetUse(name="target", used=value, limit=target, fraction=1.0 if reached else None)]
 
 
 def _unsuccessful(records: Transaction, progress: Progress, former: StudyOverview | None) -> tuple[Trial, ...]:
@@ -261,35 +214,6 @@ def _unsuccessful(records: Transaction, progress: Progress, former: StudyOvervie
     recent = records.trials(after=progress.trials - RECENT - 1, limit=RECENT) if count else ()
     ended = [trial for trial in recent if trial.state in (TrialState.FAILED, TrialState.STOPPED)]
     return tuple(sorted(ended, key=lambda trial: trial.finished or 0.0, reverse=True))
-
-
-def _doubts(count: int, first: Trial | None, progress: Progress) -> list[str]:
-    if first is None:
-        return []
-    return [
-        f"{count:,} of {format_count(progress.completed, 'completed trial')} trained nothing, or nearly so; "
-        f"trial {first.number} {printable(first.reason or '')}: a trial trains `steps` more steps, so a program that counts "
-        "them absolutely, as max_steps does, has to train up to start + steps; `broodline check` tests the program"
-    ]
-
-
-def _attention(study: StudyConfig, unfinished: Sequence[Trial], now: float) -> list[str]:
-    return [warning for trial in unfinished for warning in _warnings(study, trial, now)]
-
-
-def _warnings(study: StudyConfig, trial: Trial, now: float) -> Iterator[str]:
-    running = trial.state is TrialState.RUNNING
-    if trial.lost:
-        yield f"trial {trial.number} has lost its worker {format_count(trial.lost, 'time')} (fails at {study.limits.max_lost})"
-    if running and trial.reason:
-        yield f"trial {trial.number} is being stopped early: {printable(trial.reason).splitlines()[0]}"
-    elif trial.failures:
-        yield f"trial {trial.number} is being retried: {printable(trial.reason or 'its program failed').splitlines()[0]}"
-    if running and not _is_leased(trial, now):
-        yield (
-            f"trial {trial.number}: the lease of worker {trial.worker} has expired; "
-            "the next worker that asks for work gets the trial"
-        )
 
 
 def _running_record(trial: Trial) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from itertools import islice
 from random import Random
 from typing import ClassVar
 
+from broodline.core.grid import combination, combinations
 from broodline.core.options import option
 from broodline.core.population import NewTrial, Population
 from broodline.core.reproduction import child_of, initial_trial
@@ -36,7 +37,7 @@ class GridSearch(Strategy):
         if problem := missing_generations(study):
             return problem
         counted = study.population + _COUNTED
-        size = sum(1 for _ in islice(study.space.grid(self.options.points), counted))
+        size = sum(1 for _ in islice(combinations(study.space.params, self.options.points), counted))
         if size == study.population:
             return None
         points = f"{size}" if size < counted else f"{size} or more"
@@ -45,7 +46,7 @@ class GridSearch(Strategy):
         )
 
     def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
-        return initial_trial(study, member=member, params=study.space.grid_point(self.options.points, member))
+        return initial_trial(study, member=member, params=combination(study.space.params, self.options.points, member))
 
     def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         return child_of(study, initiator=initiator, parent=initiator, rng=rng)

@@ -74,7 +74,7 @@ def _refuse_if_trained(study: OpenStudy) -> None:
     """Refuses a study that workers train which joined it here or elsewhere."""
     with study.snapshot() as records:
         running = [trial for trial in records.unfinished() if trial.state is TrialState.RUNNING]
-        trained = any(trial.lease_until is not None and trial.lease_until >= records.now for trial in running)
+        trained = any(trial.is_leased(records.now) for trial in running)
     if trained or any(study.files.workers.glob("*")):
         raise StudyBusy(f"study '{study.name}' is being trained by a worker\nhelp: `broodline stop --now` ends it")
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from broodline.core.study import StudyConfig
 from broodline.core.text import printable
 from broodline.core.trial import Trial
+from broodline.reports.budget_use import BudgetUse
 from broodline.reports.format import (
     format_count,
     format_duration,
@@ -21,7 +22,7 @@ from broodline.reports.format import (
     format_searched,
     format_value,
 )
-from broodline.reports.status import BudgetUse, StudyOverview, StudyStatus
+from broodline.reports.status import StudyOverview, StudyStatus
 from broodline.reports.terminal.tables import STATE_STYLES, new_table
 
 STYLES: Mapping[StudyStatus, str] = {
