@@ -32,7 +32,6 @@ class Progress:
         steps: Steps of all trials: trained, or planned if the trial is not finished.
         elapsed: Seconds of activity up to `touched`.
         touched: The time of the last call of a worker, by the store's clock.
-        reached: True once a completed trial reached the target.
     """
 
     state: StudyState = StudyState.ACTIVE
