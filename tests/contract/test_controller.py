@@ -344,7 +344,7 @@ def test_a_trial_that_kills_its_workers_has_failed_and_the_study_goes_on(begin: 
     number = attempts[0][0]
     study.ask()
     lost = study.trial(number)
-    assert (lost.state, lost.reason, lost.lost) == (TrialState.FAILED, "lost", 3)
+    assert (lost.state, lost.reason, lost.lost) == (TrialState.FAILED, "lost its worker 3 times", 3)
     with pytest.raises(LeaseLost, match="lost"):
         study.complete(lost, "0")
     with pytest.raises(LeaseLost, match="lost"):

@@ -121,7 +121,7 @@ def test_a_trial_that_kills_every_worker_has_failed_and_the_study_continues(tmp_
     trials = trials_of("digits", "--store", f"sqlite:///{tmp_path / 'broodline.db'}")
     outcomes = {trial["number"]: (trial["state"], trial["attempt"], trial["reason"]) for trial in trials}
     assert outcomes[1] == ("completed", 2, None)
-    assert outcomes[2] == ("failed", 3, "lost")
+    assert outcomes[2] == ("failed", 3, "lost its worker 3 times")
     assert [outcomes[number][0] for number in (0, 3, 4, 5, 6, 7)] == ["completed"] * 6
 
 

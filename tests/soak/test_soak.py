@@ -32,7 +32,7 @@ ROUND = 500  # trials; then the study is checked, and resumes with a larger budg
 JOINED = 2
 PACE = 3  # completions between two faults, or PATIENCE seconds
 ENOUGH = 20  # kills in each phase
-LEGITIMATE = ("lost", "killed by signal SIGKILL")
+LEGITIMATE = ("lost its worker", "killed by signal SIGKILL")
 
 
 class Observer:

@@ -98,7 +98,8 @@ def lose(trial: Trial, *, now: float, max_lost: int) -> Trial:
     lost = trial.lost + 1
     if lost < max_lost:
         return _moved(trial, Move.LOSE, PENDING, lost=lost, lease_until=None, session=None)
-    return _moved(trial, Move.LOSE, FAILED, lost=lost, lease_until=None, reason="lost", finished=now)
+    times = "once" if lost == 1 else f"{lost} times"
+    return _moved(trial, Move.LOSE, FAILED, lost=lost, lease_until=None, reason=f"lost its worker {times}", finished=now)
 
 
 def complete(

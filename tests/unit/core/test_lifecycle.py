@@ -85,7 +85,9 @@ def test_a_goodbye_is_not_a_loss() -> None:
 def test_a_trial_that_loses_its_worker_too_often_has_failed() -> None:
     once, twice, thrice = (MOVES[Move.LOSE](trial_in(TrialState.RUNNING, lost=lost)) for lost in range(3))
     assert (once.state, twice.state) == (TrialState.PENDING, TrialState.PENDING)
-    assert (thrice.state, thrice.reason) == (TrialState.FAILED, "lost")
+    assert (thrice.state, thrice.reason) == (TrialState.FAILED, "lost its worker 3 times")
+    only = lifecycle.lose(trial_in(TrialState.RUNNING), now=1.0, max_lost=1)
+    assert (only.state, only.reason) == (TrialState.FAILED, "lost its worker once")
 
 
 def test_a_late_completion_counts_while_nobody_else_has_the_trial() -> None:
