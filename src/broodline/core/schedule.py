@@ -116,11 +116,18 @@ class Schedule:
         return self.shift(start).rescale(scale)
 
     def _mapped(self, count_of: Callable[[int], int]) -> Schedule:
-        """The schedule by another counter; of two segments that start at the same count, the later one applies."""
+        """The schedule by another counter.
+
+        Of two segments that start at the same count, the later one applies. Segments that become adjacent by that, and have the
+        same params, are one.
+        """
         # A dict keeps the last of equal keys: of segments at one count, the later applies.
         params = {max(0, count_of(each.start)): each.params for each in self.segments}
-        segments = tuple(Segment(start=count, params=params[count]) for count in params)
-        return Schedule(segments=segments, end=max(0, count_of(self.end)))
+        segments: list[Segment] = []
+        for count, values in params.items():
+            if not segments or segments[-1].params != values:
+                segments.append(Segment(start=count, params=values))
+        return Schedule(segments=tuple(segments), end=max(0, count_of(self.end)))
 
     def numbers(self, param: str) -> tuple[tuple[int, ...], tuple[float, ...]]:
         """One numeric param: the steps at which its values change, the first 0, and the values.

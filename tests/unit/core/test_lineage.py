@@ -131,6 +131,12 @@ def test_a_schedule_is_shifted_forwards_only() -> None:
         STEPPED.shift(-1)
 
 
+def test_segments_that_become_adjacent_and_are_equal_are_one() -> None:
+    lrs = {0: 0.1, 900: 0.2, 950: 0.1}
+    segments = tuple(Segment(start=start, params={"lr": lr}) for start, lr in lrs.items())
+    assert str(Schedule(segments=segments, end=2000).rescale(1000)) == "steps 0 to 2: lr = 0.1"
+
+
 def test_the_former_name_of_shift_and_rescale_still_works_and_says_so() -> None:
     with pytest.warns(DeprecationWarning, match="shift and rescale"):
         assert STEPPED.recounted(start=30, scale=10) == STEPPED.shift(30).rescale(10)
