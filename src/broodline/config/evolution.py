@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from broodline.config.fields import FLAG, ConfigTable, Rule, finite, integer, list_of, nearest, one_of, string
+from broodline.core.json_values import LARGEST_INT
 from broodline.core.options import Option, declared_options
 from broodline.core.study import Evolution, StudyConfig
 from broodline.errors import UsageError
@@ -97,7 +98,7 @@ def _item_rule(option: Option) -> Rule:
     if option.type is str:
         return string("a string")
     if option.type is int:
-        return integer(int(option.at_least or 0))
+        return integer(int(option.at_least or 0), at_most=LARGEST_INT if option.at_most is None else int(option.at_most))
     return finite(above=option.above, at_least=option.at_least, at_most=option.at_most, other_than=option.other_than)
 
 

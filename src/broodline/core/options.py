@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 _METADATA = "broodline.option"
 _TYPES = (bool, int, float, str)
+_BOUNDS = {bool: (), int: ("at_least", "at_most"), float: ("at_least", "above", "at_most", "other_than"), str: ("one_of",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +28,9 @@ class Option:
         is_list: True for a non-empty list of values.
         default: `dataclasses.MISSING` if a study must give a value.
         help: Its effect, in a few words.
-        at_least, above, at_most: The range of a number, or of each number of a list.
-        other_than: The one number of the range that is not allowed.
+        at_least, above, at_most: The range of a number, or of each number of a list. `above` is for floats only; an integer
+            without `at_least` is at least 0.
+        other_than: The one float of the range that is not allowed.
         one_of: The allowed strings; empty if all are.
     """
 
@@ -71,7 +73,7 @@ def declared_options(options: type[Any]) -> tuple[Option, ...]:
     """The options that a dataclass declares, in order.
 
     Raises:
-        TypeError: A field is not declared with `option`, or its type has no form in a study file.
+        TypeError: A field is not declared with `option`, its type has no form in a study file, or a bound is not one of its type.
     """
     types = get_type_hints(options)
     return tuple(_declared(each, types[each.name]) for each in fields(options))
@@ -83,4 +85,9 @@ def _declared(each: Field[Any], annotated: Any) -> Option:
     if _METADATA not in each.metadata or item not in _TYPES:
         known = ", ".join(known.__name__ for known in _TYPES)
         raise TypeError(f"option '{each.name}': must be declared with option(...) and be of {known} or tuple[..., ...] of one")
-    return Option(name=each.name, type=item, is_list=is_list, default=each.default, **each.metadata[_METADATA])
+    declared = each.metadata[_METADATA]
+    given = [bound for bound, value in declared.items() if bound != "help" and value not in (None, ())]
+    # A bound that no rule reads would be a promise that is never checked.
+    if unread := [bound for bound in given if bound not in _BOUNDS[item]]:
+        raise TypeError(f"option '{each.name}': {unread[0]} is not a bound of {item.__name__}")
+    return Option(name=each.name, type=item, is_list=is_list, default=each.default, **declared)

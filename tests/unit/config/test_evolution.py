@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from broodline.config.evolution import options_table
+from broodline.config.evolution import options_table, rule_of
+from broodline.config.fields import InvalidValue
 from broodline.config.study import changed, dump, parse, study_from
+from broodline.core.options import Option
 from broodline.core.study import Evolution
 from broodline.errors import StudyFileError, UsageError
 from broodline.strategies.registry import load_strategy
@@ -148,6 +150,16 @@ def test_a_strategy_of_another_package_declares_its_options_in_the_same_way() ->
 
 
 # Documentation
+
+
+def test_an_integer_option_has_both_of_its_bounds() -> None:
+    declared = Option(
+        name="k", type=int, is_list=False, default=2, help="", at_least=1, above=None, at_most=9, other_than=None, one_of=()
+    )
+    rule = rule_of(declared)
+    assert (rule.expected, rule.read(9)) == ("an integer, at least 1, at most 9", 9)
+    with pytest.raises(InvalidValue):
+        rule.read(10)
 
 
 def test_the_page_lists_the_options_as_the_strategies_declare_them() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Any
 
 import pytest
@@ -39,6 +39,21 @@ def test_the_dataclass_keeps_its_defaults() -> None:
     assert Declared(count=3).rate == 0.5
     with pytest.raises(TypeError, match="count"):
         Declared()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "bounds", "problem"),
+    [
+        (int, {"above": 1}, "above is not a bound of int"),
+        (bool, {"at_most": 1}, "at_most is not a bound of bool"),
+        (str, {"at_least": 1}, "at_least is not a bound of str"),
+        (tuple[float, ...], {"one_of": ("a",)}, "one_of is not a bound of float"),
+    ],
+)
+def test_a_bound_that_no_rule_would_check_is_refused(annotation: Any, bounds: dict[str, Any], problem: str) -> None:
+    made = make_dataclass("Made", [("x", annotation, option(help="x", **bounds))], frozen=True, kw_only=True)
+    with pytest.raises(TypeError, match=f"option 'x': {problem}"):
+        declared_options(made)
 
 
 @pytest.mark.parametrize("options", [Undeclared, Untyped])
