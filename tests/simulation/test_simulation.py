@@ -225,6 +225,18 @@ def test_a_study_file_can_be_simulated(tmp_path: Path) -> None:
     assert (simulation.study.workers, simulation.ended) == (2, "12 trials are done")
 
 
+def test_a_budget_that_the_strategy_of_a_study_file_can_not_use_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(
+        'name = "walk"\ntrial_steps = 10\npopulation = 3\n[objective]\nx = "maximize"\n[budget]\ngenerations = 2\n'
+        '[evolution]\nstrategy = "grid"\npoints = 3\n[space]\nrate = { float = [0.0, 1.0] }\n',
+        encoding="utf-8",
+    )
+    assert broodline.simulate(path, walk).ended == "every lineage has ended"
+    with pytest.raises(UsageError, match=r"simulate: budget\.generations: is missing; strategy 'grid' needs it"):
+        broodline.simulate(path, walk, budget=broodline.Budget(trials=4))
+
+
 def test_the_commands_read_a_saved_simulation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     simulation = simulated(faults=EVERYTHING)
     simulation.save(tmp_path / "walk.db")

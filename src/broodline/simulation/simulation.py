@@ -159,7 +159,7 @@ def simulate(
     """
     sizes = _sizes(workers)
     defined = _defined(study, None if sizes is None else max(sizes.values()), budget)
-    (load_strategy(defined.evolution) if strategy is None else strategy).check(defined)
+    _check_strategy(load_strategy(defined.evolution) if strategy is None else strategy, defined)
     clock, heartbeats = VirtualClock(), Heartbeats(defined.limits.lease)
     store = SqliteStore(None, clock=clock)
     beating: Store = BeatingStore(store, heartbeats)
@@ -200,6 +200,13 @@ def _defined(study: Study | StudyConfig | str | Path, workers: int | None, budge
     if defined.budget == Budget():
         raise UsageError("simulate: budget: must not be empty, or the study has no end\nhelp: budget=Budget(generations=20)")
     return defined
+
+
+def _check_strategy(strategy: Strategy, study: StudyConfig) -> None:
+    """Refuses a study that its strategy can't run, such as a grid with another budget than that of the study file."""
+    if found := strategy.problem(study):
+        raise UsageError(f"simulate: {found.key}: {found.problem}")
+    strategy.check(study)
 
 
 def _states(trials: tuple[Trial, ...], states: Mapping[str, Any]) -> Mapping[int, Any]:
