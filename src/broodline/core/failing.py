@@ -47,12 +47,13 @@ def problem_after(study: StudyConfig, progress: Progress, last: Trial) -> str | 
     if last.state is not TrialState.FAILED:
         return None
     if not progress.completed:
-        first = f"the first {progress.failures} trials all failed, the last one: {_said_by(last)}"
+        first = f"the first {progress.failures} trials all failed, the last one: {_described(last)}"
         return first if _at_start(study, progress) else None
     if progress.failures < max(_ENOUGH, 2 * study.population, study.limits.max_failures or 0):
         return None
     unsuccessful = progress.finished - progress.completed
-    return f"nearly all of the last trials failed ({unsuccessful} of {progress.finished} in all), the last one: {_said_by(last)}"
+    counts = f"{unsuccessful} of {progress.finished} in all"
+    return f"nearly all of the last trials failed ({counts}), the last one: {_described(last)}"
 
 
 def problem_at_end(study: StudyConfig, recent: Sequence[Trial]) -> str | None:
@@ -67,7 +68,7 @@ def problem_at_end(study: StudyConfig, recent: Sequence[Trial]) -> str | None:
     tail = finished[-failures_at_end(study) :]
     if 2 * len(failed) <= len(finished) or any(trial.state is not TrialState.FAILED for trial in tail):
         return None
-    return f"{len(failed)} of the last {len(finished)} trials failed, the last one: {_said_by(failed[-1])}"
+    return f"{len(failed)} of the last {len(finished)} trials failed, the last one: {_described(failed[-1])}"
 
 
 def failures_at_end(study: StudyConfig) -> int:
@@ -94,7 +95,7 @@ def _limit(study: StudyConfig) -> int:
     return study.limits.max_failures or min(study.population, 5)
 
 
-def _said_by(trial: Trial) -> str:
+def _described(trial: Trial) -> str:
     return f"{trial.reason}" + (f"\n{trial.output}" if trial.output else "")
 
 

@@ -28,7 +28,7 @@ def keeps_for_good(retention: Retention, trial: Trial) -> bool:
 
 
 def needs(
-    checkpoints: Iterable[Checkpoint], *, best: Collection[int], kept: Collection[int] = (), goes_on: bool = True
+    checkpoints: Iterable[Checkpoint], *, best: Collection[int], kept: Collection[int] = (), active: bool = True
 ) -> dict[int, tuple[Need, ...]]:
     """Returns the reasons to keep each checkpoint, by the number of its trial; none if no trial can read it any more.
 
@@ -36,13 +36,13 @@ def needs(
         checkpoints: All checkpoints of the members in question.
         best: Numbers of the fittest trials, as many as the user keeps.
         kept: Numbers of the trials that the user keeps for good.
-        goes_on: The study may still make children; otherwise the last two of a member are not needed.
+        active: The study may still make children; otherwise the last two of a member are not needed.
     """
     ordered = sorted(checkpoints, key=lambda each: each.generation)
     by_member: dict[int, list[int]] = {}
     for checkpoint in ordered:
         by_member.setdefault(checkpoint.member, []).append(checkpoint.trial)
-    recent = {trial for own in by_member.values() for trial in own[-_LAST:]} if goes_on else set()
+    recent = {trial for own in by_member.values() for trial in own[-_LAST:]} if active else set()
     used = {checkpoint.trial for checkpoint in ordered if checkpoint.in_use}
     reasons = {Need.IN_USE: used, Need.RECENT: recent, Need.BEST: best, Need.KEPT: kept}
     return {each.trial: tuple(need for need, numbers in reasons.items() if each.trial in numbers) for each in ordered}

@@ -19,6 +19,15 @@ def has_surrogates(text: str) -> bool:
     return _SURROGATE.search(text) is not None
 
 
+def spelled_surrogates(text: str) -> str:
+    r"""A string in which half a surrogate pair, which has no encoding, is spelled as JSON does.
+
+    >>> spelled_surrogates('"caf\udce9"')
+    '"caf\\udce9"'
+    """
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
 def without_escapes(text: str) -> str:
     """A string without the escape sequences that colour a terminal or move its cursor."""
     return _SEQUENCE.sub("", text) if "\x1b" in text else text

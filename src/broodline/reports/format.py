@@ -47,12 +47,14 @@ def format_duration(seconds: float) -> str:
 def format_size(count: int) -> str:
     """A number of bytes, in powers of 1000.
 
-    >>> format_size(999), format_size(1500), format_size(50_000_000), format_size(12_345_678_901)
-    ('999 B', '1.5 kB', '50 MB', '12 GB')
+    >>> format_size(999), format_size(1500), format_size(999_700), format_size(12_345_678_901)
+    ('999 B', '1.5 kB', '1 MB', '12 GB')
     """
     if count < 1000:
         return f"{count} B"
-    number, unit = next((count / 1000**power, unit) for power, unit in reversed([*enumerate(_UNITS, 1)]) if count >= 1000**power)
+    # 999,500 is the first count that is not less than 1 MB when it is rounded: "1000 kB" would be of no use.
+    sizes = ((count / 1000**power, unit) for power, unit in reversed([*enumerate(_UNITS, 1)]) if count >= 0.9995 * 1000**power)
+    number, unit = next(sizes)
     return f"{number:.1f} {unit}" if number < 9.95 and round(number, 1) % 1 else f"{number:.0f} {unit}"
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from datetime import UTC, datetime
 from typing import Any
 
+from broodline.core.text import spelled_surrogates
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.study_files import StudyFiles
 
 _PLACE = ("number", "member", "generation", "state")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _ORIGIN = ("parent", "initiator", "opponent", "params", "changes", "start", "steps")
 
 
@@ -67,8 +66,7 @@ def to_json(document: Any) -> str:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(document), ensure_ascii=False, allow_nan=False)
-    # Half a surrogate pair has no encoding, but JSON can spell it.
-    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    return spelled_surrogates(text)
 
 
 def _finite(document: Any) -> Any:

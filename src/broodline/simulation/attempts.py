@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from broodline.controller.client import Signal, Start
-from broodline.core.trial import Trial
 from broodline.errors import LeaseLost
 from broodline.simulation.accounts import Accounts
 from broodline.simulation.calls import Calls, Receiver
@@ -15,6 +14,7 @@ from broodline.simulation.events import EventQueue
 from broodline.simulation.faults import Faults, outcome_of
 from broodline.simulation.training import Seconds, TrainFunction, trained
 from broodline.simulation.workers import Activity, Attempt, SimulatedWorker
+from broodline.storage.checkpoints.base import checkpoint_of
 from broodline.workers.reporting import REPORT_SECONDS
 
 
@@ -147,8 +147,3 @@ def _reports(attempt: Attempt) -> Iterator[tuple[float, int]]:
         if time - last >= REPORT_SECONDS:
             last = time
             yield time, count
-
-
-def checkpoint_of(trial: Trial) -> str:
-    """The name that the records give to the checkpoint of an attempt."""
-    return f"checkpoints/{trial.number:06d}.{trial.attempt}"

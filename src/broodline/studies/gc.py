@@ -180,7 +180,7 @@ def _decided(
         [_checkpoint(trial, in_use=trial.number in parents) for trial in found],
         best={trial.number for trial in best_to_keep(records, records.best(only_best or retention.keep_best))},
         kept={trial.number for trial in found if keeps_for_good(retention, trial)},
-        goes_on=only_best is None,
+        active=only_best is None,
     )
     return [(trial, why[trial.number]) for trial in found]
 

@@ -67,7 +67,7 @@ def test_what_a_checkpoint_is_needed_for_is_told_and_it_may_be_several_things() 
 
 def test_a_study_that_is_over_needs_no_recent_ones() -> None:
     checkpoints = [checkpoint(0), checkpoint(1, in_use=True), checkpoint(2), checkpoint(3), checkpoint(4, 1)]
-    needed = needs(checkpoints, best={2}, kept={4}, goes_on=False)
+    needed = needs(checkpoints, best={2}, kept={4}, active=False)
     assert [number for number, why in needed.items() if why] == [1, 2, 4]
 
 
