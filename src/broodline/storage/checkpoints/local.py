@@ -105,14 +105,15 @@ class LocalCheckpointStore:
     def begin(self, trial: Trial) -> Path:
         # Without this the disk fills with the files of dead attempts for as long as a run lasts. This attempt's own name
         # can be taken as well: by a checkpoint whose record was lost in a crash, or replaced by an older database.
+        staging = self.staging
         for attempt in range(trial.attempt + 1):
-            self.discard_attempt(trial.evolve(attempt=attempt))
-        staged = self._staged(trial)
+            self._discard_attempt(attempt_name(trial, attempt), staging)
+        staged = staging / attempt_name(trial)
         staged.mkdir()
         return staged
 
     def commit(self, trial: Trial) -> str:
-        staged, committed = self._staged(trial), self.committed / attempt_name(trial)
+        staged, committed = self.staging / attempt_name(trial), self.committed / attempt_name(trial)
         if not committed.exists():  # else an earlier call has committed it
             files, directories = _files_to_keep(staged)
             make_writable(staged)  # for the manifest, and for the rename, which writes to a directory that moves
@@ -131,16 +132,19 @@ class LocalCheckpointStore:
         relative = {path.relative_to(staged).as_posix(): path for path in files}
         write_manifest(staged, relative, checksums=self._checksums)
         wait(self._renames)  # before staging/ is flushed: step 2 of the theory above
-        flushing += [self._background.submit(flush, path) for path in (staged / MANIFEST, *directories, self.staging)]
+        flushing += [self._background.submit(flush, path) for path in (staged / MANIFEST, *directories, staged.parent)]
         for each in flushing:
             each.result()
 
     def discard(self, trial: Trial) -> None:
-        delete(self._staged(trial))
+        delete(self.staging / attempt_name(trial))
 
     def discard_attempt(self, trial: Trial) -> None:
-        self.discard(trial)
-        delete(self.committed / attempt_name(trial))
+        self._discard_attempt(attempt_name(trial), self.staging)
+
+    def _discard_attempt(self, name: str, staging: Path) -> None:
+        delete(staging / name)
+        delete(self.committed / name)
 
     def path(self, checkpoint: str) -> Path:
         path = self.root / checkpoint
@@ -195,9 +199,6 @@ class LocalCheckpointStore:
     def close(self) -> None:
         self._background.shutdown(wait=True)
 
-    def _staged(self, trial: Trial) -> Path:
-        return self.staging / attempt_name(trial)
-
     def _all(self) -> list[Path]:
         directories = {self.root / "staging": None, self.staging: None, self.committed: None}
         return [path for directory in directories for path in directory.glob("*")]
@@ -211,8 +212,7 @@ class LocalCheckpointStore:
         return "" if taken or path.name.endswith(REMOVED) else self._recorded(committed)
 
     def _finish_rename(self, path: Path) -> None:
-        staged = self.staging / path.name
-        if not path.exists() and (staged / MANIFEST).exists():
+        if not path.exists() and ((staged := self.staging / path.name) / MANIFEST).exists():
             os.rename(staged, path)
 
 
