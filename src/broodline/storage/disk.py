@@ -116,9 +116,12 @@ def walk(top: Path, failed: Callable[[OSError], None]) -> Iterator[tuple[Path, l
 
 def flush(path: Path) -> None:
     """Makes a file, or the names in a directory, durable. A link is part of its directory."""
-    if path.is_symlink():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            return
+        raise
     try:
         os.fsync(descriptor)
     finally:

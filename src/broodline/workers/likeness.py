@@ -46,14 +46,25 @@ def _compared(
 ) -> Likeness | None:
     same_largest = True
     for name in largest:
-        with (parent / name).open("rb") as one, (saved / name).open("rb") as other:
-            if not (same := _same_contents(one, other)) and not _same_largest_part(one, other):
-                return None
-            same_largest &= same
+        same, same_largest_part = _judged(parent / name, saved / name)
+        if not same_largest_part:
+            return None
+        same_largest &= same
     others = (name for name in after if name not in largest)
-    if same_largest and before.keys() == after.keys() and all(_are_same(parent / name, saved / name) for name in others):
+    if same_largest and before.keys() == after.keys() and all(_judged(parent / name, saved / name)[0] for name in others):
         return Likeness.SAME
     return Likeness.SAME_WEIGHTS
+
+
+def _judged(one: Path, other: Path) -> tuple[bool, bool]:
+    """Whether two files have the same contents, and whether at least their largest parts are equal; opens each file once."""
+    with one.open("rb") as before, other.open("rb") as after:
+        if _same_bytes(before, after):
+            return True, True
+        if parts := _parts(before):
+            others = _parts(after)
+            return parts == others, parts == others or _same_largest_part(parts, others)
+        return False, _same_fractions(before, after)
 
 
 def _sizes(directory: Path) -> dict[str, int]:
@@ -67,31 +78,17 @@ def _sizes(directory: Path) -> dict[str, int]:
     return sizes
 
 
-def _are_same(one: Path, other: Path) -> bool:
-    with one.open("rb") as left, other.open("rb") as right:
-        return _same_contents(left, right)
-
-
-def _same_contents(one: BinaryIO, other: BinaryIO) -> bool:
-    if _size(one) == _size(other) and _same_bytes(one, other):
-        return True
-    parts = _parts(one)
-    return bool(parts) and parts == _parts(other)
-
-
-def _size(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_size
-
-
 def _same_bytes(one: BinaryIO, other: BinaryIO) -> bool:
+    if _size(one) != _size(other):
+        return False
     while chunk := one.read(_CHUNK):
         if chunk != other.read(_CHUNK):
             return False
     return True
 
 
-def _same_largest_part(one: BinaryIO, other: BinaryIO) -> bool:
-    return _same_largest_in_archive(one, other) or _same_fractions(one, other)
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
 def _same_fractions(one: BinaryIO, other: BinaryIO) -> bool:
@@ -115,11 +112,8 @@ def _has_fraction(document: Any) -> bool:
     return isinstance(document, float) or any(_has_fraction(value) for value in values)
 
 
-def _same_largest_in_archive(one: BinaryIO, other: BinaryIO) -> bool:
-    before = {k: v for k, v in _parts(one).items() if not k.endswith(_STRUCTURE)}
-    if not before:
-        return False
-    after = {k: v for k, v in _parts(other).items() if not k.endswith(_STRUCTURE)}
+def _same_largest_part(one: Parts, other: Parts) -> bool:
+    before, after = ({k: v for k, v in parts.items() if not k.endswith(_STRUCTURE)} for parts in (one, other))
     size = max((size for size, _ in after.values()), default=0)
     return size > 0 and all(before.get(name) == part for name, part in after.items() if part[0] == size)
 

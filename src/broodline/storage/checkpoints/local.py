@@ -82,7 +82,8 @@ class LocalCheckpointStore:
 
     def __init__(self, root: Path, *, checksums: bool = False) -> None:
         self.root, self._checksums = root.absolute(), checksums
-        self.committed = self.root / "checkpoints"
+        self.committed, self._staging = self.root / "checkpoints", self.root / "staging"
+        self._committed, self._root = str(self.committed), str(self.root)  # for the looks at the disk, several a trial
         self._background = ThreadPoolExecutor(_THREADS, thread_name_prefix="checkpoints")
         self._renames: list[Future[None]] = []
 
@@ -90,12 +91,12 @@ class LocalCheckpointStore:
     def staging(self) -> Path:
         """The staging directory, on the disk that holds the committed checkpoints."""
         with suppress(FileNotFoundError):
-            if os.stat(self.committed).st_dev != os.stat(self.root).st_dev:
+            if os.stat(self._committed).st_dev != os.stat(self._root).st_dev:
                 return self.committed / _STAGING_THERE
-        return self.root / "staging"
+        return self._staging
 
     def prepare(self) -> None:
-        for directory in (self.committed, self.root / "staging", self.staging):
+        for directory in (self.committed, self._staging, self.staging):
             directory.mkdir(parents=True, exist_ok=True)
         # A durable file in a directory whose own name is not durable is lost with that name.
         for directory in (self.root, self.root.parent, self.root.parent.parent):
@@ -155,9 +156,10 @@ class LocalCheckpointStore:
     def open(self, checkpoint: str) -> Path:
         path = self.path(checkpoint)
         try:
-            self._finish_rename(path)
             if not path.exists():
-                raise CheckpointMissing(f"{path}: the checkpoint is missing")
+                self._finish_rename(path)
+                if not path.exists():
+                    raise CheckpointMissing(f"{path}: the checkpoint is missing")
             verify(path)
         except OSError as error:
             if error.errno in _UNAVAILABLE:
@@ -200,7 +202,7 @@ class LocalCheckpointStore:
         self._background.shutdown(wait=True)
 
     def _all(self) -> list[Path]:
-        directories = {self.root / "staging": None, self.staging: None, self.committed: None}
+        directories = {self._staging: None, self.staging: None, self.committed: None}
         return [path for directory in directories for path in directory.glob("*")]
 
     def _recorded(self, committed: Path) -> str:
@@ -212,7 +214,8 @@ class LocalCheckpointStore:
         return "" if taken or path.name.endswith(REMOVED) else self._recorded(committed)
 
     def _finish_rename(self, path: Path) -> None:
-        if not path.exists() and ((staged := self.staging / path.name) / MANIFEST).exists():
+        staged = self.staging / path.name
+        if not path.exists() and (staged / MANIFEST).exists():
             os.rename(staged, path)
 
 
