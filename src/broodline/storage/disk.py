@@ -31,14 +31,18 @@ def size_of(path: Path) -> int:
 
 def delete(path: Path) -> bool:
     """Deletes a directory that a program wrote, and returns whether it is gone; a later recovery retries if it is not."""
-    if path.is_dir() and not path.is_symlink():
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    if stat.S_ISDIR(mode):
         try:
             shutil.rmtree(path)
         except FileNotFoundError:  # another process deletes it too
             shutil.rmtree(path, ignore_errors=True)
         except (OSError, RecursionError):
             _delete_stubborn(path)
-    elif os.path.lexists(path):  # a program put a file or a link in its place
+    else:  # a program put a file or a link in its place
         with suppress(OSError):
             path.unlink()
     return not os.path.lexists(path)
@@ -112,9 +116,12 @@ def walk(top: Path, failed: Callable[[OSError], None]) -> Iterator[tuple[Path, l
 
 def flush(path: Path) -> None:
     """Makes a file, or the names in a directory, durable. A link is part of its directory."""
-    if path.is_symlink():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            return
+        raise
     try:
         os.fsync(descriptor)
     finally:

@@ -11,15 +11,16 @@ integers, such as a step counter, are compared apart from the other numbers.
 from __future__ import annotations
 
 import json
-import stat
+import os
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from broodline.core.untrained import Likeness
 from broodline.storage.checkpoints.manifest import MANIFEST
+from broodline.storage.disk import walk
 
 _CHUNK = 1 << 16
 _STRUCTURE = ".pkl"  # in PyTorch's archives: names, shapes and counters; the tensors are parts of their own
@@ -33,7 +34,8 @@ def likeness(parent: Path, saved: Path) -> Likeness | None:
     """How the files in `saved` resemble those in `parent`; None if their weights differ, or if a file can't be read."""
     with suppress(OSError):
         before, after = _sizes(parent), _sizes(saved)
-        largest = [name for name, size in after.items() if size == max(after.values())]
+        longest = max(after.values(), default=0)
+        largest = [name for name, size in after.items() if size == longest]
         if largest and all(name in before for name in largest):
             return _compared(parent, saved, before, after, largest)
     return None
@@ -42,50 +44,67 @@ def likeness(parent: Path, saved: Path) -> Likeness | None:
 def _compared(
     parent: Path, saved: Path, before: Mapping[str, int], after: Mapping[str, int], largest: list[str]
 ) -> Likeness | None:
-    same_largest = all(_same_contents(parent / name, saved / name) for name in largest)
+    same_largest = True
+    for name in largest:
+        same, same_largest_part = _judged(parent / name, saved / name)
+        if not same_largest_part:
+            return None
+        same_largest &= same
     others = (name for name in after if name not in largest)
-    if same_largest and before.keys() == after.keys() and all(_same_contents(parent / name, saved / name) for name in others):
+    if same_largest and before.keys() == after.keys() and all(_judged(parent / name, saved / name)[0] for name in others):
         return Likeness.SAME
-    if same_largest or all(_same_largest_part(parent / name, saved / name) for name in largest):
-        return Likeness.SAME_WEIGHTS
-    return None
+    return Likeness.SAME_WEIGHTS
+
+
+def _judged(one: Path, other: Path) -> tuple[bool, bool]:
+    """Whether two files have the same contents, and whether at least their largest parts are equal; opens each file once."""
+    with one.open("rb") as before, other.open("rb") as after:
+        if _same_bytes(before, after):
+            return True, True
+        if parts := _parts(before):
+            others = _parts(after)
+            return parts == others, parts == others or _same_largest_part(parts, others)
+        return False, _same_fractions(before, after)
 
 
 def _sizes(directory: Path) -> dict[str, int]:
     """The sizes of the regular files below a directory, by name; links and devices are not read."""
-    paths = [path for path in directory.rglob("*") if path.name != MANIFEST]
-    facts = {path.relative_to(directory).as_posix(): path.lstat() for path in paths}
-    return {name: fact.st_size for name, fact in facts.items() if stat.S_ISREG(fact.st_mode)}
+    sizes = {}
+    for here, entries in walk(directory, lambda _error: None):
+        prefix = "" if here == directory else f"{here.relative_to(directory).as_posix()}/"
+        for entry in entries:
+            if entry.name != MANIFEST and entry.is_file(follow_symlinks=False):
+                sizes[prefix + entry.name] = entry.stat(follow_symlinks=False).st_size
+    return sizes
 
 
-def _same_contents(one: Path, other: Path) -> bool:
-    if one.stat().st_size == other.stat().st_size and _same_bytes(one, other):
-        return True
-    parts = _parts(one)
-    return bool(parts) and parts == _parts(other)
-
-
-def _same_bytes(one: Path, other: Path) -> bool:
-    with one.open("rb") as left, other.open("rb") as right:
-        while chunk := left.read(_CHUNK):
-            if chunk != right.read(_CHUNK):
-                return False
+def _same_bytes(one: BinaryIO, other: BinaryIO) -> bool:
+    if _size(one) != _size(other):
+        return False
+    while chunk := one.read(_CHUNK):
+        if chunk != other.read(_CHUNK):
+            return False
     return True
 
 
-def _same_largest_part(one: Path, other: Path) -> bool:
-    return _same_largest_in_archive(one, other) or _same_fractions(one, other)
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
-def _same_fractions(one: Path, other: Path) -> bool:
+def _same_fractions(one: BinaryIO, other: BinaryIO) -> bool:
     """True for two JSON files that have fractions, and differ in integers at most."""
-    if max(one.stat().st_size, other.stat().st_size) > _LONGEST_JSON:
+    if max(_size(one), _size(other)) > _LONGEST_JSON:
         return False
     try:
-        before, after = (json.loads(path.read_bytes(), parse_int=lambda _: None) for path in (one, other))
+        before, after = (_without_integers(file) for file in (one, other))
     except (ValueError, RecursionError):
         return False
     return _has_fraction(after) and bool(before == after)
+
+
+def _without_integers(file: BinaryIO) -> Any:
+    file.seek(0)
+    return json.loads(file.read(), parse_int=lambda _: None)
 
 
 def _has_fraction(document: Any) -> bool:
@@ -93,18 +112,18 @@ def _has_fraction(document: Any) -> bool:
     return isinstance(document, float) or any(_has_fraction(value) for value in values)
 
 
-def _same_largest_in_archive(one: Path, other: Path) -> bool:
-    before, after = ({k: v for k, v in _parts(path).items() if not k.endswith(_STRUCTURE)} for path in (one, other))
+def _same_largest_part(one: Parts, other: Parts) -> bool:
+    before, after = ({k: v for k, v in parts.items() if not k.endswith(_STRUCTURE)} for parts in (one, other))
     size = max((size for size, _ in after.values()), default=0)
     return size > 0 and all(before.get(name) == part for name, part in after.items() if part[0] == size)
 
 
-def _parts(path: Path) -> Parts:
+def _parts(file: BinaryIO) -> Parts:
     """The size and the checksum of each part of a ZIP archive; empty for any other file."""
     try:
-        if not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(file):
             return {}
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             return {part.filename: (part.file_size, part.CRC) for part in archive.infolist()}
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         return {}

@@ -23,9 +23,9 @@ def checkpoint_of(trial: Trial) -> str:
     return f"checkpoints/{attempt_name(trial)}"
 
 
-def attempt_name(trial: Trial) -> str:
-    """The name of a trial's present attempt, such as `000012.1`."""
-    return f"{trial.number:06d}.{trial.attempt}"
+def attempt_name(trial: Trial, attempt: int | None = None) -> str:
+    """The name of an attempt at a trial, such as `000012.1`; by default of the present one."""
+    return f"{trial.number:06d}.{trial.attempt if attempt is None else attempt}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,8 @@ class LocalCheckpointStore:
 
     def __init__(self, root: Path, *, checksums: bool = False) -> None:
         self.root, self._checksums = root.absolute(), checksums
-        self.committed = self.root / "checkpoints"
+        self.committed, self._staging = self.root / "checkpoints", self.root / "staging"
+        self._committed, self._root = str(self.committed), str(self.root)  # for the looks at the disk, several a trial
         self._background = ThreadPoolExecutor(_THREADS, thread_name_prefix="checkpoints")
         self._renames: list[Future[None]] = []
 
@@ -90,12 +91,12 @@ class LocalCheckpointStore:
     def staging(self) -> Path:
         """The staging directory, on the disk that holds the committed checkpoints."""
         with suppress(FileNotFoundError):
-            if os.stat(self.committed).st_dev != os.stat(self.root).st_dev:
+            if os.stat(self._committed).st_dev != os.stat(self._root).st_dev:
                 return self.committed / _STAGING_THERE
-        return self.root / "staging"
+        return self._staging
 
     def prepare(self) -> None:
-        for directory in (self.committed, self.root / "staging", self.staging):
+        for directory in (self.committed, self._staging, self.staging):
             directory.mkdir(parents=True, exist_ok=True)
         # A durable file in a directory whose own name is not durable is lost with that name.
         for directory in (self.root, self.root.parent, self.root.parent.parent):
@@ -105,14 +106,15 @@ class LocalCheckpointStore:
     def begin(self, trial: Trial) -> Path:
         # Without this the disk fills with the files of dead attempts for as long as a run lasts. This attempt's own name
         # can be taken as well: by a checkpoint whose record was lost in a crash, or replaced by an older database.
+        staging = self.staging
         for attempt in range(trial.attempt + 1):
-            self.discard_attempt(trial.evolve(attempt=attempt))
-        staged = self._staged(trial)
+            self._discard_attempt(attempt_name(trial, attempt), staging)
+        staged = staging / attempt_name(trial)
         staged.mkdir()
         return staged
 
     def commit(self, trial: Trial) -> str:
-        staged, committed = self._staged(trial), self.committed / attempt_name(trial)
+        staged, committed = self.staging / attempt_name(trial), self.committed / attempt_name(trial)
         if not committed.exists():  # else an earlier call has committed it
             files, directories = _files_to_keep(staged)
             make_writable(staged)  # for the manifest, and for the rename, which writes to a directory that moves
@@ -131,16 +133,19 @@ class LocalCheckpointStore:
         relative = {path.relative_to(staged).as_posix(): path for path in files}
         write_manifest(staged, relative, checksums=self._checksums)
         wait(self._renames)  # before staging/ is flushed: step 2 of the theory above
-        flushing += [self._background.submit(flush, path) for path in (staged / MANIFEST, *directories, self.staging)]
+        flushing += [self._background.submit(flush, path) for path in (staged / MANIFEST, *directories, staged.parent)]
         for each in flushing:
             each.result()
 
     def discard(self, trial: Trial) -> None:
-        delete(self._staged(trial))
+        delete(self.staging / attempt_name(trial))
 
     def discard_attempt(self, trial: Trial) -> None:
-        self.discard(trial)
-        delete(self.committed / attempt_name(trial))
+        self._discard_attempt(attempt_name(trial), self.staging)
+
+    def _discard_attempt(self, name: str, staging: Path) -> None:
+        delete(staging / name)
+        delete(self.committed / name)
 
     def path(self, checkpoint: str) -> Path:
         path = self.root / checkpoint
@@ -151,9 +156,10 @@ class LocalCheckpointStore:
     def open(self, checkpoint: str) -> Path:
         path = self.path(checkpoint)
         try:
-            self._finish_rename(path)
             if not path.exists():
-                raise CheckpointMissing(f"{path}: the checkpoint is missing")
+                self._finish_rename(path)
+                if not path.exists():
+                    raise CheckpointMissing(f"{path}: the checkpoint is missing")
             verify(path)
         except OSError as error:
             if error.errno in _UNAVAILABLE:
@@ -195,11 +201,8 @@ class LocalCheckpointStore:
     def close(self) -> None:
         self._background.shutdown(wait=True)
 
-    def _staged(self, trial: Trial) -> Path:
-        return self.staging / attempt_name(trial)
-
     def _all(self) -> list[Path]:
-        directories = {self.root / "staging": None, self.staging: None, self.committed: None}
+        directories = {self._staging: None, self.staging: None, self.committed: None}
         return [path for directory in directories for path in directory.glob("*")]
 
     def _recorded(self, committed: Path) -> str:

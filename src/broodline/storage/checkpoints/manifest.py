@@ -77,7 +77,7 @@ def write_manifest(top: Path, files: Mapping[str, Path], *, checksums: bool) -> 
     # A checkpoint that was copied by hard links shares its parent's manifest file: writing into it would corrupt the parent.
     (top / MANIFEST).unlink(missing_ok=True)
     with (top / MANIFEST).open("x", encoding="utf-8") as file:
-        json.dump(manifest, file)
+        file.write(json.dumps(manifest))  # in C, which `json.dump` is not
 
 
 def verify(top: Path) -> None:

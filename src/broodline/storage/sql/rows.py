@@ -37,19 +37,32 @@ _TYPES_OF: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def _types_of(kind: type) -> list[tuple[str, tuple[type, ...]]]:
-    """The types of a record's fields: SQLite stores any value in any column, so a corrupt one may have another type."""
-    return [(field.name, _TYPES_OF[str(field.type)]) for field in fields(kind)]
+class _Types:
+    """The types of a record's fields: SQLite stores any value in any column, so a corrupt one may have another type.
+
+    Args:
+        kind: The dataclass of the record.
+    """
+
+    def __init__(self, kind: type) -> None:
+        self._allowed = [(field.name, _TYPES_OF[str(field.type)]) for field in fields(kind)]
+        self._correct: set[tuple[type, ...]] = set()  # a few combinations, looked up at once: rows are read many times a trial
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Refuses values, in the order of the fields, of which one has another type.
+
+        Raises:
+            TypeError: The message names it.
+        """
+        types = tuple(map(type, values.values()))
+        if types not in self._correct:
+            for name, allowed in self._allowed:
+                if type(values[name]) not in allowed:
+                    raise TypeError(f"{name} is {values[name]!r:.40}")
+            self._correct.add(types)
 
 
-_TRIAL_TYPES, _PROGRESS_TYPES, _MEASUREMENT_TYPES = _types_of(Trial), _types_of(Progress), _types_of(Measurement)
-
-
-def _check_types(values: Mapping[str, Any], types: Sequence[tuple[str, tuple[type, ...]]]) -> None:
-    for name, allowed in types:
-        if type(values[name]) not in allowed:
-            raise TypeError(f"{name} is {values[name]!r:.40}")
-
+_TRIAL_TYPES, _PROGRESS_TYPES, _MEASUREMENT_TYPES = _Types(Trial), _Types(Progress), _Types(Measurement)
 
 # The errors of values that can't be converted.
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
@@ -82,7 +95,7 @@ def trial_of_row(row: Sequence[Any]) -> Trial:
         values["metrics"] = None if values["metrics"] is None else json.loads(values["metrics"])
         values["fitness"] = None if values["fitness"] is None else tuple(json.loads(values["fitness"]))
         values["kept"], values["extendable"] = bool(values["kept"]), bool(values["extendable"])
-        _check_types(values, _TRIAL_TYPES)
+        _TRIAL_TYPES.check(values)
         if values["fitness"] is not None and not all(type(value) in (float, int) for value in values["fitness"]):
             raise TypeError(f"fitness is {row[FIELDS.index('fitness')]!r:.40}")
         return Trial(**values)
@@ -105,7 +118,7 @@ def progress_of_row(row: Mapping[str, Any]) -> Progress:
     """
     try:
         values = {name: row[name] for name in Progress.__slots__}
-        _check_types(values, _PROGRESS_TYPES)
+        _PROGRESS_TYPES.check(values)
         return Progress(**{**values, "state": StudyState(values["state"])})
     except _UNREADABLE as error:
         raise UnreadableRow(f"the row of a study: {error}") from error
@@ -124,7 +137,7 @@ def measurement_of_row(step: int, metrics: str) -> Measurement:
     """
     try:
         values = {"step": step, "metrics": json.loads(metrics)}
-        _check_types(values, _MEASUREMENT_TYPES)
+        _MEASUREMENT_TYPES.check(values)
         return Measurement(**values)
     except _UNREADABLE as error:
         raise UnreadableRow(f"the measurement at step {step}: {error}") from error

@@ -29,7 +29,8 @@ class DatabasePlace:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path, self._file = path, None if path is None else os.stat(path)
+        self._path, self._name = path, str(path)
+        self._file = None if path is None else os.stat(path)
 
     @property
     def holds(self) -> bool:
@@ -37,7 +38,7 @@ class DatabasePlace:
         if self._path is None or self._file is None:
             return True
         try:
-            return os.path.samestat(os.stat(self._path), self._file)
+            return os.path.samestat(os.stat(self._name), self._file)
         except OSError:
             return False
 

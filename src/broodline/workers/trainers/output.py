@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -64,6 +65,54 @@ def keep_short(log: int) -> None:
     os.write(log, _CUT % (LOG_BYTES >> 20) + end)
 
 
+class LogWatch:
+    """Keeps the logs of the functions of this process short, by one thread: to start one for each call costs more than a short call.
+
+    The thread starts with the first log, and sleeps while there is none.
+    """
+
+    def __init__(self) -> None:
+        self._logs: set[int] = set()
+        self._any, self._lock = threading.Event(), threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def over(self, log: int) -> Iterator[None]:
+        """Keeps a log short while its descriptor is open and a function writes to it."""
+        self._add(log)
+        try:
+            yield
+        finally:
+            with self._lock:  # a look at a descriptor that is closed meanwhile could cut another file
+                self._logs.discard(log)
+            keep_short(log)
+
+    def _add(self, log: int) -> None:
+        with self._lock:
+            self._logs.add(log)
+            self._any.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="broodline log", daemon=True)
+                self._thread.start()
+
+    def _look(self) -> None:
+        while self._any.wait():
+            time.sleep(_WATCH_SECONDS)
+            with self._lock:
+                for log in self._logs:
+                    keep_short(log)
+                if not self._logs:
+                    self._any.clear()
+
+    def forget(self) -> None:
+        """Begins anew in a process that was forked: it has no thread, and a lock that the thread held stays locked there."""
+        self.__init__()  # type: ignore[misc]
+
+
+_WATCH = LogWatch()
+os.register_at_fork(after_in_child=_WATCH.forget)
+
+
 @contextmanager
 def captured(path: Path) -> Iterator[None]:
     """Sends the output of this process, and of those that it starts, into a log: by its file descriptors, not by `sys.stdout`."""
@@ -73,32 +122,13 @@ def captured(path: Path) -> Iterator[None]:
         try:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-            with _watched(file.fileno()):
+            with _WATCH.over(file.fileno()):
                 yield
         finally:
             _flush()
             for descriptor, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, descriptor)
                 os.close(copy)
-
-
-@contextmanager
-def _watched(log: int) -> Iterator[None]:
-    """Keeps a log short by a thread, while a function writes to it."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(_WATCH_SECONDS):
-            keep_short(log)
-
-    thread = threading.Thread(target=watch, name="broodline log", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        keep_short(log)
 
 
 def _flush() -> None:
