@@ -129,19 +129,21 @@ class Lines:
     """Cuts output into lines. A carriage return ends a line too: progress bars redraw their line with it."""
 
     def __init__(self) -> None:
-        self._unfinished, self._redrawn = b"", False
+        self._unfinished, self._held, self._redrawn = b"", b"", False
 
     def feed(self, data: bytes) -> list[tuple[str, bool]]:
         """The lines that are complete with this data, each with whether it is one state of a line that is redrawn."""
-        buffer = self._unfinished + data
-        held = b"\r" if buffer.endswith(b"\r") else b""  # perhaps the first half of an end of line
-        *parts, rest = re.split(rb"([\r\n])", buffer[: len(buffer) - len(held)].replace(_ESCAPED_RETURN, b"\n"))
-        self._unfinished = rest[-_LONGEST_LINE:] + held
+        # Only the new data is searched for ends: output without any would be searched again with every chunk.
+        data = self._held + data
+        self._held = b"\r" if data.endswith(b"\r") else b""  # perhaps the first half of an end of line
+        first, *more = re.split(rb"([\r\n])", data[: len(data) - len(self._held)].replace(_ESCAPED_RETURN, b"\n"))
+        *parts, rest = self._unfinished + first, *more
+        self._unfinished = rest[-_LONGEST_LINE:]
         return [line for text, end in zip(parts[::2], parts[1::2], strict=True) if (line := self._line(text, end))]
 
     def rest(self) -> list[tuple[str, bool]]:
         """The last line, which needs no end."""
-        text, self._unfinished = self._unfinished.rstrip(b"\r"), b""
+        text, self._unfinished, self._held = self._unfinished, b"", b""
         return [line] if (line := self._line(text, b"")) else []
 
     def _line(self, text: bytes, end: bytes) -> tuple[str, bool] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import count
+from math import inf
 
 import pytest
 
@@ -20,12 +22,12 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "FIRST_WAIT", 0.001)
 
 
-def answers_after(failures: int, error: Exception) -> Callable[[], str]:
-    left = [error] * failures
+def answers_after(failures: float, error: Exception) -> Callable[[], str]:
+    calls = count()
 
     def call() -> str:
-        if left:
-            raise left.pop()
+        if next(calls) < failures:
+            raise error
         return "answer"
 
     return call
@@ -51,7 +53,7 @@ def test_another_error_is_raised_at_once(error: Exception) -> None:
 def test_errors_of_the_disk_are_waited_for_and_not_without_end() -> None:
     assert until_answered(answers_after(3, StoreFailing("disk I/O error")), LOG) == "answer"
     with pytest.raises(StoreError, match=r"disk I/O error: and that for 0\.01 s; repair or replace the disk"):
-        until_answered(answers_after(10**9, StoreFailing("disk I/O error")), LOG, patience=0.01)
+        until_answered(answers_after(inf, StoreFailing("disk I/O error")), LOG, patience=0.01)
 
 
 def test_a_full_disk_and_a_lock_are_waited_for_however_long() -> None:

@@ -6,6 +6,8 @@ initiates at most one child.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 # Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
@@ -107,9 +109,13 @@ trials = sa.Table(
 )
 
 
+# The conditions of partial indexes, for `_set_conditions`.
+_conditions: dict[sa.Index, sa.TextClause | None] = {}
+
+
 def _index(name: str, *columns: str, where: sa.TextClause | None = None) -> None:
     terms = [sa.text(column) if " " in column else trials.c[column] for column in columns]
-    sa.Index(name, *terms, _table=trials, sqlite_where=where, postgresql_where=where)
+    _conditions[sa.Index(name, *terms, _table=trials)] = where
 
 
 _index("unfinished_trials", "study", "number", where=UNFINISHED)
@@ -160,9 +166,15 @@ scores = sa.Table(
     sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
     sa.Index("scores_of_trials", "study", "trial", "attempt", "step", "id"),
 )
-sa.Index(
-    "scores_at_steps",
-    *(scores.c[column] for column in ("study", "step", "score", "start", "trial")),
-    sqlite_where=COUNTS,
-    postgresql_where=COUNTS,
-)
+_conditions[sa.Index("scores_at_steps", *(scores.c[column] for column in ("study", "step", "score", "start", "trial")))] = COUNTS
+
+
+@sa.event.listens_for(metadata, "before_create")
+def _set_conditions(_metadata: sa.MetaData, connection: sa.Connection, **_options: Any) -> None:
+    """Makes the indexes partial, for the database that gets them.
+
+    SQLAlchemy names the condition after the database and imports that dialect with the name. A condition for each database that
+    broodline may use would so make every process import all of their dialects.
+    """
+    for index, condition in _conditions.items():
+        index.dialect_kwargs[f"{connection.dialect.name}_where"] = condition
