@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from soak.phase_log import BETWEEN, NEWCOMER, PHASES, Marks
+from soak.phase_log import BETWEEN, CLEANER, CLEANING, NEWCOMER, PHASES, Marks
 from soak.stage import LEASE, Stage, came_true, full, parent_of, state_of, wait_for
 
 from broodline.storage.sqlite.connections import BUSY_SECONDS
@@ -58,6 +58,11 @@ class FaultInjector:
             marks.arm(phase, self.rng.random())
             self._count_if_hit(pid, marks)
 
+    def kill_a_worker_at_work(self) -> None:
+        """Kills any worker, whatever it does."""
+        if victim := self._found(lambda marks: True):
+            self._kill_at_once("worker", [victim[0]])
+
     def kill_a_trainer(self) -> None:
         """Kills a training program; its worker survives."""
         if victim := self._found(lambda marks: marks.own == "training" and marks.of_trainer != BETWEEN):
@@ -79,8 +84,30 @@ class FaultInjector:
             time.sleep(self.rng.choice((0, 0, self.rng.uniform(0, 1))))
             self.stage.start()
 
+    def kill_a_clean_up(self) -> None:
+        """Kills a worker, or all processes, and then the process that cleans up after the dead, while it does."""
+        for earlier in self.stage.notes.glob(f"{CLEANER}-*"):
+            earlier.unlink()
+        run, awaited = self._run(), self.stage.notes / CLEANER
+        awaited.touch()
+        if self.rng.random() < 0.5:
+            self._kill_at_once("everything", self.stage.processes())
+            self.stage.kill_everything()
+            self.stage.start()
+        elif victim := self._found(lambda marks: marks.own == "training"):
+            self._kill_at_once("worker", [victim[0]])
+        if came_true(lambda: not awaited.exists(), seconds=4 * PATIENCE):
+            (taken,) = self.stage.notes.glob(f"{CLEANER}-*")
+            pid = int(taken.name.split("-")[1])
+            wait_for(lambda: state_of(pid) in "ZX", "the end of a clean-up whose timer runs")
+            done = self.stage.notes / f"{CLEANER}-{pid}-done"
+            self.kills["run" if pid in (run.pid, self._run().pid) else "watcher", BETWEEN if done.exists() else CLEANING] += 1
+        awaited.unlink(missing_ok=True)
+
     def kill_a_joined_worker(self) -> None:
         """Kills a worker that joined and the process that watches it, but not the training program below them."""
+        if not self.stage.joined:
+            return
         joined = self.stage.joined.pop(0)
         workers, descendants = self.stage.workers(), self.stage.below(joined.pid)
         victims = [pid for pid in descendants if pid == joined.pid or pid in workers]
@@ -97,7 +124,7 @@ class FaultInjector:
 
     def pause_a_worker(self) -> None:
         """Stops a joined worker and its process tree for longer than its lease; another worker takes its trial."""
-        if pids := self.stage.below(self.stage.joined[0].pid):
+        if self.stage.joined and (pids := self.stage.below(self.stage.joined[0].pid)):
             self._pause(pids)
 
     def pause_a_trainer(self) -> None:
@@ -117,7 +144,7 @@ class FaultInjector:
 
     def fill_the_disk(self) -> None:
         """Fills the disk and kills a worker and a trainer; the same run must resume when there is room."""
-        run = self._run_at_work()
+        run = self.run_at_work()
         warnings = self.stage.printed.count("is full")
         with full(self.stage.disk):
             wait_for(
@@ -129,21 +156,20 @@ class FaultInjector:
                 self.stage.send(signal.SIGKILL, victim[0])
                 self.kills["worker", "disk full"] += 1
             time.sleep(self.rng.uniform(0.5, 2.0))
-        self._assert_resumes(run, "the disk had room")
+        self.assert_resumes(run, "the disk had room")
         self.faults["disk full"] += 1
 
     def lock_the_database(self, *, seconds: float = BUSY_SECONDS + 4) -> None:
         """Locks the database from another process for longer than SQLite's timeout, and kills a worker."""
-        run = self._run_at_work()
-        database = self.stage.disk / "broodline.db"
-        locker = subprocess.Popen([sys.executable, "-c", LOCK, database, str(seconds)], stdout=subprocess.PIPE)
+        run = self.run_at_work()
+        locker = subprocess.Popen([sys.executable, "-c", LOCK, self.stage.database, str(seconds)], stdout=subprocess.PIPE)
         assert locker.stdout is not None
         assert locker.stdout.readline() == b"locked\n"
         if victim := self._found(lambda marks: True):
             self.stage.send(signal.SIGKILL, victim[0])
             self.kills["worker", "database locked"] += 1
         locker.communicate()
-        self._assert_resumes(run, "the database was free")
+        self.assert_resumes(run, "the database was free")
         self.faults[f"database locked for {seconds:.0f} s"] += 1
 
     def _kill_while_it_asks(self) -> None:
@@ -204,7 +230,7 @@ class FaultInjector:
                 time.sleep(0.001)
         return None
 
-    def _assert_resumes(self, run: subprocess.Popen[bytes], since: str) -> None:
+    def assert_resumes(self, run: subprocess.Popen[bytes], since: str) -> None:
         """Waits until the same run completes trials again or is done."""
         assert self.stage.completes(1), f"nothing was completed after {since}:\n{self.stage.printed[-3000:]}"
         if run.poll() not in (None, 0):
@@ -214,7 +240,7 @@ class FaultInjector:
         assert self.stage.run is not None
         return self.stage.run
 
-    def _run_at_work(self) -> subprocess.Popen[bytes]:
+    def run_at_work(self) -> subprocess.Popen[bytes]:
         """The run, once its first worker works; a run that starts during a fault may report an error and end."""
         run = self._run()
         wait_for(lambda: run.poll() is not None or run.pid in map(parent_of, self.stage.workers()), "the run's first worker")

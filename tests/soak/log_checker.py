@@ -1,22 +1,19 @@
-"""Checks the study's records against the trainer's log and the bytes on disk: lost trials, retrained trials, broken rules."""
+"""Checks the study's records against the trainer's log: lost trials, lost checkpoints, retrained trials, broken rules.
+
+The judge shares no code with the product's decisions. It counts a checkpoint as lost if the records forgot it while, by the
+guarantees of the documentation, a later trial may still start from it.
+"""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from soak.train import digest_of, score_of
-
-from broodline.errors import CheckpointError
-from broodline.storage.checkpoints.local import LocalCheckpointStore
-from broodline.storage.sqlite.store import SqliteStore
-from broodline.testing import check_invariants
+from soak.train import score_of
 
 Record = Mapping[str, Any]
+LAST = 2  # completed trials of each member whose checkpoints stay
 
 
 @dataclass(kw_only=True)
@@ -24,6 +21,7 @@ class Verdict:
     """The problems found, and the number of things checked."""
 
     acknowledged: int = 0
+    compared: int = 0  # checkpoints, byte by byte
     refused: int = 0
     late: int = 0  # attempts that started although they had been superseded
     lost: list[str] = field(default_factory=list)
@@ -36,13 +34,14 @@ class Verdict:
         return not (self.lost or self.retrained or self.breaches)
 
 
-def checked(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int, Record]) -> Verdict:
+def checked(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int, Record], *, keep_best: int = 1) -> Verdict:
     """Compares the study's records with the log of its processes, and with earlier snapshots.
 
     Args:
         records: The trials, as `broodline trials --json` prints them.
         log: The entries of trainers and workers, in order.
         seen: Completed trials as of their first snapshot, by number.
+        keep_best: The number of best trials whose checkpoints stay.
     """
     verdict, acknowledged, started, saved = Verdict(), dict[int, int](), dict[int, int](), dict[tuple[int, int], Record]()
     for entry in log:
@@ -71,6 +70,7 @@ def checked(records: Sequence[Record], log: Iterable[Record], seen: Mapping[int,
     for number, before in seen.items():
         if not unchanged(before, by_number.get(number, {})):
             verdict.lost.append(f"trial {number} was {dict(before)} and is {by_number.get(number)}")
+    verdict.lost += vanished(records, keep_best=keep_best)
     for record in records:
         if record["state"] == "completed":
             verdict.breaches += _lineage_problems(record, by_number, saved)
@@ -91,6 +91,33 @@ def unchanged(before: Record, now: Record) -> bool:
     return dict(now) == (dict(before) | {"checkpoint": None} if deleted else dict(before))
 
 
+def vanished(records: Sequence[Record], *, keep_best: int = 1) -> Iterable[str]:
+    """The checkpoints that the records no longer name, although no successor made them unneeded.
+
+    A completed trial of a member is succeeded by `LAST` later ones. The best trials and the parents of unfinished ones keep
+    theirs whatever succeeds them.
+
+    Args:
+        records: The trials at one moment; it does not matter whether they include the unfinished ones.
+        keep_best: The number of best trials whose checkpoints stay.
+    """
+    completed = [record for record in records if record["state"] == "completed"]
+    by_member: dict[int, list[Record]] = {}
+    for record in sorted(completed, key=lambda record: record["generation"]):
+        by_member.setdefault(record["member"], []).append(record)
+    best = sorted(completed, key=lambda record: record["fitness"], reverse=True)[:keep_best]
+    needed = {record["number"]: "is among the last of its member" for own in by_member.values() for record in own[-LAST:]}
+    needed |= {record["parent"]: f"is the parent of trial {record['number']}" for record in records if _unfinished(record)}
+    needed |= {record["number"]: "is among the best" for record in best}
+    for record in completed:
+        if record["number"] in needed and record["checkpoint"] is None:
+            yield f"trial {record['number']} {needed[record['number']]}, and its checkpoint is no longer recorded"
+
+
+def _unfinished(record: Record) -> bool:
+    return record["state"] in ("pending", "running")
+
+
 def _lineage_problems(record: Record, records: Mapping[int, Record], saved: Mapping[tuple[int, int], Record]) -> Iterable[str]:
     """The facts of a record that contradict the saved weights."""
     name, entry = f"trial {record['number']}", saved.get((record["number"], record["attempt"]))
@@ -108,42 +135,3 @@ def _lineage_problems(record: Record, records: Mapping[int, Record], saved: Mapp
     for name_of_fact, recorded, trained in facts:
         if recorded != trained:
             yield f"{name}: {name_of_fact}: recorded as {recorded}, trained with {trained}"
-
-
-def checkpoint_problems(records: Sequence[Record], log: Iterable[Record], files: LocalCheckpointStore) -> Iterable[str]:
-    """The recorded checkpoints that differ from those that their attempts saved."""
-    saved = {(entry["trial"], entry["attempt"]): entry["digest"] for entry in log if entry["event"] == "saved"}
-    for record in records:
-        if record["checkpoint"] is None:
-            continue
-        path = Path(record["checkpoint"])
-        try:
-            found = digest_of(files.open(path.relative_to(files.root).as_posix()))
-        except (CheckpointError, OSError, ValueError) as error:
-            yield f"trial {record['number']}: {error}"
-            continue
-        if found != saved.get((record["number"], record["attempt"])):
-            yield f"trial {record['number']}: {path} holds the weights of another attempt"
-
-
-def disk_problems(records: Sequence[Record], files: LocalCheckpointStore) -> Iterable[str]:
-    """The files of an idle study that no record names."""
-    recorded = {Path(record["checkpoint"]).name for record in records if record["checkpoint"] is not None}
-    present = {path.name for path in files.committed.iterdir()}
-    if present != recorded:
-        yield f"checkpoints that no record names: {sorted(present - recorded)}; that are missing: {sorted(recorded - present)}"
-    if staged := [path.name for path in files.staging.iterdir()]:
-        yield f"orphans in staging: {staged}"
-
-
-def database_problems(path: Path, study: str) -> Iterable[str]:
-    """The invariants that the records break, and corruption of the database."""
-    with closing(sqlite3.connect(path)) as database:
-        (found,) = database.execute("PRAGMA integrity_check").fetchone()
-    if found != "ok":
-        yield f"{path}: {found}"
-    with closing(SqliteStore(path, create=False)) as store:
-        try:
-            check_invariants(store, study)
-        except AssertionError as error:
-            yield str(error)

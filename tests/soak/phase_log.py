@@ -16,6 +16,8 @@ DIRECTORY = "BROODLINE_SOAK"  # the environment variable with the directory of t
 PHASES = ("asking", "restoring", "training", "saving", "committing", "completing", "deleting")
 BETWEEN = "between"
 NEWCOMER = "newcomer"  # a file: the worker that starts next takes it, and is killed during its first ask
+CLEANER = "cleaner"  # a file: the process that next cleans up after a dead worker takes it, and is killed while it does
+CLEANING = "cleaning up"
 
 _CODES = {BETWEEN: 0, **{phase: code for code, phase in enumerate(PHASES, 1)}}
 _NAMES = {code: phase for phase, code in _CODES.items()}

@@ -16,6 +16,10 @@ from pathlib import Path
 from commands import ENVIRONMENT
 from soak.phase_log import DIRECTORY, Marks
 
+from broodline.storage.checkpoints.local import LocalCheckpointStore
+from broodline.storage.location import StudyLocation
+from broodline.storage.study_files import StudyFiles
+
 HERE = Path(__file__).parent
 MIB = 1 << 20
 DISK = 96 * MIB
@@ -23,8 +27,14 @@ LEASE = 2.0
 POPULATION, WORKERS, KEEP_BEST = 8, 3, 2
 SECONDS = 120.0  # a timeout that also suits a slow machine
 
+NAME = "soak"
+COMMAND, RESIDENT, FUNCTION = "command", "resident", "function"
+KINDS = {COMMAND: '["{python}", "-E", "-S", "{train}"]', RESIDENT: '["{python}", "-S", "{train}", "resident"]\nresident = true'}
+KINDS[FUNCTION] = KINDS[COMMAND]  # which is never run: `function_study.py` has the function
+_OF_WORKERS = (b"broodline.workers.engines.worker_process", b"function_study.py\0worker")
+
 STUDY = """\
-name = "soak"
+name = "{name}"
 trial_steps = 10
 population = {population}
 workers = {workers}
@@ -43,7 +53,7 @@ kind = {{ choice = ["plain", "fast"] }}
 momentum = {{ float = [0.0, 1.0], when = {{ kind = "fast" }} }}
 
 [train]
-command = ["{python}", "-E", "-S", "{train}"]
+command = {command}
 retries = 2
 grace = "2s"
 
@@ -60,31 +70,47 @@ class Stage:
 
     Args:
         disk: The directory of the study.
-        notes: The directory of its processes' log and marks.
+        notes: The directory of its processes' log, marks and temporary files.
         seed: The seed of the study.
+        kind: How it trains: by a command, a resident program or a function.
+        database: The name of the database. The study file is named after it.
     """
 
-    def __init__(self, disk: Path, notes: Path, seed: int) -> None:
-        self.disk, self.notes, self._seed = disk, notes, seed
-        self.study = disk / "study.toml"
-        self.files = disk / "broodline.db.files" / "soak"
+    def __init__(self, disk: Path, notes: Path, seed: int, *, kind: str = COMMAND, database: str = "broodline.db") -> None:
+        self.disk, self.notes, self.kind, self._seed = disk, notes, kind, seed
+        self.database, self.study = disk / database, disk / f"{database}.toml"
+        self.location = StudyLocation(url=f"sqlite:///{self.database}")
+        self.paths = [self.location.url]  # by which workers join
+        self.scratch = notes / "tmp"
         self._mark = f"{DIRECTORY}={notes}".encode()
         path = os.pathsep.join([str(HERE / "phase_probe"), ENVIRONMENT["PYTHONPATH"]])
         self._environ = ENVIRONMENT | {DIRECTORY: str(notes), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        self._environ["TMPDIR"] = str(self.scratch)
         (notes / "phases").mkdir(parents=True)
+        self.scratch.mkdir()
         self.runs = 0
         self.run: subprocess.Popen[bytes] | None = None
         self.joined: list[subprocess.Popen[bytes]] = []
 
+    @property
+    def files(self) -> StudyFiles:
+        """The study's files, wherever the product keeps them."""
+        return self.location.files(NAME)
+
+    @property
+    def checkpoints(self) -> LocalCheckpointStore:
+        """The study's checkpoints."""
+        return LocalCheckpointStore(self.files.root)
+
     def allow(self, trials: int) -> None:
         """Writes the study file with a budget of trials."""
         text = STUDY.format(
+            name=NAME,
             population=POPULATION,
             workers=WORKERS,
             seed=self._seed,
             trials=trials,
-            python=sys.executable,
-            train=HERE / "train.py",
+            command=KINDS[self.kind].format(python=sys.executable, train=HERE / "train.py"),
             keep_best=KEEP_BEST,
             lease=LEASE,
         )
@@ -93,15 +119,15 @@ class Stage:
     def start(self) -> None:
         """Starts the run."""
         self.runs += 1
-        self.run = self._start("run")
+        self.run = self.started("run")
 
     def join(self) -> None:
-        """Starts a worker that joins the study."""
-        self.joined.append(self._start("worker"))
+        """Starts a worker that joins the study, by one of the paths to its store."""
+        self.joined.append(self.started("worker", random.choice(self.paths)))
 
     def call(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Runs a command that reads the study."""
-        command = [sys.executable, "-m", "broodline", *map(str, arguments)]
+        command = [sys.executable, "-m", "broodline", *map(str, arguments), "--store", self.location.url]
         return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=10 * SECONDS)
 
     @property
@@ -114,7 +140,7 @@ class Stage:
         found = {}
         for path in (self.notes / "phases").iterdir():
             pid = int(path.name)
-            if b"broodline.workers.engines.worker_process" in _read(pid, "cmdline") and self.lives(pid):
+            if any(each in _read(pid, "cmdline") for each in _OF_WORKERS) and self.lives(pid):
                 found[pid] = Marks(path)
         return {pid: marks for pid, marks in found.items() if marks.ready}
 
@@ -173,11 +199,14 @@ class Stage:
             lambda: self.completions() >= enough or (run is not None and run.poll() is not None), seconds=seconds, pause=0.05
         )
 
-    def _start(self, command: str) -> subprocess.Popen[bytes]:
+    def started(self, command: str, url: str | None = None) -> subprocess.Popen[bytes]:
+        """Starts a process that trains: `run`, or a `worker` that reaches the store at a URL."""
+        program = ["-m", "broodline"] if self.kind != FUNCTION else [str(HERE / "function_study.py")]
         out = self._output(self.runs) if command == "run" else self.notes / "joined.out"
         with out.open("ab") as file:
             return subprocess.Popen(
-                [sys.executable, "-m", "broodline", command, str(self.study)],
+                [sys.executable, *program, command, str(self.study), "--store", url or self.location.url],
+                cwd=self.disk,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

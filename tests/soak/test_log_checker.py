@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from soak.log_checker import checked, checkpoint_problems, disk_problems
-from soak.train import save, score_of
+from soak.log_checker import checked, unchanged, vanished
+from soak.observer import Observer
+from soak.stage import Stage
+from soak.train import score_of
 
 from broodline.storage.checkpoints.local import LocalCheckpointStore
-from broodline.storage.checkpoints.manifest import MANIFEST
 
 Entry = dict[str, Any]
 WEIGHTS = {number: json.dumps({"trial": number}).encode() for number in (0, 1)}
@@ -20,16 +22,17 @@ DIGESTS = {number: hashlib.sha256(weights).hexdigest() for number, weights in WE
 
 
 def a_record(number: int, **changes: Any) -> Entry:
-    facts = {"params": {"lr": 0.1}, "start": 10 * number, "fitness": score_of(DIGESTS[number])}
-    parent = None if number == 0 else number - 1
-    return {"number": number, "state": "completed", "attempt": 1, "parent": parent, "checkpoint": None, **facts, **changes}
+    facts = {"params": {"lr": 0.1}, "start": 10 * number, "fitness": score_of(DIGESTS.get(number, "0"))}
+    facts |= {"member": 0, "generation": number, "parent": None if number == 0 else number - 1}
+    return {"number": number, "state": "completed", "attempt": 1, "checkpoint": f"checkpoints/{number:06d}.1", **facts, **changes}
 
 
 def entries_of(number: int) -> list[Entry]:
     identity, parent = {"trial": number, "attempt": 1}, DIGESTS.get(number - 1)
+    saved = {"params": {"lr": 0.1}, "start": 10 * number, "parent": parent, "digest": DIGESTS[number], "files": {}}
     return [
         {"event": "started", **identity},
-        {"event": "saved", **identity, "params": {"lr": 0.1}, "start": 10 * number, "parent": parent, "digest": DIGESTS[number]},
+        {"event": "saved", **identity, **saved},
         {"event": "acknowledged", **identity},
     ]
 
@@ -38,17 +41,23 @@ RECORDS, LOG = [a_record(0), a_record(1)], [*entries_of(0), *entries_of(1)]
 
 
 def test_a_sound_study_has_a_clean_verdict() -> None:
-    verdict = checked(RECORDS, LOG, {0: a_record(0, checkpoint="somewhere")})
+    verdict = checked(RECORDS, LOG, {0: a_record(0)})
     assert verdict.clean
     assert verdict.acknowledged == 2
 
 
 @pytest.mark.parametrize(
     "record",
-    [a_record(1, state="running"), a_record(1, state="failed"), a_record(1, attempt=2), {"number": 7, "state": "pending"}],
+    [a_record(1, state="running"), a_record(1, state="failed"), a_record(1, attempt=2), a_record(7, state="pending")],
 )
 def test_an_acknowledged_trial_that_is_not_recorded_is_lost(record: Entry) -> None:
     assert any("trial 1" in lost for lost in checked([a_record(0), record], LOG, {}).lost)
+
+
+def test_only_the_checkpoint_of_a_completed_trial_may_go() -> None:
+    assert unchanged(a_record(0), a_record(0, checkpoint=None))
+    assert not unchanged(a_record(0, checkpoint=None), a_record(0))
+    assert not unchanged(a_record(0), a_record(0, checkpoint="checkpoints/another"))
 
 
 def test_a_completed_trial_that_changes_is_lost() -> None:
@@ -91,34 +100,60 @@ def test_a_completion_without_saved_weights_is_a_breach() -> None:
     assert checked(RECORDS, [entry for entry in LOG if entry["event"] != "saved"], {}).breaches
 
 
-def committed(files: LocalCheckpointStore, number: int, weights: bytes) -> Entry:
-    path = files.committed / f"{number:06d}.1"
-    path.mkdir()
-    save(path, weights)
-    sizes = {name: (path / name).stat().st_size for name in ("parts/weights", "digest")}
-    (path / MANIFEST).write_text(json.dumps({"files": sizes}))
-    return a_record(number, checkpoint=str(path))
+# Checkpoints that vanish from the records
 
 
-def test_a_checkpoint_that_differs_from_the_saved_one_is_a_problem(tmp_path: Path) -> None:
-    files = LocalCheckpointStore(tmp_path)
-    files.prepare()
-    records = [committed(files, number, weights) for number, weights in WEIGHTS.items()]
-    assert list(checkpoint_problems(records, LOG, files)) == []
-    weights = Path(records[0]["checkpoint"]) / "parts" / "weights"
-    content = weights.read_bytes()
-    for corrupt in (content[:-1], b"\0" + content[1:]):  # of another size, and of the same
-        weights.write_bytes(corrupt)
-        assert len(list(checkpoint_problems(records, LOG, files))) == 1
-    records = [a_record(0, checkpoint=records[1]["checkpoint"])]
-    assert "another attempt" in next(iter(checkpoint_problems(records, LOG, files)))
+def lineage(*fitnesses: float, **changes: Any) -> list[Entry]:
+    """One member's completed trials; `changes` hold for the first of them."""
+    records = [a_record(number, fitness=fitness) for number, fitness in enumerate(fitnesses)]
+    return [records[0] | changes, *records[1:]]
 
 
-def test_a_file_that_no_record_names_is_a_problem(tmp_path: Path) -> None:
-    files = LocalCheckpointStore(tmp_path)
-    files.prepare()
-    records = [committed(files, number, weights) for number, weights in WEIGHTS.items()]
-    assert list(disk_problems(records, files)) == []
-    assert len(list(disk_problems(records[:1], files))) == 1
-    (files.staging / "000009.1").mkdir()
-    assert len(list(disk_problems(records, files))) == 1
+def test_a_checkpoint_with_two_successors_may_vanish() -> None:
+    assert list(vanished(lineage(0.1, 0.2, 0.3, checkpoint=None))) == []
+
+
+@pytest.mark.parametrize(
+    ("records", "why"),
+    [
+        (lineage(0.1, 0.2, checkpoint=None), "among the last"),
+        (lineage(0.9, 0.2, 0.3, checkpoint=None), "among the best"),
+        ([*lineage(0.1, 0.2, 0.3, checkpoint=None), a_record(3, state="pending", parent=0)], "parent of trial 3"),
+        ([*lineage(0.1, 0.2, checkpoint=None), a_record(2, state="failed")], "among the last"),
+        ([*lineage(0.1, 0.2, checkpoint=None), a_record(2, member=1, generation=0)], "among the last"),
+    ],
+    ids=["one successor", "the best", "a parent", "a successor that failed", "a successor of another member"],
+)
+def test_a_checkpoint_that_vanishes_without_a_successor_is_lost(records: list[Entry], why: str) -> None:
+    (lost,) = vanished(records)
+    assert "trial 0" in lost
+    assert why in lost
+    assert lost in checked(records, LOG, {}).lost
+
+
+def test_as_many_best_checkpoints_are_kept_as_the_study_asks_for() -> None:
+    records = lineage(0.8, 0.9, 0.3, 0.4, checkpoint=None)
+    assert list(vanished(records, keep_best=1)) == []
+    assert len(list(vanished(records, keep_best=2))) == 1
+
+
+class Replayed:
+    """A stage whose study is a series of snapshots."""
+
+    def __init__(self, directory: Path, *snapshots: list[Entry]) -> None:
+        self.checkpoints, self.study, self._snapshots = LocalCheckpointStore(directory), directory, iter(snapshots)
+
+    def call(self, *_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess((), 0, "\n".join(map(json.dumps, next(self._snapshots))), "")
+
+
+@pytest.mark.parametrize(
+    "second", [[a_record(0)], [a_record(0), a_record(1, fitness=0.5)], [a_record(0), a_record(1, checkpoint=None)]]
+)
+def test_the_observer_reports_what_disappeared_between_two_looks(second: list[Entry], tmp_path: Path) -> None:
+    observer = Observer(cast(Stage, Replayed(tmp_path, RECORDS, RECORDS, second)))
+    observer.look()
+    observer.look()
+    assert observer.changed == []
+    observer.look()
+    assert any("trial 1" in change for change in observer.changed)

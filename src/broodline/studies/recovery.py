@@ -1,9 +1,16 @@
-"""Recovers a study after a crash: the trials of dead workers, and the files of attempts that were lost."""
+"""Recovers a study after a crash: the trials of dead workers, and the files of attempts that were lost.
+
+A run recovers the study twice: before its workers start, from what an earlier run left, and at its end, from its own dead workers
+and those that joined. The supervisor of a worker that joined may be the last process that is left, so it cleans up too.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from broodline.controller.controller import Controller
 from broodline.core.retention import is_orphan
+from broodline.errors import FilesMissing
 from broodline.storage.base import Store
 from broodline.storage.study_files import StudyFiles
 from broodline.workers.liveness import dead_sessions, remove_copied_sessions
@@ -15,12 +22,23 @@ def recover(store: Store, study: str, files: StudyFiles) -> None:
     files.check_present()
     if copied := remove_copied_sessions(files.workers):  # before the dead are collected: their workers may live elsewhere
         Controller(store).release(study, copied)
-    while _clean_up_after_the_dead(store, study, files):
-        pass
+    clean_up_after_the_dead(store, study, files)
     delete_orphans(store, study, files)
 
 
-def _clean_up_after_the_dead(store: Store, study: str, files: StudyFiles) -> bool:
+def recover_at_end(store: Store, study: str, files: StudyFiles) -> None:
+    """Recovers the study from deaths during a run that ends; leaves it to the next run if the files are away."""
+    with suppress(FilesMissing):
+        recover(store, study, files)
+
+
+def clean_up_after_the_dead(store: Store, study: str, files: StudyFiles) -> None:
+    """Ends the programs of all dead workers of this machine, deletes their temporary files, and releases their trials."""
+    while _clean_up_after_some(store, study, files):
+        pass
+
+
+def _clean_up_after_some(store: Store, study: str, files: StudyFiles) -> bool:
     """Ends the programs of some dead workers, releases their trials, and forgets the workers last; False if there are none."""
     with dead_sessions(files.workers) as dead:
         for session in dead:

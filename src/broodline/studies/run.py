@@ -23,7 +23,7 @@ from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
 from broodline.studies.engine import engine_for, job_for
 from broodline.studies.interruption import interruptible
-from broodline.studies.recovery import delete_orphans, recover
+from broodline.studies.recovery import clean_up_after_the_dead, recover, recover_at_end
 from broodline.studies.sole_run import sole_run
 from broodline.studies.supervision import supervise
 from broodline.studies.trainer import TrainerSetup
@@ -89,8 +89,7 @@ def run(
                 grace=setup.grace,
                 interruptions=interruptions,
             )
-        if files.are_present:
-            delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
+        recover_at_end(store, study.name, files)
         _raise_if_failed(store, study.name)
 
 
@@ -165,6 +164,8 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
                 devices=devices,
             )
             supervise(engine, store, study.name, workers=1, observation=observation, grace=setup.grace)
+        if (files := location.files(study.name)).are_present:
+            clean_up_after_the_dead(store, study.name, files)
         _raise_if_failed(store, study.name)
 
 

@@ -41,7 +41,7 @@ def sole_run(files: StudyFiles, study: str) -> Iterator[None]:
 
 def _lock_file(files: StudyFiles) -> TextIO:
     try:
-        files.root.mkdir(parents=True, exist_ok=True)
+        files.root.mkdir(exist_ok=True)  # in the directory that was claimed
         return files.run_lock.open("a+")
     except OSError as error:
         raise StoreError(

@@ -26,8 +26,12 @@ _PRIVATE: list[IO[str]] = []
 
 @contextmanager
 def alive(directory: Path, session: str) -> Iterator[None]:
-    """Holds the lock of a session while the context lasts."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Holds the lock of a session while the context lasts.
+
+    Raises:
+        OSError: The file can't be made. The study's directory is not made: it would lie in a mount point whose disk is away.
+    """
+    directory.mkdir(exist_ok=True)
     path = directory / session
     while True:
         with path.open("w") as file, private_to_process(file):

@@ -1,5 +1,7 @@
 """Loaded by every Python process of the soak: marks the phases of workers, and has the kernel kill an armed worker in one.
 
+It also has the kernel kill a process that cleans up after a dead worker.
+
 The package contains nothing of this; its methods are wrapped from outside.
 """
 
@@ -20,7 +22,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from soak.phase_log import DIRECTORY, NEWCOMER, Marks, log
+from soak.phase_log import CLEANER, DIRECTORY, NEWCOMER, Marks, log
 
 _FIRST_GUESS = 0.003  # seconds: the duration of a phase that has not been measured yet
 _CLOCK_MONOTONIC = 1
@@ -46,6 +48,15 @@ def kill_after(seconds: float) -> None:
         raise OSError(ctypes.get_errno(), "the timer can't be created")
 
 
+def taken(name: str) -> bool:
+    """Takes a file that the fault injector left for the first process that finds it; True if this is that process."""
+    with suppress(FileNotFoundError):
+        waiting = Path(os.environ[DIRECTORY], name)
+        waiting.rename(f"{waiting}-{os.getpid()}")
+        return True
+    return False
+
+
 class Phases:
     """Marks the phases of this worker."""
 
@@ -53,9 +64,7 @@ class Phases:
         self._marks = Marks.create()
         self._took: dict[str, float] = {}
         self._lock = threading.Lock()
-        with suppress(FileNotFoundError):  # this worker is the newcomer that the fault injector waits for
-            waiting = Path(os.environ[DIRECTORY], NEWCOMER)
-            waiting.rename(f"{waiting}-{os.getpid()}")
+        if taken(NEWCOMER):  # this worker is the newcomer that the fault injector waits for
             self._marks.arm("asking", random.random())
 
     @contextmanager
@@ -104,7 +113,30 @@ class Phases:
         setattr(owner, name, wrapped)
 
 
-def main() -> None:
+def watch_clean_up() -> None:
+    """Wraps the function that ends the programs of a dead worker and deletes their files."""
+    from broodline.studies import recovery
+    from broodline.workers.engines import local
+    from broodline.workers.trainers.scratch import clear_after
+
+    took = _FIRST_GUESS
+
+    def cleared(session: str) -> None:
+        nonlocal took
+        if armed := taken(CLEANER):
+            kill_after(random.random() * took)
+        began = time.monotonic()
+        clear_after(session)
+        took = time.monotonic() - began
+        if armed:  # the timer comes late
+            mine = Path(os.environ[DIRECTORY], f"{CLEANER}-{os.getpid()}")
+            mine.rename(f"{mine}-done")
+
+    for module in (recovery, local):
+        module.clear_after = cleared  # type: ignore[attr-defined]
+
+
+def watch_work() -> None:
     """Wraps the methods that a worker calls."""
     import shutil
 
@@ -112,11 +144,15 @@ def main() -> None:
     from broodline.errors import LeaseLost
     from broodline.storage.checkpoints.local import REMOVED, LocalCheckpointStore
     from broodline.workers.trainers.command import CommandTrainer
+    from broodline.workers.trainers.function import FunctionTrainer
+    from broodline.workers.trainers.resident import ResidentTrainer
+    from broodline.workers.trial_loop import _Handover
 
     phases = Phases()
     phases.wrap(Controller, "ask", "asking")
     phases.wrap(LocalCheckpointStore, "open", "restoring")
-    phases.wrap(CommandTrainer, "train", "training")
+    for trainer in (CommandTrainer, ResidentTrainer, FunctionTrainer, _Handover):
+        phases.wrap(trainer, "train", "training")
     phases.wrap(LocalCheckpointStore, "commit", "committing")
     phases.wrap(Controller, "complete", "completing")
     remove, complete = shutil.rmtree, Controller.complete
@@ -141,5 +177,13 @@ def main() -> None:
     Controller.complete = completed  # type: ignore[method-assign, assignment]
 
 
-if any("broodline.workers.engines.worker_process" in argument for argument in sys.orig_argv):
-    main()
+def main(arguments: list[str]) -> None:
+    """Watches what this process does in the study."""
+    joins = any(argument.endswith("function_study.py") for argument in arguments) and "worker" in arguments
+    if joins or any("broodline.workers.engines.worker_process" in argument for argument in arguments):
+        watch_work()
+    elif "run" in arguments or "worker" in arguments:
+        watch_clean_up()
+
+
+main(sys.orig_argv)

@@ -134,20 +134,27 @@ def work(worker: Worker, life: ExitStack) -> None:
 
 
 def _take_lock(worker: Worker, life: ExitStack) -> None:
-    """Takes the session's lock; waits for room on a full disk, where its file can't be made."""
-    wait = pauses()
-    logged = False
+    """Takes the session's lock; waits while its file can't be made: on a full disk, or in a directory that is away."""
+    wait, logged = pauses(), False
     while not worker.leaving:
         try:
             life.enter_context(alive(worker.files.workers, worker.identity.session))
             return
         except OSError as error:
-            if not is_disk_full(error):
+            obstacle = _obstacle(error, worker.files)
+            if obstacle is None:
                 raise
         if not logged:
-            worker.log.warning(f"{worker.files.workers}: the disk is full; work begins when there is room")
+            worker.log.warning(obstacle)
             logged = True
         wait()
+
+
+def _obstacle(error: OSError, files: StudyFiles) -> str | None:
+    """Why a worker waits after an error; None: it can't be waited for."""
+    if is_disk_full(error):
+        return f"{files.workers}: the disk is full; work begins when there is room"
+    return None if files.are_present else f"{files.root.parent}: the directory of the store's files is away; work waits for it"
 
 
 class _AnnouncingTrainer:

@@ -1,0 +1,80 @@
+"""Many real workers on one database, and a study on a disk of 3 MB: the log of SQLite stays short, and a full disk passes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from commands import TRAINER
+from living import running, trials_of, wait_for, write_study
+from soak.stage import mounted
+
+from broodline.storage.sqlite.connections import LOG_BYTES
+
+MIB = 1 << 20
+WORKERS = 51
+LONGEST = 2 * LOG_BYTES  # the log may grow while it waits for readers
+TINY = 3 * MIB
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
+
+
+class Longest:
+    """The size of the largest file at a path, at frequent looks."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._over, self.bytes = path, threading.Event(), 0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Looks while the block runs."""
+        thread = threading.Thread(target=self._watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.005):
+            with suppress(OSError):
+                self.bytes = max(self.bytes, os.stat(self._path).st_size)
+
+
+def test_the_log_of_a_database_stays_bounded_with_51_workers(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    study = write_study(tmp_path, trainer=TRAINER, population=WORKERS, workers=WORKERS, budget="trials = 2000")
+    log = Longest(tmp_path / "broodline.db-wal")
+    with running("run", study, cwd=tmp_path) as run, log.watched():
+        assert run.popen.wait(3000) == 0, run.said
+    request.node.user_properties.append(("figures", f"{WORKERS} workers, the longest log: {log.bytes / MIB:.1f} MiB"))
+    assert [(trial["state"], trial["attempt"]) for trial in trials_of(study)] == [("completed", 1)] * 2000
+    assert log.bytes <= LONGEST
+
+
+def test_a_study_on_a_disk_of_3_mb_recovers_when_it_is_full(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    with mounted(tmp_path / "disk", TINY) as problem:
+        if problem:
+            pytest.skip(problem)
+        study = write_study(tmp_path / "disk", trainer=TRAINER, population=8, workers=8, budget="trials = 400")
+        log = Longest(tmp_path / "disk" / "broodline.db-wal")
+        with running("run", study, cwd=tmp_path) as run, log.watched():
+            wait_for(lambda: run.popen.poll() is not None or len(completed(study)) >= 20)
+            (filler := tmp_path / "disk" / "filler").write_bytes(bytes(MIB // 2))
+            with filler.open("ab", buffering=0) as file, suppress(OSError):
+                while file.write(bytes(4096)):
+                    pass
+            wait_for(lambda: "is full" in run.said or run.popen.poll() is not None)
+            filler.unlink()
+            assert run.popen.wait(3000) == 0, run.said
+        request.node.user_properties.append(("figures", f"a disk of 3 MB, the longest log: {log.bytes / MIB:.1f} MiB"))
+        assert [trial["state"] for trial in trials_of(study)] == ["completed"] * 400
+
+
+def completed(study: Path) -> list[object]:
+    """The completed trials; none while the study does not exist yet."""
+    return [] if not (study.parent / "broodline.db").exists() else [t for t in trials_of(study) if t["state"] == "completed"]
