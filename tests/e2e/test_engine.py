@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from commands import ENVIRONMENT, TRAINER, call, lines_of_json
+from commands import TRAINER, call, lines_of_json
 from living import PATIENT, Run, begun, ended, interrupted, lives, logged, running, script, trials_of, wait_for, write_study
 
 from broodline.config.study_file import read
@@ -272,129 +272,6 @@ def test_a_missing_train_command_is_one_clear_error_however_many_workers(tmp_pat
     assert done.returncode == 1
     assert done.stderr.count("broodline: error:") == done.stderr.count("no such program: no-such-program") == 1
     assert len(trials_of(study)) < 10
-
-
-# Devices and threads
-
-VISIBILITY = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
-NOTES_FACTS = (
-    'echo "{\\"worker\\": \\"$BROODLINE_WORKER\\", \\"devices\\": \\"$BROODLINE_DEVICES\\", '
-    '\\"cuda\\": \\"${CUDA_VISIBLE_DEVICES-unset}\\", \\"threads\\": \\"$OMP_NUM_THREADS $OPENBLAS_NUM_THREADS\\"}" >> facts\n'
-)
-
-
-def facts_of(directory: Path, *, workers: int, more: str, **environ: str) -> dict[str, dict[str, str]]:
-    """The facts that each worker's program got: every worker trains one trial."""
-    study = write_study(
-        directory, trainer=NOTES_FACTS + PATIENT, population=workers, workers=workers, budget=f"trials = {workers}", more=more
-    )
-    with running("run", study, cwd=directory, **environ) as run:
-        wait_for(lambda: len(begun(directory)) == workers)
-        (directory / "go").touch()
-        assert run.end() == 0
-    lines = [json.loads(line) for line in (directory / "facts").read_text().splitlines()]
-    return {line.pop("worker"): line for line in lines}
-
-
-@pytest.fixture
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*VISIBILITY, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        monkeypatch.delitem(ENVIRONMENT, name, raising=False)
-
-
-@pytest.mark.usefixtures("no_variables")
-def test_several_workers_share_a_device(tmp_path: Path) -> None:
-    facts = facts_of(tmp_path, workers=4, more='[engine]\ndevices = ["0", "1"]\n')
-    assert {worker: line["devices"] for worker, line in facts.items()} == {"0": "0", "1": "0", "2": "1", "3": "1"}
-    assert all(line["cuda"] == line["devices"] for line in facts.values())
-
-
-@pytest.mark.usefixtures("no_variables")
-def test_a_worker_has_several_devices(tmp_path: Path) -> None:
-    facts = facts_of(tmp_path, workers=2, more="[engine]\ndevices = [4, 5, 6, 7]\n")
-    assert {worker: line["devices"] for worker, line in facts.items()} == {"0": "4,5", "1": "6,7"}
-    assert all(line["cuda"] == line["devices"] for line in facts.values())
-
-
-@pytest.mark.usefixtures("no_variables")
-def test_numeric_libraries_have_one_thread_each_by_default(tmp_path: Path) -> None:
-    facts = facts_of(tmp_path, workers=1, more='[engine]\ndevices = "none"\n')
-    assert facts == {"0": {"devices": "", "cuda": "unset", "threads": "1 1"}}
-
-
-@pytest.mark.usefixtures("no_variables")
-def test_variables_for_threads_that_are_set_are_left_alone(tmp_path: Path) -> None:
-    facts = facts_of(tmp_path, workers=1, more='[engine]\ndevices = "none"\nthreads = 3\n', OMP_NUM_THREADS="7")
-    assert facts == {"0": {"devices": "", "cuda": "unset", "threads": "7 3"}}
-
-
-@pytest.mark.usefixtures("no_variables")
-@pytest.mark.parametrize(
-    ("more", "dealt"),
-    [
-        ("", {"0": "5", "1": "6"}),
-        ('[engine]\ndevices = ["0", "1"]\n', {"0": "5", "1": "6"}),
-        ("[engine]\ndevices = [6]\n", {"0": "6", "1": "6"}),
-    ],
-)
-def test_inherited_devices_are_dealt_out(tmp_path: Path, more: str, dealt: dict[str, str]) -> None:
-    facts = facts_of(tmp_path, workers=2, more=more, CUDA_VISIBLE_DEVICES="5,6")
-    assert {worker: line["devices"] for worker, line in facts.items()} == dealt
-    assert {worker: line["cuda"] for worker, line in facts.items()} == dealt
-
-
-@pytest.mark.usefixtures("no_variables")
-def test_devices_none_leaves_the_inherited_variable_as_it_is(tmp_path: Path) -> None:
-    facts = facts_of(tmp_path, workers=1, more='[engine]\ndevices = "none"\n', CUDA_VISIBLE_DEVICES="5,6")
-    assert (facts["0"]["devices"], facts["0"]["cuda"]) == ("", "5,6")
-
-
-@pytest.mark.usefixtures("no_variables")
-def test_a_program_gets_its_devices_in_the_variable_that_was_inherited(tmp_path: Path) -> None:
-    trainer = 'echo "$ZE_AFFINITY_MASK ${CUDA_VISIBLE_DEVICES-unset}" >> masks\n' + PATIENT
-    study = write_study(tmp_path, trainer=trainer, population=1, workers=1, budget="trials = 1", more="[engine]\ndevices = [1]\n")
-    (tmp_path / "go").touch()
-    with running("run", study, cwd=tmp_path, ZE_AFFINITY_MASK="0.0,0.1") as run:
-        assert run.end() == 0
-    assert (tmp_path / "masks").read_text() == "0.1 unset\n"
-
-
-@pytest.mark.usefixtures("no_variables")
-def test_shared_devices_are_named_in_one_line(tmp_path: Path) -> None:
-    study = write_study(tmp_path, population=2, workers=2, budget="trials = 2")
-    (tmp_path / "go").touch()
-    with running("run", study, cwd=tmp_path, CUDA_VISIBLE_DEVICES="5") as run:
-        assert run.end() == 0
-        assert run.said.count("device 5 is shared: 2 workers use 1 device") == 1
-
-
-@pytest.mark.usefixtures("no_variables")
-@pytest.mark.parametrize("command", ["run", "worker"])
-def test_a_device_that_is_not_visible_is_one_clear_error_and_no_study_is_created(tmp_path: Path, command: str) -> None:
-    study = write_study(tmp_path, more="[engine]\ndevices = [7]\n")
-    with running(command, study, cwd=tmp_path, CUDA_VISIBLE_DEVICES="5,6") as run:
-        assert run.end() == 2
-        assert "broodline: error: device '7' is not one of those that are visible here: CUDA_VISIBLE_DEVICES=5,6" in run.said
-        assert "Traceback" not in run.said
-    assert not list(tmp_path.glob("*.db*"))
-
-
-@pytest.mark.usefixtures("no_variables")
-@pytest.mark.parametrize(("devices", "dealt"), [("6", "6"), ("1,0", "6,5"), ("none", "")])
-def test_a_worker_that_joins_uses_the_devices_of_the_command_line(tmp_path: Path, devices: str, dealt: str) -> None:
-    study = write_study(tmp_path, trainer=NOTES_FACTS + PATIENT, population=2, workers=1, budget="trials = 2")
-    with running("run", study, cwd=tmp_path, CUDA_VISIBLE_DEVICES="5,6") as run:
-        wait_for(lambda: len(begun(tmp_path)) == 1)
-        with running("worker", study, "--devices", devices, cwd=tmp_path, CUDA_VISIBLE_DEVICES="5,6") as worker:
-            wait_for(lambda: len(begun(tmp_path)) == 2)
-            (tmp_path / "go").touch()
-            assert run.end() == worker.end() == 0
-            assert ("this worker uses devices 6, 5, whether or not" in worker.said) is (devices == "1,0")
-    facts = {line.pop("worker"): line for line in map(json.loads, (tmp_path / "facts").read_text().splitlines())}
-    (joined,) = facts.keys() - {"0"}
-    assert facts["0"]["devices"] == "5,6"
-    assert facts[joined]["devices"] == dealt
-    assert facts[joined]["cuda"] == (dealt or "5,6")
 
 
 # Joined and stopped

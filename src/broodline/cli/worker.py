@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--devices",
         metavar="LIST",
         type=device_list,
-        help="devices of this worker, such as 2,3, or none (default: [engine] devices of the study file, or all visible ones)",
+        help="devices of this worker, such as 2,3, or none (default: free ones of [engine] devices, or of all that are visible)",
     )
     add_engine(parser)
 
@@ -48,7 +48,14 @@ def main(arguments: argparse.Namespace) -> None:
         file = replace(file, study=_replay_of(target, arguments.replay))
         target = Target(name=arguments.replay, location=target.location, file=None, store=target.location.url)
     worker = f"{socket.gethostname()}-{os.getpid()}"
-    join(file.study, location=target.location, setup=setup_of(file), worker=worker, show=not arguments.json)
+    join(
+        file.study,
+        location=target.location,
+        setup=setup_of(file),
+        worker=worker,
+        show=not arguments.json,
+        devices_named=arguments.devices is not None,
+    )
     print_end(target, json=arguments.json)
 
 

@@ -57,6 +57,11 @@ class StudyFiles:
         return self.root / "workers"
 
     @property
+    def devices(self) -> Path:
+        """The directory of the leases of devices: one locked file for each worker of this machine that has devices."""
+        return self.root / "devices"
+
+    @property
     def run_lock(self) -> Path:
         """The file that the process of `run` holds locked."""
         return self.root / "run.lock"

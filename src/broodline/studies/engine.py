@@ -11,7 +11,7 @@ from broodline.core.study import StudyConfig
 from broodline.errors import UsageError
 from broodline.registry import ENGINES
 from broodline.storage.location import StudyLocation
-from broodline.workers.devices import NO_DEVICES, DeviceSet
+from broodline.workers.device_leases import DeviceLeases
 from broodline.workers.engines.base import Engine
 from broodline.workers.engines.launcher import Job, LauncherType
 from broodline.workers.trainers.base import TrainerFactory
@@ -25,7 +25,8 @@ def engine_for(
     client: Client,
     options: EngineOptions,
     name: Callable[[int], str] = str,
-    devices: DeviceSet = NO_DEVICES,
+    leases: DeviceLeases | None = None,
+    visibility: tuple[str, ...] = (),
 ) -> Engine:
     """Makes the engine of a study; it starts no worker yet.
 
@@ -36,17 +37,20 @@ def engine_for(
         client: The controller.
         options: The kind of the engine, threads.
         name: The name of the worker at a place, counted from 0.
-        devices: The devices that are dealt out.
+        leases: The devices that are dealt out; None: none.
+        visibility: The environment variables that show a worker its share of the devices.
     """
+    leases = leases or DeviceLeases()
     launcher: LauncherType = ENGINES.load(options.kind)
     return Engine(
         launcher=launcher(job=job, cwd=cwd or Path.cwd(), threads=options.threads),
         client=client,
         study=study.name,
         name=name,
-        devices=devices.names,
-        visibility=devices.variables,
+        devices=leases.devices,
+        visibility=visibility,
         lease=study.limits.lease,
+        vacated=leases.free,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TypeVar
 
 from broodline.config.study import study_from
@@ -27,7 +28,9 @@ from broodline.studies.recovery import clean_up_after_the_dead, recover, recover
 from broodline.studies.sole_run import sole_run
 from broodline.studies.supervision import supervise
 from broodline.studies.trainer import TrainerSetup
-from broodline.workers.devices import devices_for, joining_note, sharing_note
+from broodline.workers.device_choice import as_named, for_run, for_worker
+from broodline.workers.device_leases import leased
+from broodline.workers.devices import devices_for
 
 T = TypeVar("T")
 
@@ -76,10 +79,22 @@ def run(
             initialise(store, files)
         recover(store, study.name, files)
         view = _view_of(study.name, workers=workers, show=show)(store)
-        with observing(store, study.name, [view, *observers]) as observation, log_shown_by(view.say):
+        with (
+            leased(files, devices.names, partial(for_run, workers=workers), workers=workers) as leases,
+            observing(store, study.name, [view, *observers]) as observation,
+            log_shown_by(view.say),
+        ):
             _log_note(study.name, here.note)
-            _log_note(study.name, sharing_note(devices.names, workers))
-            engine = engine_for(study, job, cwd=setup.trainer.cwd, client=controller, options=setup.engine, devices=devices)
+            _log_note(study.name, leases.note)
+            engine = engine_for(
+                study,
+                job,
+                cwd=setup.trainer.cwd,
+                client=controller,
+                options=setup.engine,
+                leases=leases,
+                visibility=devices.variables,
+            )
             supervise(
                 engine,
                 store,
@@ -123,13 +138,23 @@ def run_and_report(
     return report()
 
 
-def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, worker: str, show: bool = True) -> None:
+def join(
+    study: StudyConfig,
+    *,
+    location: StudyLocation,
+    setup: TrainerSetup,
+    worker: str,
+    show: bool = True,
+    devices_named: bool = False,
+) -> None:
     """Adds one worker to a study that exists, and returns when the study is done.
 
     Args:
         study: The study, as the caller's study file defines it.
         location, setup, show: As in `run`.
         worker: The name of the worker, unique among the workers of the study.
+        devices_named: The devices of the setup are meant for this worker: it uses all of them, whether or not others do.
+            Otherwise it takes free ones among them.
 
     Raises:
         FilesMissing: The directory of the study's files is not there.
@@ -148,12 +173,18 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
             check_same(records, study)
             # The controller leases by the stored definition. A lease of this file would be renewed too seldom if it is longer.
             study = study_from(records.definition())
-        note = location.claim().note
+        noted: list[str] = []
+        files = location.claimed_files(study.name, note=noted.append)
+        choose = as_named if devices_named else partial(for_worker, workers=study.workers)
         view = _view_of(study.name, workers=0, show=show)(store)
         client, options = Controller(store), setup.engine
-        with observing(store, study.name, [view]) as observation, log_shown_by(view.say):
-            _log_note(study.name, note)
-            _log_note(study.name, joining_note(devices.names))
+        with (
+            leased(files, devices.names, choose) as leases,
+            observing(store, study.name, [view]) as observation,
+            log_shown_by(view.say),
+        ):
+            for note in (*noted, leases.note):
+                _log_note(study.name, note)
             engine = engine_for(
                 study,
                 job,
@@ -161,7 +192,8 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
                 client=client,
                 options=options,
                 name=lambda _position: worker,
-                devices=devices,
+                leases=leases,
+                visibility=devices.variables,
             )
             supervise(engine, store, study.name, workers=1, observation=observation, grace=setup.grace)
         if (files := location.files(study.name)).are_present:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from broodline.errors import UsageError
@@ -124,19 +124,13 @@ def sharing_note(devices: tuple[str, ...], workers: int) -> str:
     idle = [name for name in devices if not users[name]]
     shared = [name for name in dict.fromkeys(devices) if users[name] > 1]
     if idle:
-        return f"{_subject(idle)} idle: each of {workers} workers has {len(devices) // workers} of {len(devices)} devices"
-    return f"{_subject(shared)} shared: {workers} workers use {_counted(len(devices))}" if shared else ""
+        return f"{devices_are(idle)} idle: each of {workers} workers has {len(devices) // workers} of {len(devices)} devices"
+    return f"{devices_are(shared)} shared: {workers} workers use {_counted(len(devices))}" if shared else ""
 
 
-def joining_note(devices: tuple[str, ...]) -> str:
-    """One line about the devices of a worker that joins; empty if there is no choice to make.
-
-    >>> joining_note(("2", "3"))
-    'this worker uses devices 2, 3, whether or not other workers use them; choose by --devices'
-    """
-    if len(devices) < 2:
-        return ""
-    return f"this worker uses devices {', '.join(devices)}, whether or not other workers use them; choose by --devices"
+def devices_are(names: Sequence[str]) -> str:
+    """The subject of a sentence about devices, and its verb."""
+    return f"device {names[0]} is" if len(names) == 1 else f"devices {', '.join(names)} are"
 
 
 def _listed(value: str) -> tuple[str, ...]:
@@ -158,10 +152,6 @@ def _members(configured: tuple[str, ...], given: DeviceSet) -> tuple[str, ...]:
         return tuple(positions[name] for name in configured)
     ways = f"name devices of this list, or their positions, 0 to {len(positions) - 1}" if positions else 'write devices = "none"'
     raise UsageError(f"device '{other}' is not one of those that are visible here: {given.inherited}\nhelp: {ways}")
-
-
-def _subject(names: list[str]) -> str:
-    return f"device {names[0]} is" if len(names) == 1 else f"devices {', '.join(names)} are"
 
 
 def _counted(number: int) -> str:

@@ -62,6 +62,8 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     from broodline.controller.client import RENEWALS, WorkerSession
     from broodline.controller.controller import Controller
     from broodline.storage.location import StudyLocation
+    from broodline.workers.device_choice import as_named
+    from broodline.workers.device_leases import leased
     from broodline.workers.devices import devices_for
     from broodline.workers.heartbeat import HeartbeatProcess
     from broodline.workers.liveness import alive
@@ -73,13 +75,14 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     with location.open_study(study, checksums=defined.checkpoints.checksums) as opened:
         files, client = opened.files, Controller(opened.store)
         files.prepare()
+        devices = devices_for(None)
         worker = Worker(
             client=client,
             study=study,
             identity=WorkerSession(worker=name, session=session),
             files=files,
             trainer=handover,
-            devices=devices_for(None).names,  # the program is the only worker of its process: it has all that are visible
+            devices=devices.names,  # the program is the only worker of its process: it has all that are visible
         )
         if opened.note:
             worker.log.warning(opened.note)
@@ -92,8 +95,12 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
             called_back=handover.called_back.set,
             log=worker.log,
         )
+        # Devices that were not chosen by a variable are not held: which of them the program uses is not known.
+        held = devices.names if devices.inherited else ()
         # The lock of `alive` first: without it another process would take this session for a dead one.
-        with alive(files.workers, session), heartbeat:
+        with alive(files.workers, session), leased(files, held, as_named) as leases, heartbeat:
+            if leases.note:
+                worker.log.warning(leases.note)
             thread.start()
             try:
                 yield from handover.trials()

@@ -72,6 +72,7 @@ class Engine:
         devices: Dealt out among the workers.
         visibility: The environment variables that show a worker its share of the devices.
         lease: Seconds that a lease lasts.
+        vacated: Called with a place whose worker has finished: its devices are free.
     """
 
     launcher: Launcher
@@ -81,6 +82,7 @@ class Engine:
     devices: tuple[str, ...] = ()
     visibility: tuple[str, ...] = ()
     lease: float = 30.0
+    vacated: Callable[[int], None] = lambda _place: None
     _workers: dict[int, _Worker] = field(default_factory=dict, init=False)
     _places: int = field(default=0, init=False)
     _deaths: DeathsInARow = field(default_factory=DeathsInARow, init=False)
@@ -174,6 +176,7 @@ class Engine:
         """Lets a worker go that has ended, and has another started in its place if it died."""
         self._forget(worker)
         if worker.finished:
+            self.vacated(worker.spec.index)
             return
         if worker.problem or status == CANNOT_WORK:
             raise WorkerError("workers can't work:\n" + (worker.problem or "\n".join(worker.printed)))
