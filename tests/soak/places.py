@@ -106,7 +106,7 @@ def chaotic_place(stage: Stage, around: Path) -> Iterator[Mounts]:
     stage.disk.mkdir()
     if os.geteuid() or shutil.which("mount") is None:
         pytest.skip("only root can mount a directory")
-    files, kept = stage.location.files(NAME).root.parent, around / "kept"
+    files, kept = stage.location.files_of(NAME).root.parent, around / "kept"
     view, astray, link = around / "view", around / "astray", around / "links" / "link.db"
     for directory in (files, kept, view, astray, link.parent):
         directory.mkdir()

@@ -13,7 +13,8 @@ from functools import partial
 from typing import TypeVar
 
 from broodline.config.study import study_from
-from broodline.controller.controller import Controller, check_same
+from broodline.controller.access import client_of
+from broodline.controller.controller import check_same
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFailed, WorkerError
@@ -22,7 +23,7 @@ from broodline.reports.terminal.log_lines import log_shown_by
 from broodline.storage.base import Store
 from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
-from broodline.studies.engine import engine_for, job_for
+from broodline.studies.engine import engine_for, job_at, job_for
 from broodline.studies.interruption import interruptible
 from broodline.studies.recovery import clean_up_after_the_dead, recover, recover_at_end
 from broodline.studies.sole_run import sole_run
@@ -71,13 +72,12 @@ def run(
     devices = devices_for(setup.engine.devices)
     opened = location.open_study(study.name, create=True, checksums=study.checkpoints.checksums)
     with opened as here, sole_run(here.files, study.name), interruptible(first_finishes=True) as interruptions:
-        store, files = here.store, here.files
-        controller = Controller(store)
-        controller.open(study)
+        store, files, client = here.store, here.files, client_of(here.store)
+        client.open(study)
         files.prepare()
         if initialise is not None:
             initialise(store, files)
-        recover(store, study.name, files)
+        recover(store, client, study.name, files)
         view = _view_of(study.name, workers=workers, show=show)(store)
         with (
             leased(files, devices.names, partial(for_run, workers=workers), workers=workers) as leases,
@@ -88,9 +88,9 @@ def run(
             _log_note(study.name, leases.note)
             engine = engine_for(
                 study,
-                job,
+                job_at(here.location, job),
                 cwd=setup.trainer.cwd,
-                client=controller,
+                client=client,
                 options=setup.engine,
                 leases=leases,
                 visibility=devices.variables,
@@ -98,13 +98,14 @@ def run(
             supervise(
                 engine,
                 store,
+                client,
                 study.name,
                 workers=workers,
                 observation=observation,
                 grace=setup.grace,
                 interruptions=interruptions,
             )
-        recover_at_end(store, study.name, files)
+        recover_at_end(store, client, study.name, files)
         _raise_if_failed(store, study.name)
 
 
@@ -173,17 +174,17 @@ def join(
             check_same(records, study)
             # The controller leases by the stored definition. A lease of this file would be renewed too seldom if it is longer.
             study = study_from(records.definition())
-        noted: list[str] = []
-        files = location.claimed_files(study.name, note=noted.append)
+        claimed = location.claim(study.name)
+        location = location.settled(claimed)
         choose = as_named if devices_named else partial(for_worker, workers=study.workers)
         view = _view_of(study.name, workers=0, show=show)(store)
-        client, options = Controller(store), setup.engine
+        client, options, job = client_of(store), setup.engine, job_at(location, job)
         with (
-            leased(files, devices.names, choose) as leases,
+            leased(location.files_of(study.name), devices.names, choose) as leases,
             observing(store, study.name, [view]) as observation,
             log_shown_by(view.say),
         ):
-            for note in (*noted, leases.note):
+            for note in (claimed.note, leases.note):
                 _log_note(study.name, note)
             engine = engine_for(
                 study,
@@ -195,9 +196,9 @@ def join(
                 leases=leases,
                 visibility=devices.variables,
             )
-            supervise(engine, store, study.name, workers=1, observation=observation, grace=setup.grace)
-        if (files := location.files(study.name)).are_present:
-            clean_up_after_the_dead(store, study.name, files)
+            supervise(engine, store, client, study.name, workers=1, observation=observation, grace=setup.grace)
+        if (files := location.files_of(study.name)).are_present:
+            clean_up_after_the_dead(client, study.name, files)
         _raise_if_failed(store, study.name)
 
 

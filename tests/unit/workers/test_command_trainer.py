@@ -247,7 +247,9 @@ def test_output_without_end_does_not_fill_the_disk(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("broodline.workers.trainers.output.LOG_BYTES", 4 << 20)
     for number, metrics in enumerate(("file", "stdout")):
         one = trainer(
-            tmp_path, "yes some line of output | head -c 20000000; " + (says(a=1) if metrics == "file" else "echo '{\"a\": 1}'"), metrics=metrics
+            tmp_path,
+            "yes some line of output | head -c 20000000; " + (says(a=1) if metrics == "file" else "echo '{\"a\": 1}'"),
+            metrics=metrics,
         )
         one.train(assignment(tmp_path, number))
         assert (tmp_path / f"{number}.log").stat().st_size <= 4 << 20

@@ -87,6 +87,12 @@ CHECKPOINTS = _by(
     ),
 )
 CHECKPOINTS_OF = CHECKPOINTS.where(_member)
+ANY_SWEEPABLE = _by(
+    "sweepable_checkpoints", sa.select(sa.literal(1)).select_from(trials).where(_study, schema.SWEEPABLE).limit(1)
+)
+ANY_KEPT = (
+    sa.select(trials.c.number).where(_study, trials.c.checkpoint.is_not(None), trials.c.kept).order_by(trials.c.number).limit(1)
+)
 FORGET_CHECKPOINT = sa.update(trials).where(_study, trials.c.number == sa.bindparam("of_number")).values(checkpoint=None)
 MEASUREMENTS = (
     sa.select(measurements.c.attempt, measurements.c.step, measurements.c.metrics)

@@ -155,6 +155,13 @@ class SqlTransaction:
     def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
         return _by_number(self._all(queries.RUNNING_IN, sessions=list(sessions)))
 
+    def has_checkpoints(self) -> bool:
+        # Nearly every study with checkpoints has one that is not kept, which an index holds. The other query may read all trials.
+        key = {"of_study": self._study}
+        return any(
+            self._connection.execute(query, key).first() is not None for query in (queries.ANY_SWEEPABLE, queries.ANY_KEPT)
+        )
+
     def checkpoints(self, member: int | None = None) -> tuple[Checkpoint, ...]:
         values = {"of_study": self._study} | ({} if member is None else {"member": member})
         rows = self._connection.execute(queries.CHECKPOINTS if member is None else queries.CHECKPOINTS_OF, values)
