@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,14 +61,14 @@ class Training:
     """One worker of a study in a new store."""
 
     def __init__(self, store: Store, described: dict[str, Any]) -> None:
-        self.controller = Controller(store)
+        self.controller, self.reports = Controller(store), count(1)
         store.create("flat", json.dumps(dump(parse(described, "benchmark", stored=True))))
         self.answer = self.controller.ask("flat", SESSION)
 
     def report(self, step: int = 5) -> None:
         assert isinstance(self.answer, Start)
         trial, score = self.answer.trial, [Measurement(step=self.answer.trial.start + step, metrics={"score": 1.0})]
-        self.controller.report("flat", trial.number, trial.attempt, score)
+        self.controller.report("flat", trial.number, trial.attempt, score, next(self.reports))
 
     def complete(self) -> None:
         assert isinstance(self.answer, Start)

@@ -330,7 +330,7 @@ def test_rules_that_keep_more_keep_what_is_still_there(tmp_path: Path) -> None:
 
 def test_measurements_are_not_touched(played: Recorded, tmp_path: Path) -> None:
     trial = played.held("0")
-    played.controller.report("digits", trial.number, trial.attempt, [Measurement(step=1, metrics={"accuracy": 0.5})])
+    played.controller.report("digits", trial.number, trial.attempt, [Measurement(step=1, metrics={"accuracy": 0.5})], 1)
     files = StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}").claimed_files("digits")
     clear(played.store, "digits", files, GcOptions())
     with played.store.snapshot("digits") as records:

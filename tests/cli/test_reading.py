@@ -216,7 +216,7 @@ def test_what_is_printed_as_json_is_json_whatever_a_program_measured(
         for _ in range(2):
             trial = study.held("0")
             measured = [Measurement(step=trial.start + 1, metrics=ODD)]
-            study.controller.report("digits", trial.number, trial.attempt, measured)
+            study.controller.report("digits", trial.number, trial.attempt, measured, 1)
             study.complete(ODD)
         study.fail("no metric", reported=[Measurement(step=30, metrics={"accuracy": math.nan, "nested": [math.inf]})])
     to_file = command.partition(" to ")[2] != ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
-from itertools import pairwise
+from itertools import count, pairwise
 from random import Random
 from typing import Any
 
@@ -39,6 +39,7 @@ class Played:
         self.store, self.clock, self.crashing = store, clock, CrashingStore(store)
         self.controller = Controller(self.crashing)
         self.lives: Counter[str] = Counter()
+        self.reports = count(1)
         self.open(**tables)
 
     def open(self, **tables: Any) -> None:
@@ -68,11 +69,11 @@ class Played:
 
     def measure(self, trial: Trial, step: int, score: float) -> Signal:
         measured = [Measurement(step=step, metrics={"score": score})]
-        return self.controller.report(self.name, trial.number, trial.attempt, measured)
+        return self.controller.report(self.name, trial.number, trial.attempt, measured, next(self.reports))
 
     def report(self, trial: Trial, *steps: int) -> Signal:
         reported = [Measurement(step=step, metrics={"score": float(step)}) for step in steps]
-        return self.controller.report(self.name, trial.number, trial.attempt, reported)
+        return self.controller.report(self.name, trial.number, trial.attempt, reported, next(self.reports))
 
     def crew(self, train: Callable[[Trial], Mapping[str, Any] | None], workers: int = 3, order: int = 0) -> Crew:
         return Crew(
@@ -519,7 +520,7 @@ def judged(study: Played, batches: list[list[dict[str, Any]]]) -> Trial:
     first = study.ask()
     *reports, last = [[Measurement(step=7, metrics=metrics) for metrics in batch] for batch in batches]
     for report in reports:
-        study.controller.report(study.name, first.number, first.attempt, report)
+        study.controller.report(study.name, first.number, first.attempt, report, next(study.reports))
     study.controller.complete(study.name, first.number, first.attempt, last, checkpoint_of(first), study.identity())
     return study.trial(0)
 
@@ -901,7 +902,7 @@ def test_what_is_not_there_is_named(begin: Begin) -> None:
     with pytest.raises(StudyNotFound, match="no study 'gone'"):
         study.controller.ask("gone", study.identity())
     with pytest.raises(StudyNotFound, match="no trial 7"):
-        study.controller.report(study.name, 7, 1, [])
+        study.controller.report(study.name, 7, 1, [], 1)
 
 
 def test_controllers_keep_nothing_so_any_of_them_may_answer(begin: Begin) -> None:

@@ -61,7 +61,7 @@ def play(controller: Controller, **tables: Any) -> None:
     while isinstance(answer, Start):
         trial = answer.trial
         measured = [Measurement(step=trial.end, metrics={"accuracy": float(trial.number % 7)})]
-        controller.report("digits", trial.number, trial.attempt, measured)
+        controller.report("digits", trial.number, trial.attempt, measured, 1)
         if trial.number % 5 == 4:
             answer = controller.fail("digits", trial.number, trial.attempt, measured, "exit status 1", "", ASKER)
         else:
@@ -96,7 +96,7 @@ def test_a_report_to_a_study_that_stops_trials_asks_seven_statements_more_and_to
 
         sa.event.listen(Engine, "before_cursor_execute", remember)
         try:
-            assert controller.report("digits", answer.trial.number, answer.trial.attempt, measured) is Signal.CONTINUE
+            assert controller.report("digits", answer.trial.number, answer.trial.attempt, measured, 1) is Signal.CONTINUE
         finally:
             sa.event.remove(Engine, "before_cursor_execute", remember)
             store.close()
@@ -125,7 +125,7 @@ def test_a_report_late_in_a_study_that_stops_trials_reads_no_more_than_an_early_
                 trial = answer.trial
                 measured = [Measurement(step=trial.start + step, metrics={"accuracy": 1.0}) for step in (5, 10)]
                 before = steps
-                controller.report("digits", trial.number, trial.attempt, measured[:1])
+                controller.report("digits", trial.number, trial.attempt, measured[:1], 1)
                 cost.append(steps - before)
                 path = f"checkpoints/{trial.number:06d}.1"
                 answer = controller.complete("digits", trial.number, trial.attempt, measured[1:], path, ASKER)
@@ -204,7 +204,7 @@ def test_a_report_reads_no_more_measurements_than_its_mean_needs() -> None:
         assert isinstance(answer, Start)
         for step in range(1, 100):
             before = read[0]
-            controller.report("digits", 0, 1, [Measurement(step=step, metrics={"accuracy": float(step)})])
+            controller.report("digits", 0, 1, [Measurement(step=step, metrics={"accuracy": float(step)})], step)
             assert read[0] - before <= 2
 
 
@@ -220,7 +220,7 @@ def test_a_report_makes_no_row_of_a_peer(monkeypatch: pytest.MonkeyPatch) -> Non
             assert isinstance(answer, Start)
             trial = answer.trial
             half, whole = (Measurement(step=trial.start + step, metrics={"accuracy": float(number)}) for step in (5, 10))
-            assert controller.report("digits", trial.number, trial.attempt, [half]) is Signal.CONTINUE
+            assert controller.report("digits", trial.number, trial.attempt, [half], 1) is Signal.CONTINUE
             answer = controller.complete("digits", trial.number, trial.attempt, [whole], f"checkpoints/{number:06d}.1", ASKER)
     assert made == []
 

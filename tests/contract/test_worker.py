@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
-from broodline.controller.client import WorkerSession
+from broodline.controller.client import Signal, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial, TrialState
-from broodline.errors import CheckpointUnavailable
+from broodline.errors import CheckpointUnavailable, StoreUnavailable
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import LocalCheckpointStore
 from broodline.storage.sqlite.store import SqliteStore
@@ -120,3 +121,40 @@ def test_a_trial_that_is_trained_again_for_want_of_room_is_as_fit_as_it_ended(
     with store.snapshot(STUDY.name) as records:
         (trial,) = records.trials()
     assert (trial.steps, trial.fitness, trial.metrics) == (10, (10.0,), {"score": 10.0})
+
+
+class LosingAnswers(Controller):
+    """Loses the answer of every other report, after the report was saved or before it reached the store."""
+
+    def __init__(self, store: Store, *, saved: bool) -> None:
+        super().__init__(store)
+        self._saved, self.lost = saved, 0
+        self._lose = cycle([True, False])
+
+    def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], index: int) -> Signal:
+        lost = next(self._lose)
+        self.lost += lost
+        if lost and not self._saved:
+            raise StoreUnavailable("lost on the way there")
+        signal = super().report(study, number, attempt, measurements, index)
+        if lost:
+            raise StoreUnavailable("lost on the way back")
+        return signal
+
+
+@pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.parametrize("last_reported", [3, 4, 10])
+def test_measurements_are_saved_once_whichever_answers_are_lost(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool, last_reported: int
+) -> None:
+    def before(_training: int, step: int) -> None:
+        monkeypatch.setattr(reporting, "REPORT_SECONDS", 0.0 if step <= last_reported else math.inf)
+
+    checkpoints, client = LocalCheckpointStore(tmp_path / "files"), LosingAnswers(store, saved=saved)
+    files = StudyFiles(root=checkpoints.root, checkpoints=checkpoints)
+    files.prepare()
+    identity = WorkerSession(worker="0", session="a")
+    Worker(client=client, study=STUDY.name, identity=identity, files=files, trainer=Reporting(before=before)).run()
+    assert client.lost > 1
+    with store.snapshot(STUDY.name) as records:
+        assert [measurement.step for measurement in records.measurements(0)] == list(range(1, 11))

@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -68,6 +69,8 @@ class LifeOfAStudy(RuleBasedStateMachine):
         self.acknowledged: dict[int, Trial] = {}
         self.on_disk: set[str] = set()
         self.damaged: set[int] = set()
+        self.reports = count(1)
+        self.measured: Counter[tuple[int, int]] = Counter()  # measurements of each attempt that were reported while it ran
         self.ended = False
 
     def open_store(self) -> Store:
@@ -236,8 +239,9 @@ class LifeOfAStudy(RuleBasedStateMachine):
         trial = self.held[worker]
         now = self._trials()[trial.number]
         measured = [Measurement(step=trial.start + step, metrics={"score": score})]
+        index = next(self.reports)
         try:
-            signal = self.controller.report("life", trial.number, trial.attempt, measured)
+            signal = self.controller.report("life", trial.number, trial.attempt, measured, index)
         except LeaseLost:
             assert now.attempt != trial.attempt or now.state.finished
             self.held.pop(worker)
@@ -247,10 +251,14 @@ class LifeOfAStudy(RuleBasedStateMachine):
         if now.state is TrialState.RUNNING and not self.ended:
             told_before = now.reason is not None
             assert (signal is Signal.STOP) == (told_before or self._is_hopeless(now, measured[0]))
-        if signal is Signal.STOP:
-            assert self.controller.report("life", trial.number, trial.attempt, measured) is Signal.STOP
-            if obeys:
-                self._stop(worker, trial)
+        self.measured[trial.number, trial.attempt] += 1
+        rows = self._trials()
+        assert self.controller.report("life", trial.number, trial.attempt, measured, index) is signal
+        assert self._trials() == rows, "reported twice, and saved twice"
+        with self.store.snapshot("life") as records:
+            assert len(records.measurements(trial.number, trial.attempt)) == self.measured[trial.number, trial.attempt]
+        if signal is Signal.STOP and obeys:
+            self._stop(worker, trial)
 
     def _is_hopeless(self, trial: Trial, measured: Measurement) -> bool:
         """What the rule says, from a look at all that was ever measured."""

@@ -87,8 +87,17 @@ class Client(Protocol):
     def ask(self, study: str, identity: WorkerSession) -> Answer:
         """Asks for a trial."""
 
-    def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
-        """Saves the measurements of a running trial and renews its lease; the signal continues, stops or recalls the trial."""
+    def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], index: int) -> Signal:
+        """Saves the measurements of a running trial and renews its lease; the signal continues, stops or recalls the trial.
+
+        Args:
+            study: The study's name.
+            number: The number of the trial.
+            attempt: The attempt at it.
+            measurements: What was measured since the last report that was answered.
+            index: Counts the reports of the attempt, from 1. A report that is repeated keeps its index: of an index that is not
+                higher than all before, the measurements are known, and are not saved again.
+        """
 
     def damaged(self, study: str, number: int, attempt: int, parent: int, identity: WorkerSession) -> Answer:
         """Reports that the checkpoint of a trial's parent is missing or corrupt; the trial is given another parent."""

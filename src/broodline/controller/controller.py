@@ -56,9 +56,9 @@ class Controller:
     def ask(self, study: str, identity: WorkerSession) -> Answer:
         return self._answered(study, identity, lambda _unit_of_work: None)
 
-    def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
+    def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], index: int) -> Signal:
         with self._unit_of_work(study) as work:
-            return work.reports.report(number, attempt, measurements)
+            return work.reports.report(number, attempt, measurements, index)
 
     def damaged(self, study: str, number: int, attempt: int, parent: int, identity: WorkerSession) -> Answer:
         with self._unit_of_work(study) as work:

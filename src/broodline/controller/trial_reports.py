@@ -1,7 +1,8 @@
 """The reports of a worker about one trial: it runs, it is trained, it failed, it was stopped.
 
 Every report can arrive twice, because a worker repeats a call whose answer it did not get. The trial's state and attempt show
-it: a repeated report finds the trial as it would leave it, and changes nothing. A report of a superseded attempt is refused.
+it: a repeated report finds the trial as it would leave it, and changes nothing. The reports of a running trial leave it running,
+so they are numbered, and the trial keeps the highest number. A report of a superseded attempt is refused.
 """
 
 from __future__ import annotations
@@ -31,13 +32,18 @@ class TrialReports:
     def __init__(self, records: StudyRecords) -> None:
         self._records, self._study, self._tx = records, records.study, records.tx
 
-    def report(self, number: int, attempt: int, measurements: Sequence[Measurement]) -> Signal:
+    def report(self, number: int, attempt: int, measurements: Sequence[Measurement], index: int) -> Signal:
         trial = self._records.trial(number)
         lifecycle.check_unfinished(trial, attempt)
-        fresh = self._measured(trial, measurements)
+        fresh: list[Score] = []
+        if index > trial.reports:
+            fresh = self._measured(trial, measurements)
+            trial = trial.evolve(reports=index)
         if trial.state is TrialState.RUNNING:
             trial = trial.evolve(reason=trial.reason or self._reason_to_stop(trial, fresh))
             self._records.renew(trial)
+        else:
+            self._tx.update(trial)
         if self._records.progress.state in (StudyState.STOPPED, StudyState.FAILED):
             return Signal.RELEASE
         # A trial that was stopped once stays so, whatever its peers score later: the first signal may have been lost.

@@ -74,6 +74,7 @@ def lease(trial: Trial, *, worker: str, session: str, now: float, seconds: float
         worker=worker,
         session=session,
         attempt=trial.attempt + 1,
+        reports=0,
         lease_until=now + seconds,
         started=now,
         reason=None,

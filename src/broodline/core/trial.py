@@ -79,6 +79,7 @@ class Trial:
         start: The step at which it starts, counted from the start of the lineage.
         steps: Steps to train; after completion, the steps that were trained.
         attempt: How often it has been leased; 0 before the first lease.
+        reports: The highest number of a report of this attempt that was saved.
         session: The session of the worker that holds it: a restarted worker has a new session.
         lease_until: When its lease expires, in seconds of the store's clock.
         lost: How often its lease expired without a release.
@@ -107,6 +108,7 @@ class Trial:
     initiator: int | None = None
     opponent: int | None = None
     attempt: int = 0
+    reports: int = 0
     worker: str | None = None
     session: str | None = None
     lease_until: float | None = None

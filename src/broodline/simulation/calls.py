@@ -115,7 +115,9 @@ class Calls:
             LeaseLost: Another worker has the trial.
         """
         self._accounts.calls += 1
-        signal = self._controller.report(self._study, attempt.trial.number, attempt.trial.attempt, measurements)
+        trial = attempt.trial
+        signal = self._controller.report(self._study, trial.number, trial.attempt, measurements, attempt.reports + 1)
+        attempt.reports += 1
         self._last_write = self._events.now
         return signal
 

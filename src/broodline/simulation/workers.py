@@ -30,6 +30,7 @@ class Attempt:
         started: The virtual second at which it started.
         seconds: Its duration on this worker.
         reported: The number of its measurements that the controller has received.
+        reports: The number of its reports.
     """
 
     start: Start
@@ -38,6 +39,7 @@ class Attempt:
     started: float
     seconds: float
     reported: int = 0
+    reports: int = 0
 
     @property
     def trial(self) -> Trial:

@@ -39,12 +39,20 @@ class _Calls:
 
     def __init__(self, client: Client, study: str, identity: WorkerSession = SESSION) -> None:
         self.client, self.study, self.identity = client, study, identity
+        self.reports = 0
+
+    def of(self, trial: Trial) -> tuple[str, int, int]:
+        return self.study, trial.number, trial.attempt
 
     def ask(self) -> Answer:
         return self.client.ask(self.study, self.identity)
 
-    def report(self, trial: Trial) -> Signal:
-        return self.client.report(self.study, trial.number, trial.attempt, measured(trial))
+    def report(self, trial: Trial, score: float = 1.0) -> Signal:
+        self.reports += 1
+        return self.report_again(trial, score)
+
+    def report_again(self, trial: Trial, score: float = 1.0) -> Signal:
+        return self.client.report(self.study, trial.number, trial.attempt, measured(trial, score), self.reports)
 
     def complete(self, trial: Trial) -> Answer:
         return self.client.complete(self.study, trial.number, trial.attempt, measured(trial), checkpoint_of(trial), self.identity)
@@ -169,12 +177,42 @@ class ClientContract(ABC):
                 break
             trial = answer.trial
             seen.add((trial.number, trial.attempt))
-            assert calls.report(trial) is calls.report(trial)
+            assert calls.report(trial) is calls.report_again(trial)
             end = list(ENDS.values())[step % 3] if step >= 4 else _Calls.complete
             end(calls, trial)
             answer = end(calls, trial)
         assert isinstance(answer, Done)
         assert seen == {(number, 1) for number in range(12)}
+
+    @pytest.mark.parametrize("again", [1, 2], ids=["once", "twice"])
+    def test_a_repeated_report_counts_once(self, clock: FakeClock, again: int) -> None:
+        """The mean of the last three values reaches the target only if the 6 counts more than once."""
+        goal = {"score": {"goal": "maximize", "mean_of_last": 3}}
+        calls = self.begin(clock, objective=goal, budget={"target": 4.0})
+        trial = given(calls.ask())
+        calls.report(trial, 6.0)
+        for _ in range(again):
+            assert calls.report_again(trial, 6.0) is Signal.CONTINUE
+        assert isinstance(calls.client.complete(*calls.of(trial), measured(trial, 0.0), checkpoint_of(trial), SESSION), Start)
+
+    def test_a_report_that_a_later_one_overtook_counts_no_more(self, clock: FakeClock) -> None:
+        goal = {"score": {"goal": "maximize", "mean_of_last": 4}}
+        calls = self.begin(clock, objective=goal, budget={"target": 4.0})
+        trial = given(calls.ask())
+        for index, score in ((1, 6.0), (2, 2.0), (1, 6.0)):
+            calls.client.report(*calls.of(trial), measured(trial, score), index)
+        assert isinstance(calls.client.complete(*calls.of(trial), measured(trial, 3.0), checkpoint_of(trial), SESSION), Start)
+
+    def test_the_reports_of_each_attempt_count_from_one(self, clock: FakeClock) -> None:
+        calls = self.begin(clock, budget={"target": 4.0}, objective={"score": {"goal": "maximize", "mean_of_last": 2}})
+        first = given(calls.ask())
+        for _ in range(3):
+            calls.report(first, 0.0)
+        calls.client.release(calls.study, [SESSION.session])
+        again = given(calls.ask())
+        calls.client.report(*calls.of(again), measured(again, 8.0), 1)
+        done = calls.client.complete(*calls.of(again), measured(again, 0.0), checkpoint_of(again), SESSION)
+        assert isinstance(done, Done), done
 
     def test_a_repeated_report_of_a_corrupt_checkpoint_changes_the_parent_once(self, clock: FakeClock) -> None:
         calls = self.begin(clock, population=1)

@@ -24,6 +24,7 @@ EVERY_FIELD = Trial(
     initiator=6,
     opponent=4,
     attempt=2,
+    reports=8,
     worker="gpu-1/0",
     session="f00",
     lease_until=12.5,

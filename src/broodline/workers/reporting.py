@@ -1,4 +1,9 @@
-"""Reports the measurements of a running trial to the controller, in batches: `trial.report` must be cheap."""
+"""Reports the measurements of a running trial to the controller, in batches: `trial.report` must be cheap.
+
+Theory of operation. Reports are numbered. The store may have saved a report whose answer was lost, so such a report is sent
+again as it was, under its number, before any other call of the attempt. The controller saves it once. Measurements that were
+made in the meantime go into the next report.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ REPORT_SECONDS = 1.0
 
 @dataclass(kw_only=True)
 class BatchedReports:
-    """The measurements of one attempt, and how many of them the controller has.
+    """The measurements of one attempt, and how many of them are in a report.
 
     Args:
         client: The controller.
@@ -27,7 +32,9 @@ class BatchedReports:
     study: str
     trial: Trial
     _measurements: list[Measurement] = field(default_factory=list)
-    _sent: int = 0
+    _sent: int = 0  # of them, in reports, an unanswered one included
+    _unanswered: list[Measurement] | None = None  # the last report, if its answer did not come
+    _index: int = 0  # of the last report
     _at: float = field(default_factory=time.monotonic)
 
     def add(self, measurement: Measurement) -> None:
@@ -40,10 +47,20 @@ class BatchedReports:
         """
         self._measurements.append(measurement)
         if time.monotonic() - self._at >= REPORT_SECONDS:
-            self._send()
+            self._report()
+
+    def finish(self) -> None:
+        """Sends a report again whose answer did not come. Every call that ends the attempt follows this one.
+
+        Raises:
+            StoreUnavailable: The answer did not come again; this call can be repeated.
+            LeaseLost: Another attempt has the trial.
+        """
+        if self._unanswered is not None:
+            self._send(self._unanswered)
 
     def unsent(self) -> list[Measurement]:
-        """The measurements that the controller does not have yet."""
+        """The measurements that are in no report."""
         return self._measurements[self._sent :]
 
     def unsent_of(self, final: Sequence[Measurement]) -> list[Measurement]:
@@ -55,14 +72,24 @@ class BatchedReports:
         self._measurements.clear()
         self._sent = 0
 
-    def _send(self) -> None:
+    def _report(self) -> None:
         self._at = time.monotonic()
         try:
-            signal = self.client.report(self.study, self.trial.number, self.trial.attempt, self.unsent())
+            signal = self._send(self._next() if self._unanswered is None else self._unanswered)
         except StoreUnavailable:
-            return  # training continues; the next report carries these measurements too
-        self._sent = len(self._measurements)
+            return  # training continues, and this report is sent again
         if signal is Signal.STOP:
             raise Stopped(f"trial {self.trial.number} is stopped early: its score is below the stopping rule's")
         if signal is Signal.RELEASE:
             raise Preempted
+
+    def _next(self) -> list[Measurement]:
+        batch = self.unsent()
+        self._index += 1
+        self._sent, self._unanswered = len(self._measurements), batch
+        return batch
+
+    def _send(self, batch: Sequence[Measurement]) -> Signal:
+        signal = self.client.report(self.study, self.trial.number, self.trial.attempt, batch, self._index)
+        self._unanswered = None
+        return signal

@@ -121,7 +121,9 @@ class Worker:
         trial = start.trial
         reports = BatchedReports(client=self.client, study=self.study, trial=trial)
         try:
-            return self._insist(self._outcome(start, reports))
+            outcome = self._outcome(start, reports)
+            self._insist(reports.finish)
+            return self._insist(outcome)
         except LeaseLost as lost:
             self.log.warning(str(lost), extra={"trial": trial.number})
             # The trial belongs to a later attempt. No record will name what this one saved, committed or not.

@@ -99,7 +99,7 @@ def test_a_trial_is_fed_however_it_finished(store: Store) -> None:
     study.complete({"accuracy": 0.5})
     study.fail("exit status 1")
     trial = study.held("0")
-    study.controller.report(study.name, trial.number, 1, [Measurement(step=trial.start + 1, metrics={"accuracy": 0.1})])
+    study.controller.report(study.name, trial.number, 1, [Measurement(step=trial.start + 1, metrics={"accuracy": 0.1})], 1)
     study.controller.stop(study.name, trial.number, 1, [], identity("0"))
     with store.snapshot(study.name) as records:
         states = [trial.state for trial in feed.newly_finished(records)]

@@ -222,7 +222,7 @@ def test_a_trial_that_is_being_stopped_and_one_that_was_stopped_are_shown_with_t
     for accuracy in (0.5, 0.25):
         trial = study.held("0")
         measured = [Measurement(step=4, metrics={"accuracy": accuracy})]
-        study.controller.report(study.name, trial.number, trial.attempt, measured)
+        study.controller.report(study.name, trial.number, trial.attempt, measured, 1)
         if trial.number == 0:
             study.complete({"accuracy": 0.5})
     why = "at step 4 its fitness, 0.25, is below 0.5, the median of 1 others"

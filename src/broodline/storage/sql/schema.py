@@ -13,7 +13,7 @@ import sqlalchemy as sa
 # Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
 # A store of an older version gets the missing tables and indexes when it is opened.
 # 2: scores. 3: the index of pending trials. 4: the identity of the store; the most trained of equal trials is best; doubtful
-# trials; open leaves; which scores count at a step. 5: the directories of studies.
+# trials; open leaves; which scores count at a step. 5: the directories of studies; reports are numbered.
 VERSION = 5
 
 # The indexes and the queries share these conditions word for word: SQLite only then finds the partial index of a query.
@@ -97,6 +97,7 @@ trials = sa.Table(
     sa.Column("start", sa.BigInteger, nullable=False),
     sa.Column("steps", sa.BigInteger, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("reports", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("worker", sa.Text),
     sa.Column("session", sa.Text),
     sa.Column("lease_until", sa.Double),
