@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broodline.config.study import parse, study_from
 from broodline.core.parameters import Param
@@ -15,9 +15,11 @@ from broodline.reports.result import Result
 from broodline.reports.status import StudyOverview, StudyStatus, read_overview
 from broodline.storage.location import StudyLocation
 from broodline.studies.fingerprint import has_changed, note
-from broodline.studies.reevaluation import Again
 from broodline.studies.run import run
 from broodline.studies.trainer import Function, setup_for
+
+if TYPE_CHECKING:
+    from broodline.studies.reevaluation import Again
 
 _log = logging.getLogger(__name__)
 

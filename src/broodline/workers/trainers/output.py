@@ -66,7 +66,7 @@ def keep_short(log: int) -> None:
 
 
 class LogWatch:
-    """Keeps the logs of the functions of this process short, by one thread: to start one for each call costs more than a short call.
+    """Keeps the logs of functions short, by one thread for the process: to start one for each call costs more than a short call.
 
     The thread starts with the first log, and sleeps while there is none.
     """
