@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broodline.config.study import parse, study_from
 from broodline.core.parameters import Param
@@ -17,9 +17,11 @@ from broodline.reports.result import Result
 from broodline.reports.status import StudyOverview, StudyStatus, read_overview
 from broodline.storage.location import location_of
 from broodline.studies.fingerprint import has_changed, note
-from broodline.studies.reevaluation import Again
 from broodline.studies.run import run
 from broodline.studies.trainer import Function, setup_for
+
+if TYPE_CHECKING:
+    from broodline.studies.reevaluation import Again
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 from broodline.config.study import study_from
@@ -17,8 +17,9 @@ from broodline.controller.access import client_of
 from broodline.controller.controller import check_same
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
+from broodline.core.trial import Trial
 from broodline.errors import StudyFailed, WorkerError
-from broodline.reports.observer import Observer, ViewOf, observing
+from broodline.reports.observer import Observer, View, observing
 from broodline.reports.terminal.log_lines import log_shown_by
 from broodline.storage.base import Store
 from broodline.storage.location import StudyLocation
@@ -78,7 +79,7 @@ def run(
         if initialise is not None:
             initialise(store, files)
         recover(store, client, study.name, files)
-        view = _view_of(study.name, workers=workers, show=show)(store)
+        view = _ViewOnDemand(store, study.name, workers=workers, show=show)
         with (
             leased(files, devices.names, partial(for_run, workers=workers), workers=workers) as leases,
             observing(store, study.name, [view, *observers]) as observation,
@@ -177,7 +178,7 @@ def join(
         claimed = location.claim(study.name)
         location = location.settled(claimed)
         choose = as_named if devices_named else partial(for_worker, workers=study.workers)
-        view = _view_of(study.name, workers=0, show=show)(store)
+        view = _ViewOnDemand(store, study.name, workers=0, show=show)
         client, options, job = client_of(store), setup.engine, job_at(location, job)
         with (
             leased(location.files_of(study.name), devices.names, choose) as leases,
@@ -207,11 +208,37 @@ def _log_note(study: str, note: str) -> None:
         _log.warning(note, extra={"study": study, "worker": None, "trial": None})
 
 
-def _view_of(study: str, *, workers: int, show: bool) -> ViewOf:
-    from broodline.reports.terminal.live import Unfailing, quiet_view, terminal_view  # the terminal library takes time to load
+class _ViewOnDemand:
+    """A view that is made at its first use: the terminal library takes time to load, and meanwhile the workers start.
 
-    view_of = terminal_view(study, workers=workers) if show else quiet_view
-    return lambda store: Unfailing(view_of(store))
+    Args:
+        store: The study's store.
+        study: Its name.
+        workers: As in `terminal_view`.
+        show: As in `run`.
+    """
+
+    def __init__(self, store: Store, study: str, *, workers: int, show: bool) -> None:
+        self._store, self._study, self._workers, self._show = store, study, workers, show
+
+    @cached_property
+    def _view(self) -> View:
+        from broodline.reports.terminal.live import Unfailing, quiet_view, terminal_view
+
+        view_of = terminal_view(self._study, workers=self._workers) if self._show else quiet_view
+        return Unfailing(view_of(self._store))
+
+    def say(self, line: str) -> None:
+        self._view.say(line)
+
+    def trial_finished(self, trial: Trial) -> None:
+        self._view.trial_finished(trial)
+
+    def refresh(self) -> None:
+        self._view.refresh()
+
+    def end(self) -> None:
+        self._view.end()
 
 
 def _raise_if_failed(store: Store, study: str) -> None:

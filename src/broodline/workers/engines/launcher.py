@@ -13,6 +13,9 @@ from typing import Protocol
 
 from broodline.controller.client import WorkerSession
 
+# The exit status of a worker after an error of ours, not of a trial (EX_SOFTWARE): another worker would not fare better.
+CANNOT_WORK = 70
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

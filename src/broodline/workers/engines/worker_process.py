@@ -25,8 +25,7 @@ from broodline.errors import BroodlineError
 from broodline.storage.disk import is_disk_full
 from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
-from broodline.workers.engines.base import CANNOT_WORK
-from broodline.workers.engines.launcher import Job, WorkerSpec
+from broodline.workers.engines.launcher import CANNOT_WORK, Job, WorkerSpec
 from broodline.workers.engines.messages import Channel, Event, ForwardedRecords
 from broodline.workers.engines.process_end import end_in_time
 from broodline.workers.liveness import alive
