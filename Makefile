@@ -6,7 +6,7 @@
 #   make coverage                 the tests once more, slower, with the lines that none of them runs and a total
 #   make frameworks               installs PyTorch, JAX, Optax and Keras as well, and tests the integrations against them
 #   make wavenet                  the paper's experiment on real speech: some hours, can be interrupted; wavenet-quick: a minute
-#   make soak                     thousands of trials while processes are killed: hours; ARGS goes to pytest
+#   make soak                     thousands of trials while processes are killed, and of examples of properties: hours; ARGS goes to pytest
 #   make mutants                  puts known mistakes into the package; a test must fail for each. ARGS=--check only applies them
 
 PYTHON ?= python3
@@ -80,7 +80,7 @@ pictures: setup
 	$(BIN)/python -m tools.draw_structure
 
 soak: setup
-	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)
+	$(BIN)/pytest -m 'soak or hypothesis' --hypothesis-profile soak --timeout 3600 $(ARGS)
 
 mutants: setup
 	$(BIN)/python tests/mutants.py $(ARGS)

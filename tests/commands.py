@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -51,18 +52,6 @@ def write_study(directory: Path, *, trials: int = 6, trainer: str = TRAINER, mor
     return path
 
 
-def started(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Starts a command in a new process, as a shell does."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "broodline", *map(str, arguments)],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 warm_interpreter = WarmInterpreter(ENVIRONMENT)
 
 
@@ -71,11 +60,36 @@ def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPro
     return warm_interpreter.run([str(argument) for argument in arguments], cwd=cwd, environment=ENVIRONMENT, timeout=100)
 
 
+def started(*arguments: object, cwd: Path | None = None) -> Started:
+    """Starts a command as `call` does, and leaves it running."""
+    return Started(*map(str, arguments), cwd=cwd)
+
+
+class Started:
+    """A command that runs; what tests use of `subprocess.Popen`."""
+
+    def __init__(self, *arguments: str, cwd: Path | None) -> None:
+        self._out, self._err = (tempfile.NamedTemporaryFile("r") for _ in range(2))  # noqa: SIM115 # closed by `communicate`
+        files = (self._out.name, self._err.name)
+        self._command = warm_interpreter.start(list(arguments), cwd=cwd, environment=ENVIRONMENT, output=files)
+        self.pid, self.send_signal = self._command.pid, self._command.send_signal
+        self.returncode: int | None = None
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """Waits for its end; returns its standard output and standard error."""
+        try:
+            self.returncode = self._command.wait(timeout)
+            return self._out.read(), self._err.read()
+        finally:
+            self._command.kill()
+            self._out.close()
+            self._err.close()
+
+
 def call_cold(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end in a new process."""
-    process = started(*arguments, cwd=cwd)
-    out, err = process.communicate(timeout=100)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    """Runs a command to its end in a new process, as a shell does."""
+    command = [sys.executable, "-m", "broodline", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=100, check=False)
 
 
 def output(*arguments: object, cwd: Path | None = None) -> str:

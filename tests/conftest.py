@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import properties  # registers the profiles # noqa: F401
 from commands import warm_interpreter
 from hypothesis import settings
 
-# No test fails because a machine is slow.
-settings.register_profile("broodline", deadline=None)
-settings.load_profile("broodline")
+settings.load_profile("broodline")  # --hypothesis-profile comes later and takes its place
 
 
 def pytest_unconfigure() -> None:

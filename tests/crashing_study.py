@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from warm import leave
+from warm import import_all, leave
 
 import broodline
 from broodline.controller.controller import Controller
@@ -130,6 +130,7 @@ def obey() -> None:
     """Plays a study for each order."""
     library = ctypes.CDLL(None)
     library.crash_arm.argtypes = [*[ctypes.c_char_p] * 4, ctypes.c_int]
+    import_all()
     gc.freeze()
     while line := sys.stdin.readline():
         order = json.loads(line)

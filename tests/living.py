@@ -11,12 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
-from commands import ENVIRONMENT
+from commands import ENVIRONMENT, warm_interpreter
+from warm import WarmCommand
 
 from broodline.cli import main
 
@@ -100,19 +101,15 @@ def trials_of(study: object, *options: str) -> list[dict[str, Any]]:
 
 
 class Run:
-    """A command in a new session, as a terminal starts it."""
+    """A program in a new session, as a terminal starts it.
 
-    def __init__(self, *arguments: object, cwd: Path, environ: dict[str, str]) -> None:
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 # closed by `close`
-        self.popen = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            cwd=cwd,
-            env=ENVIRONMENT | environ,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    Args:
+        start: Starts the program, whose output goes into this file.
+    """
+
+    def __init__(self, start: Callable[[IO[bytes]], subprocess.Popen[bytes] | WarmCommand]) -> None:
+        self._output = tempfile.NamedTemporaryFile()  # noqa: SIM115 # closed by `close`
+        self.popen = start(self._output.file)
         self._process = psutil.Process(self.popen.pid)
         self._seen: set[psutil.Process] = set()
 
@@ -164,17 +161,37 @@ def lives(process: psutil.Process) -> bool:
     return False
 
 
-@contextmanager
-def running(*arguments: object, cwd: Path, **environ: str) -> Iterator[Run]:
-    """Runs a broodline command at most as long as the block."""
-    with script("-m", "broodline", *arguments, cwd=cwd, **environ) as run:
-        yield run
+def running(*arguments: object, cwd: Path, **environ: str) -> AbstractContextManager[Run]:
+    """Runs a broodline command at most as long as the block: a fork of a process with its imports, `warm` explains it."""
+    assert not [name for name in environ if name.startswith("PYTHON")], "only a new interpreter reads them"
+
+    def start(output: IO[bytes]) -> WarmCommand:
+        words, files = [str(argument) for argument in arguments], (output.name, output.name)
+        return warm_interpreter.start(words, cwd=cwd, environment=ENVIRONMENT | environ, output=files, new_session=True)
+
+    return _running(start)
 
 
-@contextmanager
-def script(*arguments: object, cwd: Path, **environ: str) -> Iterator[Run]:
+def script(*arguments: object, cwd: Path, **environ: str) -> AbstractContextManager[Run]:
     """Runs another Python program at most as long as the block."""
-    run = Run(*arguments, cwd=cwd, environ=environ)
+
+    def start(output: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd,
+            env=ENVIRONMENT | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    return _running(start)
+
+
+@contextmanager
+def _running(start: Callable[[IO[bytes]], subprocess.Popen[bytes] | WarmCommand]) -> Iterator[Run]:
+    run = Run(start)
     try:
         yield run
     finally:

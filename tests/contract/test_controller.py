@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given as given_that
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from broodline.controller.client import Answer, Done, Signal, Start, Wait, WorkerSession
@@ -525,7 +524,6 @@ def judged(study: Played, batches: list[list[dict[str, Any]]]) -> Trial:
     return study.trial(0)
 
 
-@settings(max_examples=150, deadline=None)
 @given_that(metrics=st.lists(measured_metrics, min_size=1, max_size=8), cuts=st.lists(st.integers(0, 8), max_size=4))
 def test_any_batching_of_the_same_measurements_gives_the_same_fitness(metrics: list[dict[str, Any]], cuts: list[int]) -> None:
     places = sorted({0, len(metrics), *(min(cut, len(metrics)) for cut in cuts)})

@@ -10,8 +10,9 @@ from statistics import median
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import share_of_examples
 from recorded import DOCUMENT, Recorded, identity, recorded
 
 from broodline.config.study import dump, parse
@@ -117,7 +118,7 @@ def check_medians(records: Transaction) -> int:
     return answered
 
 
-@settings(max_examples=25, deadline=None)
+@share_of_examples(0.5)
 @given(seed=st.integers(0, 10**6), stride=st.sampled_from([1, 1, 2]))
 def test_the_indexed_median_is_that_of_all_peers(seed: int, stride: int) -> None:
     """Trials report, in batches and again, fail, begin another attempt and are given another start."""

@@ -12,8 +12,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from properties import share_of_examples
 
 import broodline
 from broodline.cli import main
@@ -292,7 +293,7 @@ RATES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@share_of_examples(0.5, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rates=RATES,
     seed=st.integers(0, 1000),

@@ -32,7 +32,7 @@ RULE = st.builds(
     Stopping, margin=st.sampled_from([0.0, 0.0, 1.0]), burn_in=st.sampled_from([0, 0, 4, 13]), min_trials=st.integers(1, 2)
 )
 RULES = st.one_of(RULE, RULE, st.none())
-SETTINGS = settings(max_examples=60, stateful_step_count=60, deadline=None)
+SETTINGS = settings(max_examples=25, stateful_step_count=60, deadline=None)
 
 Call = Callable[[], Answer]
 
@@ -448,7 +448,7 @@ class InAFile(LifeOfAStudy):
 TestInMemory = InMemory.TestCase
 TestInMemory.settings = SETTINGS
 TestInAFile = InAFile.TestCase
-TestInAFile.settings = settings(SETTINGS, max_examples=15, stateful_step_count=40)
+TestInAFile.settings = settings(SETTINGS, max_examples=8, stateful_step_count=40)
 
 
 @pytest.mark.soak

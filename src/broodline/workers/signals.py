@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 _NEEDED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 
@@ -40,3 +41,43 @@ def exit_statuses_kept() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+@contextmanager
+def handlers_deferred() -> Iterator[None]:
+    """Makes signals that arrive in the block wait for its end; then their handlers run, and may raise.
+
+    For a step whose result must be known if it is done at all: a handler that raises inside of `subprocess.Popen` would leave a
+    process that nothing waits for. Signals are not blocked, because a new process would inherit that. Python runs handlers in
+    the main thread only, so another thread needs nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: handler for number in signal.Signals if callable(handler := signal.getsignal(number))}
+    arrived: set[int] = set()
+    deferring = True
+
+    def defer(number: int, frame: FrameType | None) -> None:
+        if deferring:
+            arrived.add(number)
+        else:  # it arrived while the handlers were put back
+            handlers[signal.Signals(number)](number, frame)
+
+    try:
+        for number in handlers:
+            signal.signal(number, defer)
+        yield
+    finally:
+        deferring = False
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        _raise_all(arrived)
+
+
+def _raise_all(numbers: Collection[int]) -> None:
+    """Raises signals, so that each handler runs, although the first may raise an error."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    for number in numbers:
+        signal.raise_signal(number)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)

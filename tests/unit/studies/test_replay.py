@@ -8,8 +8,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import share_of_examples
 
 from broodline.config.study import dump, parse
 from broodline.controller.client import Start, WorkerSession
@@ -64,7 +65,7 @@ def trained_again(study: StudyConfig, workers: int = 2) -> list[Trial]:
             return list(records.trials())
 
 
-@settings(max_examples=25, deadline=None)
+@share_of_examples(0.25)
 @given(st.integers(0, 10**6), st.sampled_from(["initiator", "generational", "random"]), st.integers(1, 4))
 def test_a_replay_has_the_schedule_of_its_source(seed: int, strategy: str, copies: int) -> None:
     study, trials = source(seed, strategy)

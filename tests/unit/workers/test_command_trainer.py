@@ -246,11 +246,8 @@ def test_a_metrics_file_that_is_replaced_fails_the_trial(tmp_path: Path, replace
 def test_output_without_end_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broodline.workers.trainers.output.LOG_BYTES", 4 << 20)
     for number, metrics in enumerate(("file", "stdout")):
-        one = trainer(
-            tmp_path,
-            "yes some line of output | head -c 20000000; " + (says(a=1) if metrics == "file" else "echo '{\"a\": 1}'"),
-            metrics=metrics,
-        )
+        reports = says(a=1) if metrics == "file" else "echo '{\"a\": 1}'"
+        one = trainer(tmp_path, "yes a line of output | head -c 20000000; " + reports, metrics=metrics)
         one.train(assignment(tmp_path, number))
         assert (tmp_path / f"{number}.log").stat().st_size <= 4 << 20
 

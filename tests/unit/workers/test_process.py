@@ -7,6 +7,8 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from assignments import PYTHON, is_gone
@@ -74,6 +76,32 @@ def test_the_end_is_found_by_looking_where_the_system_does_not_signal_it(tmp_pat
         while not process.wait(FAR):
             assert time.monotonic() < until
     assert process.status == 4
+
+
+def test_a_signal_handler_that_raises_while_a_program_is_started_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal arrives when the program runs and `Popen` has not returned: the only moment at which nothing knows it."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            begun.append(self)
+            signal.raise_signal(signal.SIGUSR1)
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise Preempted
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    before = signal.signal(signal.SIGUSR1, leave)
+    try:
+        with pytest.raises(Preempted), Process(grace=5) as process:
+            process.start(["sleep", "600"], environ=os.environ, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        assert signal.getsignal(signal.SIGUSR1) is leave
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert begun[0].returncode == -signal.SIGTERM, "its exit status was not collected"
 
 
 def test_a_program_that_is_asked_to_end_may_end_well(tmp_path: Path) -> None:

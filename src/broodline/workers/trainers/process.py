@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from broodline.errors import TrialFailed
+from broodline.workers.signals import handlers_deferred
 from broodline.workers.trainers.pipes import Pipes
 from broodline.workers.trainers.process_tree import (
     HANGING_SECONDS,
@@ -82,19 +83,20 @@ class Process:
         """
         self._started = time.monotonic()
         try:
-            self._popen = subprocess.Popen(
-                command,
-                env={**environ, TOKEN: self._token},
-                cwd=cwd,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                pass_fds=tuple(pass_fds),
-                start_new_session=True,
-            )
+            with handlers_deferred():
+                self._popen = subprocess.Popen(
+                    command,
+                    env={**environ, TOKEN: self._token},
+                    cwd=cwd,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    pass_fds=tuple(pass_fds),
+                    start_new_session=True,
+                )
+                _STARTED.add(self._popen.pid)
         except (OSError, ValueError) as error:
             raise TrialFailed(_why_not_started(command[0], cwd, error)) from error
-        _STARTED.add(self._popen.pid)
         if self._adopts:
             self._start = start_time(self._popen.pid)
         self._watch_end(self._popen.pid)
