@@ -81,7 +81,7 @@ def _reevaluate(target: Target, count: int, times: int, *, json: bool) -> None:
         fittest = best_of(records, target, count)
         found = restorable(records, count)
     files = target.files
-    with evaluation_of(target.file) as evaluate:
+    with evaluation_of(target.file, study, files) as evaluate:
         _say_skipped(fittest, found)
         again = reevaluated(study, found, files=files, evaluate=evaluate, times=times)
         if json:

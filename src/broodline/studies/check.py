@@ -24,8 +24,9 @@ from broodline.storage.location import files_in
 from broodline.studies.check_effects import FEW, MANY, Ends, lost_at_restore
 from broodline.studies.check_findings import Finding, Verdict, bad, good, listed, shown, unknown
 from broodline.studies.check_restore import Restore
-from broodline.studies.check_runs import Outcome, OutOfTime, Runs, environment_of_worker, files_of
+from broodline.studies.check_runs import Outcome, OutOfTime, Runs, files_of
 from broodline.studies.trainer import TrainerSetup
+from broodline.studies.worker_environment import environment_of_worker
 from broodline.workers.likeness import likeness
 
 SECONDS = 600.0

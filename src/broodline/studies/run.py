@@ -20,8 +20,10 @@ from broodline.errors import StudyFailed, WorkerError
 from broodline.reports.observer import Observer, ViewOf, observing
 from broodline.reports.terminal.log_lines import log_shown_by
 from broodline.storage.base import Store
+from broodline.storage.claims import check_new
 from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
+from broodline.storage.urls import sqlite_path
 from broodline.studies.engine import engine_for, job_for
 from broodline.studies.interruption import interruptible
 from broodline.studies.recovery import delete_orphans, recover
@@ -168,6 +170,7 @@ def join(
         KeyboardInterrupt: Ctrl-C or SIGTERM. The running trial is pending again.
     """
     job, devices = job_for(study, location, setup.trainer), devices_for(setup.engine.devices)
+    check_new(sqlite_path(location.url))  # a database that was deleted: put it back, from its rescued copy
     with closing(location.open(create=False)) as store, interruptible():
         # A transaction, not a snapshot: a store that cannot be written fails here, before a process starts.
         with store.transaction(study.name) as records:

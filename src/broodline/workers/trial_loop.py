@@ -61,7 +61,9 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     from broodline.config.study import study_from
     from broodline.controller.client import RENEWALS, WorkerSession
     from broodline.controller.controller import Controller
+    from broodline.storage.claims import check_new
     from broodline.storage.location import StudyLocation
+    from broodline.storage.urls import sqlite_path
     from broodline.workers.device_choice import as_named
     from broodline.workers.device_leases import leased
     from broodline.workers.devices import devices_for
@@ -70,6 +72,7 @@ def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
     from broodline.workers.worker import Worker
 
     location, handover, session = StudyLocation(url=url), _Handover(), uuid.uuid4().hex
+    check_new(sqlite_path(location.url))  # a database that was deleted: put it back, from its rescued copy
     with location.records(study) as records:
         defined = study_from(records.definition())
     with location.open_study(study, checksums=defined.checkpoints.checksums) as opened:

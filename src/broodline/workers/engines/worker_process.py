@@ -21,7 +21,8 @@ from pathlib import Path
 
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement
-from broodline.errors import BroodlineError
+from broodline.errors import BroodlineError, StoreMissing
+from broodline.storage.base import Store
 from broodline.storage.disk import is_disk_full
 from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
@@ -94,10 +95,11 @@ def worker_for(job: Job, spec: WorkerSpec, announce: Callable[[], None] = lambda
         announce: Called when the first trial begins.
     """
     location = StudyLocation(url=job.store)
+    store = _opened(location, job)
     files = _present_files(location, job)
     trainer: Trainer = pickle.loads(job.trainer)(cwd=Path.cwd())
     return Worker(
-        client=Controller(location.open(create=False)),
+        client=Controller(store),
         study=job.study,
         identity=spec.identity,
         files=files,
@@ -106,16 +108,35 @@ def worker_for(job: Job, spec: WorkerSpec, announce: Callable[[], None] = lambda
     )
 
 
+def _opened(location: StudyLocation, job: Job) -> Store:
+    """The store, as soon as its database is there: the workers that run already wait for it too."""
+    logged, wait = False, pauses()
+    while True:
+        try:
+            return location.open(create=False)
+        except StoreMissing as error:
+            if not logged:
+                place = str(error).partition(": ")[0]
+                _log.warning(f"{place}: the database is gone; work waits for it", extra=_fields(job))
+                logged = True
+            wait()
+
+
 def _present_files(location: StudyLocation, job: Job) -> StudyFiles:
     """The files of the study, as soon as their directory is there: it may be away for a while."""
     logged, wait = False, pauses()
     while not (files := location.files(job.study, checksums=job.checksums)).are_present:
         if not logged:
-            fields = {"study": job.study, "worker": None, "trial": None}
-            _log.warning(f"{files.root.parent}: the directory of the store's files is away; work waits for it", extra=fields)
+            _log.warning(
+                f"{files.root.parent}: the directory of the store's files is away; work waits for it", extra=_fields(job)
+            )
             logged = True
         wait()
     return files
+
+
+def _fields(job: Job) -> dict[str, str | None]:
+    return {"study": job.study, "worker": None, "trial": None}
 
 
 def work(worker: Worker, life: ExitStack) -> None:
