@@ -24,7 +24,8 @@ from broodline.workers.trainers.measurements import Measurements
 from broodline.workers.trainers.metrics_file import MetricsFile
 from broodline.workers.trainers.output import keep_short, tail
 from broodline.workers.trainers.printed_metrics import PrintedMetrics
-from broodline.workers.trainers.process import Process, ending
+from broodline.workers.trainers.process import Process
+from broodline.workers.trainers.process_problems import ending
 from broodline.workers.trainers.scratch import scratch
 
 FOLLOW_SECONDS = 0.2
