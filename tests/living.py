@@ -19,6 +19,7 @@ import psutil
 from commands import ENVIRONMENT
 
 from broodline.cli import main
+from broodline.workers.liveness import dead_sessions
 
 SECONDS = 60.0
 
@@ -179,6 +180,12 @@ def script(*arguments: object, cwd: Path, **environ: str) -> Iterator[Run]:
         yield run
     finally:
         run.close()
+
+
+def collect_dead_sessions(directory: Path) -> list[str]:
+    """Removes the files of workers that have died, and returns their sessions, or some of them."""
+    with dead_sessions(directory) as dead:
+        return dead
 
 
 def interrupted(run: Run, number: signal.Signals) -> int:

@@ -111,6 +111,7 @@ class Study:
             budget: The budget of the whole study; `Budget.unlimited()` trains until the study is stopped. None: the stored
                 budget of a study that exists; a new study is unlimited and warns of it.
             devices: Devices, distributed among the workers; None: all that are visible; "none": leave them to the function.
+                Devices that workers of other studies in the store use come last.
             threads: Threads of numeric libraries in each worker.
             show: Show a live view, or plain lines without a terminal.
             fresh: Delete the study of this name first, if there is one, and start from scratch.

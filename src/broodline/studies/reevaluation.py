@@ -164,6 +164,7 @@ def reevaluated(
     """
     for trial in trials:
         assert trial.checkpoint is not None
+        # They depend on the study and the trial alone: a repeated command evaluates with the same seeds.
         seeds = Random(f"broodline reevaluation {study.seed} {trial.number}")
         try:
             checkpoint = files.checkpoints.open(trial.checkpoint)
@@ -228,6 +229,7 @@ def _assignment(trial: Trial, *, restore: Path | None, save: Path, log: Path, de
 
 
 def _fitness(study: StudyConfig, trial: Trial, metrics: Mapping[str, Any]) -> tuple[float, ...]:
+    # A goal that the evaluation does not measure, such as the cost of training, keeps its recorded value.
     measurement = Measurement(step=trial.end, metrics={**(trial.metrics or {}), **metrics})
     fitness = study.objective.fitness([measurement])
     if fitness is None:

@@ -58,7 +58,7 @@ def supervise(
             if interruptions is not None and interruptions.finishing and not finishing:
                 finishing = _finish(store, study)
     finally:
-        running = _running(store, study)
+        running = _running(store, study)  # before the stop: workers then give these trials back
         engine.stop(grace)
         _report_given_back(store, study, running)
     if interruptions is not None and interruptions.finishing:

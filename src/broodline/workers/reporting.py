@@ -56,7 +56,7 @@ class BatchedReports:
         self._sent = 0
 
     def _send(self) -> None:
-        self._at = time.monotonic()
+        self._at = time.monotonic()  # before the call: a store that does not answer is not asked at each report
         try:
             signal = self.client.report(self.study, self.trial.number, self.trial.attempt, self.unsent())
         except StoreUnavailable:

@@ -72,7 +72,7 @@ def serve(job: Job, spec: WorkerSpec, channel: Channel, life: ExitStack) -> int:
     os.environ.update(spec.variables)  # before the trainer, and with it a framework, is loaded
     logger = logging.getLogger("broodline")
     logger.addHandler(ForwardedRecords(channel))
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO)  # the process of the engine decides which of them are shown
     try:
         worker = worker_for(job, spec, lambda: channel.send(Event.AT_WORK))
         _interrupt_on_sigterm(worker)
