@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -192,4 +193,10 @@ def _looked_at(store: Store, study: str) -> tuple[bool, float]:
     """Whether the study has ended, and the seconds between two renewals as it defines them now."""
     with store.snapshot(study) as records:
         ended = records.progress().state in (StudyState.STOPPED, StudyState.FAILED)
-        return ended, study_from(records.definition()).limits.lease / RENEWALS
+        return ended, _renewal_seconds(records.definition())
+
+
+@lru_cache(maxsize=1)
+def _renewal_seconds(definition: str) -> float:
+    """The seconds between two renewals; cached, since a definition that holds a long lineage takes time to parse."""
+    return study_from(definition).limits.lease / RENEWALS
