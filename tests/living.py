@@ -20,6 +20,7 @@ from commands import ENVIRONMENT, warm_interpreter
 from warm import WarmCommand
 
 from broodline.cli import main
+from broodline.workers.liveness import dead_sessions
 
 SECONDS = 60.0
 
@@ -196,6 +197,12 @@ def _running(start: Callable[[IO[bytes]], subprocess.Popen[bytes] | WarmCommand]
         yield run
     finally:
         run.close()
+
+
+def collect_dead_sessions(directory: Path) -> list[str]:
+    """Removes the files of workers that have died, and returns their sessions, or some of them."""
+    with dead_sessions(directory) as dead:
+        return dead
 
 
 def interrupted(run: Run, number: signal.Signals) -> int:

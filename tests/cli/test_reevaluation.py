@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import living
 import pytest
-from commands import TRAINER, call, lines_of_json, output, write_study
+from commands import ENVIRONMENT, TRAINER, call, lines_of_json, output, write_study
 
 import broodline
 from broodline.errors import UsageError
@@ -103,3 +106,67 @@ def test_a_function_evaluates_the_best_again_with_fresh_seeds(tmp_path: Path) ->
     assert "study.reevaluate(train)" in done.stderr
     with pytest.raises(UsageError, match="must be a function"):
         study.reevaluate(None)  # type: ignore[arg-type]
+
+
+NOTES = 'echo "$BROODLINE_DEVICES $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS" >> facts\n'
+
+
+def test_an_evaluation_has_the_devices_and_threads_of_the_study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "OMP_NUM_THREADS"):
+        monkeypatch.delitem(ENVIRONMENT, name, raising=False)
+    monkeypatch.setitem(ENVIRONMENT, "CUDA_VISIBLE_DEVICES", "5,6")
+    more = '[evaluate]\ncommand = ["sh", "evaluate.sh"]\n[engine]\ndevices = ["1"]\nthreads = 3\n'
+    (tmp_path / "evaluate.sh").write_text(NOTES + 'echo "{\\"accuracy\\": 1}" >> "$BROODLINE_METRICS"\n')
+    write_study(tmp_path, trials=2, more=more)
+    output("run", "study.toml", cwd=tmp_path)
+    (tmp_path / "facts").unlink()
+    output("best", "study.toml", "--reevaluate", 1, "--times", 1, cwd=tmp_path)
+    assert (tmp_path / "facts").read_text() == "6 6 3\n"
+    (tmp_path / "study.toml").write_text((tmp_path / "study.toml").read_text().replace('["1"]', '["7"]'))
+    done = call("best", "study.toml", "--reevaluate", 1, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "device '7' is not one of those that are visible here" in done.stderr
+
+
+def test_a_function_that_evaluates_again_has_the_devices_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    study = broodline.Study(
+        name="digits",
+        space={"lr": broodline.Float(1e-4, 1.0, log=True)},
+        objective={"accuracy": "maximize"},
+        trial_steps=10,
+        population=2,
+        store=f"sqlite:///{tmp_path / 'broodline.db'}",
+    )
+    study.run(train, budget=broodline.Budget(trials=2), show=False)
+    seen: list[tuple[tuple[str, ...], str]] = []
+
+    def noted(trial: broodline.RunningTrial) -> Mapping[str, Any]:
+        seen.append((trial.devices, os.environ["CUDA_VISIBLE_DEVICES"]))
+        return train(trial)
+
+    study.reevaluate(noted, times=1, devices=[6])
+    assert seen == [(("6",), "6")]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,6"
+
+
+HELD = """\
+if [ -e hold ]; then touch held; while [ -e hold ]; do sleep 0.02; done; fi
+echo "{\\"accuracy\\": 1}" >> "$BROODLINE_METRICS"
+"""
+
+
+def test_an_evaluation_outlives_the_worker_that_trained_the_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "evaluate.sh").write_text(HELD)
+    more = '[evaluate]\ncommand = ["sh", "evaluate.sh"]\n'
+    study = living.write_study(tmp_path, budget="trials = 6", more=more)
+    with living.running("run", study, cwd=tmp_path, FREE="2") as run:
+        living.wait_for(lambda: len(living.begun(tmp_path)) == 3)
+        (tmp_path / "hold").touch()
+        with living.running("best", study, "--reevaluate", 1, "--times", 1, cwd=tmp_path) as best:
+            living.wait_for((tmp_path / "held").exists)
+            assert living.interrupted(run, signal.SIGTERM) == 130
+            (tmp_path / "hold").unlink()
+            assert best.end() == 0, best.said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from commands import ENVIRONMENT, states_in, write_study
+
+import broodline.cli
 
 needs_a_full_device = pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
 FAILING = "exit 3\n"
@@ -100,3 +103,14 @@ def test_a_document_is_written_into_a_pipe_or_a_linked_file_as_it_is(tmp_path: P
     assert shell(f"broodline {name} study.toml {options} -o link", tmp_path).returncode == 0
     assert (tmp_path / "link").is_symlink()
     assert '"digits"' in (tmp_path / "document.json").read_text()
+
+
+def test_an_error_of_the_system_that_names_no_file_is_not_taken_for_one_of_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_arguments: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(broodline.cli.status, "main", fail)
+    assert broodline.cli.main(["status", "study.toml"]) == 1
+    assert capsys.readouterr().err == "broodline: error: Resource temporarily unavailable\n"

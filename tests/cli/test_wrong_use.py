@@ -95,6 +95,18 @@ def test_a_study_file_without_a_program(name: str, tmp_path: Path) -> None:
     assert_refused(name, *NEEDED.get(name, ()), "study.toml", cwd=tmp_path, saying="[train]: is missing")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--times", "3"), "--times has no effect without --reevaluate K"),
+        (("--count", "2", "--reevaluate", "1"), "--count has no effect next to --reevaluate K"),
+    ],
+)
+def test_an_option_of_best_that_would_have_no_effect(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    write_study(tmp_path)
+    assert_refused("best", "study.toml", *options, cwd=tmp_path, saying=message)
+
+
 @pytest.mark.parametrize("devices", ["", "2,", ",", "2,,3"])
 def test_a_list_of_devices_with_a_gap(devices: str, tmp_path: Path) -> None:
     write_study(tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +291,34 @@ def test_a_worker_joins_a_running_study_and_its_trials_carry_its_name(tmp_path: 
     assert len(set(names[1:])) == 1
     assert names[1].endswith(f"-{worker.popen.pid}")
     assert attempts(study) == [("completed", 1)] * 8
+
+
+def test_a_worker_that_joined_renews_in_time_when_the_lease_is_shortened(tmp_path: Path) -> None:
+    study = write_study(tmp_path, population=3, budget="trials = 2", more="[engine]\nlease = 60\n")
+    with ExitStack() as started:
+        run = started.enter_context(running("run", study, cwd=tmp_path))
+        wait_for(lambda: len(begun(tmp_path)) == 1)
+        worker = started.enter_context(running("worker", study, cwd=tmp_path))
+        wait_for(lambda: len(begun(tmp_path)) == 2)
+        assert interrupted(run, signal.SIGTERM) == 130
+        (joined,) = [trial["number"] for trial in trials_of(study) if trial["worker"] != "0"]
+        study.write_text(study.read_text().replace("lease = 60", "lease = 3"))
+        with running("run", study, cwd=tmp_path) as again, closing(default_location(study).open()) as store:
+            leases: set[float | None] = set()
+
+            def renewed() -> bool:
+                with store.snapshot("digits") as records:
+                    trial = records.trial(joined)
+                assert trial is not None
+                assert trial.attempt == 1, again.said
+                leases.add(trial.lease_until)
+                return len(leases) > 4
+
+            wait_for(lambda: len(begun(tmp_path)) == 3)  # the run asks, so that it would get a trial whose lease is over
+            wait_for(renewed)
+            (tmp_path / "go").touch()
+            assert again.end() == worker.end() == 0
+    assert dict(enumerate(attempts(study)))[joined] == ("completed", 1)
 
 
 def test_a_gentle_stop_lets_running_trials_finish_and_starts_no_other(tmp_path: Path) -> None:

@@ -129,6 +129,24 @@ def test_a_loop_keeps_its_trial_for_many_leases(own: Own, hold: str) -> None:
     assert run.left_behind() == []
 
 
+def test_a_loop_renews_in_time_when_the_lease_is_shortened(own: Own) -> None:
+    own.set_lease(600.0)
+    with own.loop(QUIET) as run:
+        wait_for(own.has_begun)
+        own.set_lease(PATIENT_LEASE)
+        leases = {own.trial().lease_until}
+
+        def renewed_although_another_asks() -> bool:
+            assert isinstance(own.ask(), Wait), run.said
+            leases.add(own.trial().lease_until)
+            return len(leases) > 3
+
+        wait_for(renewed_although_another_asks)
+        (own.directory / "go").touch()
+        assert run.end() == 0, run.said
+    assert (own.trial().state, own.trial().attempt) == ("completed", 1)
+
+
 @pytest.mark.parametrize("hold", [DEAF, QUIET], ids=["holds the interpreter", "reports nothing"])
 def test_a_killed_loop_leaves_no_heartbeat_process_and_its_trial_is_given_out_after_its_lease(own: Own, hold: str) -> None:
     with own.loop(hold) as run:

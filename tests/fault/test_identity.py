@@ -113,8 +113,11 @@ def test_a_missing_parent_stops_the_run_until_a_person_gives_its_checkpoint_up(f
 
 def test_checkpoints_whose_whole_directory_is_lost_can_be_given_up(finished: Path) -> None:
     study = longer(finished, 6)
+    before = recorded(study)
     shutil.rmtree(finished / FILES)
     assert call("run", study).returncode == 2
+    listed = json.loads(call("gc", study, "--forget-missing", "--dry-run", "--json").stdout.splitlines()[0])
+    assert (listed["forgotten"], recorded(study)) == (before, before)
     assert call("gc", study, "--forget-missing").returncode == 0
     assert call("run", study).returncode == 0
     assert [trial["state"] for trial in trials_of(study)] == ["completed"] * 6
@@ -180,6 +183,35 @@ def test_a_database_that_is_put_back_is_used_again(tmp_path: Path) -> None:
         (tmp_path / "elsewhere.db").rename(tmp_path / DATABASE)
         assert run.end() == 0
     assert done(study) == [("completed", 1)] * 6
+
+
+def test_a_worker_that_joins_while_the_database_is_gone_is_refused_and_makes_none(tmp_path: Path) -> None:
+    study = write_study(tmp_path, budget="trials = 6")
+    with running("run", study, cwd=tmp_path) as run:
+        wait_for(lambda: begun(tmp_path))
+        deleted(tmp_path)
+        wait_for(lambda: (tmp_path / f"{DATABASE}.rescued").exists())
+        refused = call("worker", study, cwd=tmp_path)
+        run.kill()
+    assert refused.returncode == 2
+    assert f"{DATABASE}: the database is gone" in refused.stderr
+    assert f"put the database back (from {DATABASE}.rescued" in refused.stderr
+    assert not (tmp_path / DATABASE).exists()
+
+
+def test_a_worker_that_replaces_a_dead_one_while_the_database_is_gone_waits_for_it(tmp_path: Path) -> None:
+    study = write_study(tmp_path, budget="trials = 4")
+    with running("run", study, cwd=tmp_path, FREE="1") as run:
+        wait_for(lambda: (1, 1) in begun(tmp_path))
+        (tmp_path / DATABASE).rename(tmp_path / "elsewhere.db")
+        (worker,) = run.workers
+        worker.kill()
+        wait_for(lambda: f"{tmp_path / DATABASE}: the database is gone; work waits for it" in run.said)
+        assert not (tmp_path / DATABASE).exists()
+        (tmp_path / "go").touch()
+        (tmp_path / "elsewhere.db").rename(tmp_path / DATABASE)
+        assert run.end() == 0
+    assert [state for state, _ in done(study)] == ["completed"] * 4
 
 
 def test_a_study_that_is_reached_by_a_link_resumes_with_its_own_checkpoints(finished: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from commands import ENVIRONMENT, output
-from living import begun, running, trials_of, wait_for, write_study
+from living import begun, collect_dead_sessions, running, trials_of, wait_for, write_study
 from recorded import recorded
 
 from broodline.storage.sqlite.store import SqliteStore
-from broodline.workers.liveness import alive, collect_dead_sessions
+from broodline.workers.liveness import alive
 
 
 def test_a_restart_does_not_wait_for_the_leases_of_dead_workers(tmp_path: Path) -> None:

@@ -100,8 +100,9 @@ def _status_of(arguments: argparse.Namespace) -> int:
         return BROKEN_PIPE
     except OSError as error:
         streams.flush_output()
-        what = "standard output can't be written" if error.filename is None else error.filename
-        print(f"broodline: error: {what}: {error.strerror or error}", file=sys.stderr)
+        # Errors of standard output name no file. Others do not either, such as one about a process that can't start.
+        what = "standard output can't be written" if streams.is_of_output(error) else error.filename
+        print(f"broodline: error: {f'{what}: ' if what else ''}{error.strerror or error}", file=sys.stderr)
         return FAILED
     return DONE
 

@@ -11,6 +11,7 @@ from broodline.cli.argument_types import positive_integer
 from broodline.cli.output import print_blocks, print_json, print_line
 from broodline.cli.study_argument import Target, add_target, target_of
 from broodline.cli.trial_argument import best_of
+from broodline.errors import UsageError
 
 if TYPE_CHECKING:
     from broodline.core.trial import Trial
@@ -33,16 +34,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_integer,
         help="evaluate the K best that have a checkpoint again, with fresh seeds: by [evaluate], or by a resident program",
     )
-    add("--times", metavar="R", type=positive_integer, default=_TIMES, help=f"reevaluate each R times (default: {_TIMES})")
+    add("--times", metavar="R", type=positive_integer, help=f"with --reevaluate: evaluate each R times (default: {_TIMES})")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Shows the best trials."""
+    _check_options(arguments)
     target = target_of(arguments)
     if arguments.reevaluate is None:
         _show(target, arguments.count, json=arguments.json)
     else:
-        _reevaluate(target, arguments.reevaluate, arguments.times, json=arguments.json)
+        _reevaluate(target, arguments.reevaluate, arguments.times or _TIMES, json=arguments.json)
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Refuses options that would have no effect.
+
+    Raises:
+        UsageError: There is one.
+    """
+    if arguments.reevaluate is not None and arguments.count is not None:
+        raise UsageError("--count has no effect next to --reevaluate K, which names the number of trials")
+    if arguments.reevaluate is None and arguments.times is not None:
+        raise UsageError("--times has no effect without --reevaluate K")
 
 
 def _show(target: Target, count: int | None, *, json: bool) -> None:
@@ -81,7 +95,7 @@ def _reevaluate(target: Target, count: int, times: int, *, json: bool) -> None:
         fittest = best_of(records, target, count)
         found = restorable(records, count)
     files = target.files
-    with evaluation_of(target.file) as evaluate:
+    with evaluation_of(target.file, study, files) as evaluate:
         _say_skipped(fittest, found)
         again = reevaluated(study, found, files=files, evaluate=evaluate, times=times)
         if json:

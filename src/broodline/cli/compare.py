@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PURPOSE = "Compare the best metric of studies at equal cost, as a table and as a figure."
 EXAMPLE = "broodline compare study.toml random.toml -o compare.svg"
 
+# A label holds none of these characters: a path or a URL may hold a "=" itself.
 _LABELLED = re.compile(r"([^=/:#]+)=(.+)", re.DOTALL)
 _REPEAT = re.compile(r"(.+)-[0-9]+")
 

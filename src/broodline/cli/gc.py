@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
             retention=_rules_of(target, store), only_best=arguments.keep_best, logs=arguments.logs, dry=arguments.dry_run
         )
         try:
-            files = _files_of(target, dry=arguments.dry_run)
+            files = _files_of(target, dry=arguments.dry_run, forget=arguments.forget_missing)
         except FilesMissing:
             if not arguments.forget_missing:
                 raise
@@ -73,14 +73,17 @@ def main(arguments: argparse.Namespace) -> None:
         print_line(_stuck(usage))
 
 
-def _files_of(target: Target, *, dry: bool) -> StudyFiles:
+def _files_of(target: Target, *, dry: bool, forget: bool) -> StudyFiles:
     """The files of the study; those that are to be deleted are claimed first.
 
     Raises:
         FilesMissing: Their directory is not there.
     """
     if dry:
-        return target.files
+        files = target.files
+        if forget:
+            files.check_present()
+        return files
     return target.location.claimed_files(target.name, note=lambda line: print(f"broodline: {line}", file=sys.stderr))
 
 

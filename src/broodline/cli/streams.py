@@ -13,12 +13,15 @@ Standard error is always of the second kind: an error message that can't be writ
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
+
+_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 def open_missing() -> None:
@@ -60,6 +63,11 @@ def flush_output() -> OSError | None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return error
     return None
+
+
+def is_of_output(error: OSError) -> bool:
+    """True for an error that a print raised: it names no file, and is one of those that a write may end with."""
+    return error.filename is None and error.errno in _WRITING
 
 
 class _Unfailing(io.FileIO):

@@ -132,4 +132,5 @@ def file_of(target: Target) -> StudyFile:
 
 
 def _is_file(path: Path) -> bool:
+    # A file that does not exist counts too: the error then names the path, and does not ask for --store.
     return path.suffix == ".toml" or len(path.parts) > 1 or path.is_file()

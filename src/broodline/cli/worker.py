@@ -47,6 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.replay is not None:
         file = replace(file, study=_replay_of(target, arguments.replay))
         target = Target(name=arguments.replay, location=target.location, file=None, store=target.location.url)
+    # Unique in the study: workers of one machine differ in their process number, those of several in the host.
     worker = f"{socket.gethostname()}-{os.getpid()}"
     join(
         file.study,

@@ -96,7 +96,7 @@ class StudyLocation:
             StoreError: The store can't be used, or the directory belongs to another one.
         """
         if create:
-            self._place.check_new()
+            self.check_new()
         with closing(self.open(create=create)) as store:
             claimed = self._place.claim(name, lambda: nullcontext(store), create=create)
             files = _files_of(claimed, checksums=checksums)
@@ -133,6 +133,14 @@ class StudyLocation:
         with self._opened() as store:
             if (record := store.files_record(study)) is not None:
                 store.replace_files_record(study, record, replace(record, place=None))
+
+    def check_new(self) -> None:
+        """Refuses a database that is gone while the directory of its files is still there.
+
+        Raises:
+            StoreError: It is.
+        """
+        self._place.check_new()
 
     def open(self, *, create: bool = True) -> Store:
         """Opens the store.

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from broodline.config.study import parse, study_from
+from broodline.config.study import parse
 from broodline.core.parameters import Param
 from broodline.core.study import Budget, Evolution, Retention, Stopping, StudyConfig
-from broodline.errors import StoreMissing, StudyNotFound
 from broodline.reports.result import Result
-from broodline.reports.status import StudyOverview, StudyStatus, read_overview
 from broodline.storage.location import location_of
-from broodline.studies.fingerprint import has_changed, note
+from broodline.studies.function_run import run_function
 from broodline.studies.run import run
 from broodline.studies.trainer import Function, setup_for
 
 if TYPE_CHECKING:
     from broodline.studies.reevaluation import Again
-
-_log = logging.getLogger(__name__)
 
 
 class Study:
@@ -123,6 +118,7 @@ class Study:
             budget: The budget of the whole study; `Budget.unlimited()` trains until the study is stopped. None: the stored
                 budget of a study that exists; a new study is unlimited and warns of it.
             devices: Devices, distributed among the workers; None: all that are visible; "none": leave them to the function.
+                Devices that workers of other studies in the store use come last.
             threads: Threads of numeric libraries in each worker.
             show: Show a live view, or plain lines without a terminal.
             fresh: Delete the study of this name first, if there is one, and start from scratch.
@@ -136,15 +132,17 @@ class Study:
             StudyBusy: Another process is running the study.
             KeyboardInterrupt: The run was interrupted. The same call resumes it.
         """
-        setup = setup_for(train, devices=devices, threads=threads)
-        stored = self._stored()
-        study = self.definition(workers=workers, budget=self._stored_budget(stored) if budget is None else budget)
-        if fresh and stored is not None:
-            self.delete()
-            stored = None
-        before = 0 if stored is None else self._overview().progress.finished
-        run(study, location=self._location, setup=setup, workers=workers, show=show)
-        self._note(train, before)
+        run_function(
+            train,
+            lambda budget: self.definition(workers=workers, budget=budget),
+            name=self._document["name"],
+            location=self._location,
+            setup=setup_for(train, devices=devices, threads=threads),
+            workers=workers,
+            budget=budget,
+            show=show,
+            fresh=fresh,
+        )
         return self.result
 
     def delete(self) -> None:
@@ -188,13 +186,22 @@ class Study:
         setup = setup_for(train, devices=devices, threads=threads)
         return check_function(self.definition(), setup, steps=steps, time=time, show=show)
 
-    def reevaluate(self, train: Function, *, count: int = 1, times: int = 5) -> tuple[Again, ...]:
+    def reevaluate(
+        self,
+        train: Function,
+        *,
+        count: int = 1,
+        times: int = 5,
+        devices: Sequence[str | int] | None = None,
+        threads: int = 1,
+    ) -> tuple[Again, ...]:
         """Evaluates the best checkpoints again: the best of many noisy scores is too high, because its noise helped it.
 
         Args:
             train: As in `run`. It is called in this process with 0 steps to train and a fresh seed; its metrics are the result.
             count: How many trials: the fittest that have their checkpoint.
             times: The number of evaluations of each trial.
+            devices, threads: As in `run`. Devices that no worker of the store uses are taken first.
 
         Returns:
             The re-evaluations, the fittest trial by its first score first.
@@ -203,14 +210,10 @@ class Study:
             UsageError: No trial has its checkpoint, or the function failed or trained.
             StudyNotFound: The study does not exist yet.
         """
-        from broodline.studies.reevaluation import reevaluated, restorable, through_trainer
+        from broodline.studies.reevaluation import reevaluated_by
 
-        setup = setup_for(train)
-        with self._location.records(self._document["name"]) as records:
-            study, found = study_from(records.definition()), restorable(records, count)
-        files = self._location.files_of(study.name)
-        with through_trainer(setup.trainer) as evaluate:
-            return tuple(reevaluated(study, found, files=files, evaluate=evaluate, times=times))
+        setup = setup_for(train, devices=devices, threads=threads)
+        return reevaluated_by(setup, self._location, self._document["name"], count=count, times=times)
 
     def replay(
         self,
@@ -257,38 +260,6 @@ class Study:
         study = replay_in(self._location, self._document["name"], options)
         run(study, location=self._location, setup=setup, workers=workers, show=show)
         return self._result_of(study.name)
-
-    def _stored(self) -> StudyConfig | None:
-        """The definition in the store; None for a new study."""
-        try:
-            with self._location.records(self._document["name"]) as records:
-                return study_from(records.definition())
-        except (StoreMissing, StudyNotFound):
-            return None
-
-    def _stored_budget(self, stored: StudyConfig | None) -> Budget:
-        if stored is not None:
-            return stored.budget
-        self._warn("has no budget and trains until it is stopped; pass budget=Budget(trials=100), or Budget.unlimited()")
-        return Budget.unlimited()
-
-    def _overview(self) -> StudyOverview:
-        with self._location.records(self._document["name"]) as records:
-            return read_overview(records)
-
-    def _note(self, train: Function, before: int) -> None:
-        """Records the function that trained, or warns that nothing was left to train."""
-        files, after = self._location.files_of(self._document["name"]), self._overview()
-        if after.progress.finished != before:
-            note(train, files)
-        elif after.status is StudyStatus.DONE:
-            changed = "the function has changed since it trained, and " if has_changed(train, files) else ""
-            again = "raise the budget, or start from scratch with run(..., fresh=True)"
-            self._warn(f"is done ({after.reason}): {changed}nothing was left to train; {again}")
-
-    def _warn(self, message: str) -> None:
-        name = self._document["name"]
-        _log.warning(f"study '{name}' {message}", extra={"study": name, "worker": None, "trial": None})
 
     def _result_of(self, name: str) -> Result:
         return Result(name, records=partial(self._location.records, name), files=self._location.files_of(name))

@@ -24,8 +24,9 @@ from broodline.storage.location import files_in
 from broodline.studies.check_effects import FEW, MANY, Ends, lost_at_restore
 from broodline.studies.check_findings import Finding, Verdict, bad, good, listed, shown, unknown
 from broodline.studies.check_restore import Restore
-from broodline.studies.check_runs import Outcome, OutOfTime, Runs, environment_of_worker, files_of
+from broodline.studies.check_runs import Outcome, OutOfTime, Runs, files_of
 from broodline.studies.trainer import TrainerSetup
+from broodline.studies.worker_environment import environment_of_worker
 from broodline.workers.likeness import likeness
 
 SECONDS = 600.0
@@ -191,10 +192,12 @@ def _params(study: StudyConfig) -> dict[str, Any]:
 def _others(study: StudyConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     """Another value for each hyperparameter that may mutate and that no condition reads."""
     space, rng = study.space, Random(f"broodline check others {study.seed}")
+    # A change of a parameter that a condition reads would add or remove other parameters, so its own effect would not show.
     named = {on for param in space.params.values() for on in param.when or ()}
     found = {}
     for name, value in params.items():
         param = space.params[name]
+        # A choice of two values draws the same one again and again by chance, but not a hundred times.
         draws = (param.sample(rng) for _ in range(100))
         other = next((draw for draw in draws if draw != value), None)
         if param.mutate and not isinstance(param, Fixed) and name not in named and other is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -13,14 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from broodline.config.programs import EngineOptions
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import CheckpointError, Preempted, TrialFailed
 from broodline.storage.checkpoints.manifest import MANIFEST
 from broodline.storage.study_files import StudyFiles
-from broodline.workers.devices import devices_for, variables_for
-from broodline.workers.engines.local import worker_environment
 from broodline.workers.likeness import likeness
 from broodline.workers.trainers.base import Assignment, Trainer
 
@@ -130,20 +126,6 @@ class Runs:
         trained = trial.evolve(steps=measured[-1].step - trial.start)
         metrics = measured[-1].metrics
         return Outcome(trial=trained, metrics=metrics, fitness=fitness, checkpoint=checkpoint)
-
-
-@contextmanager
-def environment_of_worker(options: EngineOptions) -> Iterator[tuple[str, ...]]:
-    """Gives this process the environment that `run` gives to its first worker: its threads and its devices, which it yields."""
-    before = dict(os.environ)
-    devices = devices_for(options.devices)
-    share = devices.names[:1]
-    os.environ.update(worker_environment(before, options.threads) | variables_for(share, devices.variables))
-    try:
-        yield share
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def files_of(directory: Path) -> list[Path]:

@@ -57,6 +57,7 @@ def interruptible(*, first_finishes: bool = False) -> Iterator[Interruptions]:
         with exit_statuses_kept():
             yield interruptions
     finally:
+        # The handler of SIGINT was replaced only where the first Ctrl-C finishes: then there are two.
         for number, handler in zip((signal.SIGTERM, signal.SIGINT), previous, strict=False):
             signal.signal(number, handler)
 

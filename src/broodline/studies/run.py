@@ -169,6 +169,7 @@ def join(
         KeyboardInterrupt: Ctrl-C or SIGTERM. The running trial is pending again.
     """
     job, devices = job_for(study, location, setup.trainer), devices_for(setup.engine.devices)
+    location.check_new()  # a database that was deleted: put it back, from its rescued copy
     with closing(location.open(create=False)) as store, interruptible():
         # A transaction, not a snapshot: a store that cannot be written fails here, before a process starts.
         with store.transaction(study.name) as records:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
+from broodline.config.study import study_from
 from broodline.controller.access import StudyClient
 from broodline.core.population import StudyState
 from broodline.core.trial import TrialState
@@ -49,16 +51,16 @@ def supervise(
     Raises:
         KeyboardInterrupt: Workers have finished their trials after Ctrl-C.
     """
-    is_stopped, finishing = stop_check(store, study), False
+    watch, finishing = StudyWatch(store=store, study=study, engine=engine), False
     try:
         engine.start(workers)
-        while engine.alive() and not is_stopped():
+        while engine.alive() and not watch.is_stopped():
             engine.attend(ATTEND_SECONDS)
             observation.refresh()
             if interruptions is not None and interruptions.finishing and not finishing:
                 finishing = _finish(store, client, study)
     finally:
-        running = _running(store, study)
+        running = _running(store, study)  # before the stop: workers then give these trials back
         engine.stop(grace)
         _report_given_back(store, study, running)
     if interruptions is not None and interruptions.finishing:
@@ -93,28 +95,45 @@ def _report_given_back(store: Records, study: str, running: Mapping[int, float])
             _log.info(f"gave back {work}: a resumed study trains them again")
 
 
-def stop_check(store: Records, study: str) -> Callable[[], bool]:
-    """Returns a function that is true once the study stopped or failed; it reads the store every `LOOK_SECONDS`.
+@dataclass(kw_only=True)
+class StudyWatch:
+    """Reads the store every `LOOK_SECONDS`, for what the supervision of workers must know.
 
     Workers learn of a stop when their program reports. A program that reports nothing while it trains would run to its end.
+
+    Args:
+        store: The store of the study.
+        study: Its name.
+        engine: Renews leases as often as the study defines it now: a resumed run may have shortened them.
     """
-    looked, moved = time.monotonic(), False
 
-    def is_stopped() -> bool:
-        nonlocal looked, moved
-        if time.monotonic() < looked + LOOK_SECONDS:
-            return False
-        looked = time.monotonic()
-        try:
-            with store.snapshot(study) as records:
-                moved = False
-                return records.progress().state in (StudyState.STOPPED, StudyState.FAILED)
-        except StoreMoved as error:  # workers that train notice it only when they report
-            if not moved:
-                _log.warning(f"{error}; the study waits", extra={"study": study, "worker": None, "trial": None})
-            moved = True
-            return False
-        except StoreUnavailable:  # workers retry their calls, so a short outage ends no run
-            return False
+    store: Records
+    study: str
+    engine: Engine
+    _looked: float = field(default_factory=time.monotonic, init=False)
+    _stopped: bool = field(default=False, init=False)
+    _moved: bool = field(default=False, init=False)
+    _definition: str = field(default="", init=False)
 
-    return is_stopped
+    def is_stopped(self) -> bool:
+        """True once the study stopped or failed."""
+        if time.monotonic() >= self._looked + LOOK_SECONDS:
+            self._looked = time.monotonic()
+            try:
+                self._look()
+            except StoreMoved as error:  # workers that train notice it only when they report
+                if not self._moved:
+                    _log.warning(f"{error}; the study waits", extra={"study": self.study, "worker": None, "trial": None})
+                self._moved = True
+            except StoreUnavailable:  # workers retry their calls, so a short outage ends no run
+                pass
+        return self._stopped
+
+    def _look(self) -> None:
+        with self.store.snapshot(self.study) as records:
+            state, definition = records.progress().state, records.definition()
+        self._moved = False
+        self._stopped = state in (StudyState.STOPPED, StudyState.FAILED)
+        if definition != self._definition:
+            self._definition = definition
+            self.engine.lease = study_from(definition).limits.lease

@@ -62,6 +62,7 @@ def for_worker(devices: tuple[str, ...], in_use: Sequence[InUse], *, workers: in
     >>> for_worker(("0", "1", "2"), [InUse(devices=("0",), of_this_study=True)], workers=1)
     Choice(devices=('1',), note='this worker uses device 1, which is free; choose others by --devices')
     """
+    # A worker that is there shows how many devices a program gets: `run --workers` may have replaced W of the study file.
     each = min((len(lease.devices) for lease in in_use if lease.of_this_study), default=max(1, len(devices) // workers))
     taken, free = _taken_and_free(devices, in_use)
     if free:
@@ -93,6 +94,7 @@ def _taken_and_free(devices: tuple[str, ...], in_use: Sequence[InUse]) -> tuple[
 
 
 def _least_used(devices: tuple[str, ...], in_use: Sequence[InUse]) -> tuple[str, ...]:
+    # The sort keeps the order of devices that are used equally often.
     return tuple(sorted(devices, key=lambda name: sum(name in lease.devices for lease in in_use)))
 
 

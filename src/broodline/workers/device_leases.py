@@ -132,4 +132,5 @@ def _in_use(files: StudyFiles) -> Iterator[InUse]:
                 devices = tuple(filter(None, file.read().split(",")))
                 yield InUse(devices=devices, of_this_study=path.parent == files.devices)
             else:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # of another user: the file of a dead engine holds nothing, removed or not
+                    path.unlink(missing_ok=True)

@@ -28,10 +28,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import NoReturn, Self
 
+from broodline.config.study import study_from
 from broodline.controller.access import client_of
+from broodline.controller.client import RENEWALS
 from broodline.core.population import StudyState
 from broodline.errors import StoreUnavailable, StudyNotFound, WorkerError
 from broodline.storage.base import Records
@@ -183,19 +186,28 @@ def _renew_for(owner: int, url: str, study: str, session: str, seconds: float) -
     store = open_store(url, create=False)
     client, ended = client_of(store), False
     print(_READY, flush=True)
-    due = time.monotonic() + seconds
+    renewed = time.monotonic()
     while True:
         time.sleep(min(LOOK_SECONDS, seconds))
         with suppress(StoreUnavailable, StudyNotFound):
-            before, ended = ended, _is_ended(store, study)
+            before = ended
+            ended, seconds = _looked_at(store, study)  # a resumed run may have shortened the leases
             if ended and not before:
                 client.release(study, [session])
                 print(_CALLED_BACK, flush=True)
-            if time.monotonic() >= due and not is_stopped(owner):
+            if time.monotonic() >= renewed + seconds and not is_stopped(owner):
                 client.renew(study, [session])
-                due = time.monotonic() + seconds
+                renewed = time.monotonic()
 
 
-def _is_ended(store: Records, study: str) -> bool:
+def _looked_at(store: Records, study: str) -> tuple[bool, float]:
+    """Whether the study has ended, and the seconds between two renewals as it defines them now."""
     with store.snapshot(study) as records:
-        return records.progress().state in (StudyState.STOPPED, StudyState.FAILED)
+        ended = records.progress().state in (StudyState.STOPPED, StudyState.FAILED)
+        return ended, _renewal_seconds(records.definition())
+
+
+@lru_cache(maxsize=1)
+def _renewal_seconds(definition: str) -> float:
+    """The seconds between two renewals; cached, since a definition that holds a long lineage takes time to parse."""
+    return study_from(definition).limits.lease / RENEWALS

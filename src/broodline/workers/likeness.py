@@ -31,8 +31,9 @@ Parts = Mapping[str, tuple[int, int]]
 
 
 def likeness(parent: Path, saved: Path) -> Likeness | None:
-    """How the files in `saved` resemble those in `parent`; None if their weights differ, or if a file can't be read."""
-    with suppress(OSError):
+    """How the files in `saved` resemble those in `parent`; None if their weights differ, or they can't be compared."""
+    # A likeness is a hint: files that can't be compared, such as JSON nested beyond Python's recursion, must not end a worker.
+    with suppress(OSError, RecursionError):
         before, after = _sizes(parent), _sizes(saved)
         longest = max(after.values(), default=0)
         largest = [name for name, size in after.items() if size == longest]

@@ -140,12 +140,6 @@ def dead_sessions(directory: Path) -> Iterator[list[str]]:
             path.unlink(missing_ok=True)
 
 
-def collect_dead_sessions(directory: Path) -> list[str]:
-    """Removes the files whose locks no process holds any more, and returns the sessions of their workers, or some of them."""
-    with dead_sessions(directory) as dead:
-        return dead
-
-
 def _locked_if_dead(path: Path, held: ExitStack) -> bool:
     """Locks the file of a session, for as long as `held` is open, if no process holds that lock."""
     with suppress(BlockingIOError, FileNotFoundError), ExitStack() as life:

@@ -73,7 +73,7 @@ class BatchedReports:
         self._sent = 0
 
     def _report(self) -> None:
-        self._at = time.monotonic()
+        self._at = time.monotonic()  # before the call: a store that does not answer is not asked at each report
         try:
             signal = self._send(self._next() if self._unanswered is None else self._unanswered)
         except StoreUnavailable:

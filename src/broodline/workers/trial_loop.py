@@ -81,6 +81,7 @@ def _own_trials(location: StudyLocation, study: str, name: str) -> Iterator[Runn
     from broodline.workers.worker import Worker
 
     handover, session = _Handover(), uuid.uuid4().hex
+    location.check_new()  # a database that was deleted: put it back, from its rescued copy
     with location.records(study) as records:
         defined = study_from(records.definition())
     with location.open_study(study, checksums=defined.checkpoints.checksums) as opened:

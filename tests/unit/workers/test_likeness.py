@@ -88,3 +88,9 @@ def test_a_trial_is_doubtful_if_its_checkpoint_is_a_copy_or_if_neither_weights_n
     assert reason(None, 0.5) is None
     assert reason(None, 0.6, step=11) == "trained 1 of 10 steps"
     assert reason(None, 0.6, step=12) is None
+
+
+@pytest.mark.parametrize("depth", [450, 900, 100_000])
+def test_json_that_is_nested_beyond_recursion_resembles_nothing_and_ends_no_worker(tmp_path: Path, depth: int) -> None:
+    one, other = ({"w.json": b"[" * depth + number + b"]" * depth} for number in (b"1", b"2"))
+    assert likeness(saved(tmp_path / "parent", one), saved(tmp_path / "saved", other)) is None

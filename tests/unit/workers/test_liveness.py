@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from living import wait_for
+from living import collect_dead_sessions, wait_for
 
-from broodline.workers.liveness import alive, collect_dead_sessions, dead_sessions, is_stopped, remove_copied_sessions
+from broodline.workers.liveness import alive, dead_sessions, is_stopped, remove_copied_sessions
 
 Lock = Callable[[IO[str], int], None]
 

@@ -14,7 +14,8 @@ import pytest
 from assignments import PYTHON, is_gone
 
 from broodline.errors import Preempted, TrialFailed
-from broodline.workers.trainers.process import Process, ending
+from broodline.workers.trainers.process import Process
+from broodline.workers.trainers.process_problems import ending
 from broodline.workers.trainers.process_tree import descendants, kill_all_of
 
 FAR = 60.0

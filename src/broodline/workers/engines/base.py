@@ -37,7 +37,7 @@ from broodline.workers.engines.deaths import FALSE_STARTS, DeathsInARow
 from broodline.workers.engines.launcher import CANNOT_WORK, Handle, Launcher, WorkerSpec
 from broodline.workers.engines.messages import Event, decoded
 from broodline.workers.log import log_again
-from broodline.workers.trainers.process import ending
+from broodline.workers.trainers.process_problems import ending
 
 _LINES_KEPT = 40  # of each worker, for the error that it may end with
 _LINES_SHOWN = 20

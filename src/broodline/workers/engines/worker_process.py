@@ -21,7 +21,8 @@ from pathlib import Path
 
 from broodline.controller.access import client_of
 from broodline.core.trial import Measurement
-from broodline.errors import BroodlineError
+from broodline.errors import BroodlineError, StoreMissing
+from broodline.storage.base import Store
 from broodline.storage.disk import is_disk_full
 from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
@@ -71,7 +72,7 @@ def serve(job: Job, spec: WorkerSpec, channel: Channel, life: ExitStack) -> int:
     os.environ.update(spec.variables)  # before the trainer, and with it a framework, is loaded
     logger = logging.getLogger("broodline")
     logger.addHandler(ForwardedRecords(channel))
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO)  # the process of the engine decides which of them are shown
     try:
         worker = worker_for(job, spec, lambda: channel.send(Event.AT_WORK))
         _interrupt_on_sigterm(worker)
@@ -94,16 +95,31 @@ def worker_for(job: Job, spec: WorkerSpec, announce: Callable[[], None] = lambda
         announce: Called when the first trial begins.
     """
     location = StudyLocation(url=job.store, files=None if job.files is None else Path(job.files))
+    store = _opened(location, job)
     files = _present_files(location, job, spec)
     trainer: Trainer = pickle.loads(job.trainer)(cwd=Path.cwd())
     return Worker(
-        client=client_of(location.open(create=False)),
+        client=client_of(store),
         study=job.study,
         identity=spec.identity,
         files=files,
         trainer=_AnnouncingTrainer(trainer, announce),
         devices=spec.devices,
     )
+
+
+def _opened(location: StudyLocation, job: Job) -> Store:
+    """The store, as soon as its database is there: the workers that run already wait for it too."""
+    logged, wait = False, pauses()
+    while True:
+        try:
+            return location.open(create=False)
+        except StoreMissing as error:
+            if not logged:
+                place = str(error).partition(": ")[0]
+                _log.warning(f"{place}: the database is gone; work waits for it", extra=_fields(job))
+                logged = True
+            wait()
 
 
 def _present_files(location: StudyLocation, job: Job, spec: WorkerSpec) -> StudyFiles:
@@ -116,11 +132,14 @@ def _present_files(location: StudyLocation, job: Job, spec: WorkerSpec) -> Study
     logged, wait = False, pauses()
     while not (files := until_answered(find, log)).are_present:
         if not logged:
-            fields = {"study": job.study, "worker": None, "trial": None}
-            _log.warning(f"{files.marked}: the directory of the store's files is away; work waits for it", extra=fields)
+            _log.warning(f"{files.marked}: the directory of the store's files is away; work waits for it", extra=_fields(job))
             logged = True
         wait()
     return files
+
+
+def _fields(job: Job) -> dict[str, str | None]:
+    return {"study": job.study, "worker": None, "trial": None}
 
 
 def work(worker: Worker, life: ExitStack) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import signal
@@ -17,6 +16,7 @@ from typing import IO, Self
 from broodline.errors import TrialFailed
 from broodline.workers.signals import handlers_deferred
 from broodline.workers.trainers.pipes import Pipes
+from broodline.workers.trainers.process_problems import why_not_started
 from broodline.workers.trainers.process_tree import (
     HANGING_SECONDS,
     TOKEN,
@@ -96,7 +96,7 @@ class Process:
                 )
                 _STARTED.add(self._popen.pid)
         except (OSError, ValueError) as error:
-            raise TrialFailed(_why_not_started(command[0], cwd, error)) from error
+            raise TrialFailed(why_not_started(command[0], cwd, error)) from error
         if self._adopts:
             self._start = start_time(self._popen.pid)
         self._watch_end(self._popen.pid)
@@ -263,29 +263,3 @@ class Process:
         for pipe in (self._popen.stdin, self._popen.stdout) if self._popen else ():
             if pipe is not None:
                 pipe.close()
-
-
-def ending(status: int) -> str:
-    """Describes how a program ended that failed, or should not have ended.
-
-    >>> ending(3), ending(-9)
-    ('exit status 3', 'killed by signal SIGKILL')
-    """
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"killed by signal {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"
-
-
-def _why_not_started(program: str, cwd: Path, error: OSError | ValueError) -> str:
-    if isinstance(error, ValueError):
-        return f"{program} can't be started: {error}"
-    if not cwd.is_dir():
-        return f"no such folder to run {program} in: {cwd}"
-    if error.errno == errno.ENOENT and (cwd / program).exists():
-        return f"{program} can't be started: the interpreter that its first line names does not exist"
-    if error.errno == errno.ENOENT:
-        return f"no such program: {program}"
-    return f"{program} can't be started: {error.strerror}"

@@ -24,7 +24,8 @@ from broodline.workers.trainers.measurements import Measurements
 from broodline.workers.trainers.metrics_file import MetricsFile
 from broodline.workers.trainers.output import keep_short, tail
 from broodline.workers.trainers.printed_metrics import PrintedMetrics
-from broodline.workers.trainers.process import Process, ending
+from broodline.workers.trainers.process import Process
+from broodline.workers.trainers.process_problems import ending
 from broodline.workers.trainers.scratch import scratch
 
 FOLLOW_SECONDS = 0.2
@@ -85,6 +86,7 @@ class OneShot:
         Raises:
             TrialFailed: It failed; the error holds the tail of its output.
         """
+        # An evaluation appends to the log of its training: the tail of its failure begins here.
         since = os.fstat(log.fileno()).st_size
         try:
             with scratch(trial.session) as folder:
@@ -116,6 +118,7 @@ class OneShot:
             if isinstance(metrics, PrintedMetrics):
                 process.listen(process.output, metrics.receive)
             self._attend(process, metrics, log)
+        # After the block: the descendants of the program have ended, so their last output is in the log and its tail.
         if process.status:
             raise TrialFailed(ending(process.status))
         metrics.finish()
@@ -126,6 +129,7 @@ class OneShot:
             metrics.follow()
             keep_short(log.fileno())
             check_time(until, self.timeout)
+        # Once more: the program may have printed much between the last look and its end.
         keep_short(log.fileno())
 
 

@@ -23,7 +23,8 @@ from broodline.errors import TrialFailed
 from broodline.workers.metrics import quoted
 from broodline.workers.trainers.base import Assignment
 from broodline.workers.trainers.environment import inherited, worker_variables
-from broodline.workers.trainers.process import Process, ending
+from broodline.workers.trainers.process import Process
+from broodline.workers.trainers.process_problems import ending
 from broodline.workers.trainers.program_run import FOLLOW_SECONDS, check_time
 
 _LONGEST_ANSWER = 16 << 20  # bytes; metrics are numbers: anything longer is not an answer, and would fill the memory
