@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pytest
 from broodline.controller.client import WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial, TrialState
-from broodline.errors import CheckpointUnavailable
+from broodline.errors import CheckpointUnavailable, TrialFailed
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import LocalCheckpointStore
 from broodline.storage.sqlite.store import SqliteStore
@@ -55,6 +56,28 @@ class Reporting:
             self.before(self.trainings, measurement.step)
             assignment.report(measurement)
         return measurements
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+@dataclass(kw_only=True)
+class Complaining:
+    """Fails with the system's message for a full disk, a number of times, then saves.
+
+    Args:
+        complaints: The number.
+    """
+
+    complaints: int
+    trainings: int = 0
+
+    def train(self, assignment: Assignment) -> list[Measurement]:
+        self.trainings += 1
+        if self.trainings <= self.complaints:
+            raise TrialFailed("exit status 1", f"echo: {os.strerror(errno.ENOSPC)}")
+        (assignment.save / "weights").write_text("1")
+        return [Measurement(step=assignment.trial.end, metrics={"score": 1.0})]
 
     def close(self) -> None:
         """Does nothing."""
@@ -120,3 +143,16 @@ def test_a_trial_that_is_trained_again_for_want_of_room_is_as_fit_as_it_ended(
     with store.snapshot(STUDY.name) as records:
         (trial,) = records.trials()
     assert (trial.steps, trial.fitness, trial.metrics) == (10, (10.0,), {"score": 10.0})
+
+
+@pytest.mark.parametrize(("complaints", "state"), [(1, TrialState.COMPLETED), (2, TrialState.FAILED)])
+def test_a_program_that_met_a_full_disk_is_tried_once_more_even_if_there_is_room_by_now(
+    complaints: int, state: TrialState, store: Store, tmp_path: Path
+) -> None:
+    checkpoints, trainer = LocalCheckpointStore(tmp_path / "files"), Complaining(complaints=complaints)
+    files, identity = StudyFiles(root=checkpoints.root, checkpoints=checkpoints), WorkerSession(worker="0", session="a")
+    files.prepare()
+    Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer).run()
+    with store.snapshot(STUDY.name) as records:
+        (trial,) = records.trials()
+    assert (trial.state, trial.attempt, trainer.trainings) == (state, 1, 2)

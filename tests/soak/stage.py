@@ -256,17 +256,23 @@ def _read(pid: int, name: str) -> bytes:
 
 
 @contextmanager
-def small_disk(directory: Path) -> Iterator[str | None]:
-    """Mounts a small file system at a directory, ext4 if mkfs exists; yields the reason if that fails, else None."""
+def small_disk(directory: Path, size: int = DISK, *, in_memory: bool = False) -> Iterator[str | None]:
+    """Mounts a small file system at a directory, ext4 if mkfs exists; yields the reason if that fails, else None.
+
+    Args:
+        directory: The mount point, which is made.
+        size: Bytes.
+        in_memory: Mount a tmpfs in any case.
+    """
     directory.mkdir()
     if os.geteuid() or shutil.which("mount") is None:
         yield "only root can mount a file system"
         return
     image = directory.with_suffix(".img")
-    commands = [["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(directory)]]
-    if shutil.which("mkfs.ext4"):
+    commands = [["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]]
+    if shutil.which("mkfs.ext4") and not in_memory:
         with image.open("wb") as file:
-            file.truncate(DISK)
+            file.truncate(size)
         made = subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "60000", str(image)], capture_output=True)
         commands[:0] = [["mount", "-o", "loop", str(image), str(directory)]] if made.returncode == 0 else []
     problem = ""

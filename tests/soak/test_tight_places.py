@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import TRAINER
 from living import running, trials_of, wait_for, write_study
-from soak.stage import mounted
+from soak.stage import full, small_disk
 
 from broodline.storage.sqlite.connections import LOG_BYTES
 
@@ -57,19 +57,15 @@ def test_the_log_of_a_database_stays_bounded_with_51_workers(tmp_path: Path, req
 
 
 def test_a_study_on_a_disk_of_3_mb_recovers_when_it_is_full(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    with mounted(tmp_path / "disk", TINY) as problem:
+    with small_disk(tmp_path / "disk", TINY, in_memory=True) as problem:
         if problem:
             pytest.skip(problem)
         study = write_study(tmp_path / "disk", trainer=TRAINER, population=8, workers=8, budget="trials = 400")
         log = Longest(tmp_path / "disk" / "broodline.db-wal")
         with running("run", study, cwd=tmp_path) as run, log.watched():
             wait_for(lambda: run.popen.poll() is not None or len(completed(study)) >= 20)
-            (filler := tmp_path / "disk" / "filler").write_bytes(bytes(MIB // 2))
-            with filler.open("ab", buffering=0) as file, suppress(OSError):
-                while file.write(bytes(4096)):
-                    pass
-            wait_for(lambda: "is full" in run.said or run.popen.poll() is not None)
-            filler.unlink()
+            with full(tmp_path / "disk"):
+                wait_for(lambda: "is full" in run.said or run.popen.poll() is not None)
             assert run.popen.wait(3000) == 0, run.said
         request.node.user_properties.append(("figures", f"a disk of 3 MB, the longest log: {log.bytes / MIB:.1f} MiB"))
         assert [trial["state"] for trial in trials_of(study)] == ["completed"] * 400
