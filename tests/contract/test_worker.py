@@ -6,11 +6,13 @@ import errno
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from living import wait_for
 
 from broodline.controller.client import WorkerSession
 from broodline.controller.controller import Controller
@@ -18,10 +20,12 @@ from broodline.core.trial import Measurement, Trial, TrialState
 from broodline.errors import CheckpointUnavailable, TrialFailed
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import LocalCheckpointStore
+from broodline.storage.root import mark
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.storage.study_files import StudyFiles
 from broodline.testing import study_from_tables
 from broodline.workers import reporting
+from broodline.workers.engines.worker_process import work
 from broodline.workers.trainers.base import Assignment
 from broodline.workers.training import Training
 from broodline.workers.worker import Worker
@@ -156,3 +160,24 @@ def test_a_program_that_met_a_full_disk_is_tried_once_more_even_if_there_is_room
     with store.snapshot(STUDY.name) as records:
         (trial,) = records.trials()
     assert (trial.state, trial.attempt, trainer.trainings) == (state, 1, 2)
+
+
+def test_a_worker_whose_files_go_away_before_it_makes_its_session_file_waits_for_them(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mark(tmp_path / "files", "an identity")
+    checkpoints = LocalCheckpointStore(tmp_path / "files" / STUDY.name)
+    files = StudyFiles(root=checkpoints.root, checkpoints=checkpoints, identity="an identity")
+    files.prepare()
+    trainer, identity = Complaining(complaints=0), WorkerSession(worker="0", session="a")
+    worker = Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer)
+    (tmp_path / "files").rename(tmp_path / "away")
+    (tmp_path / "files").mkdir()  # the mount point
+    with ExitStack() as life, ThreadPoolExecutor(1) as thread:
+        worked = thread.submit(work, worker, life)
+        wait_for(lambda: worked.done() or "files is away; work waits for it" in caplog.text)
+        assert list((tmp_path / "files").iterdir()) == []
+        (tmp_path / "files").rmdir()
+        (tmp_path / "away").rename(tmp_path / "files")
+        worked.result()
+    assert trainer.trainings == 1
