@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
 import pytest
+from living import wait_for
 
 from broodline.controller.client import Signal, WorkerSession
 from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial, TrialState
-from broodline.errors import CheckpointUnavailable, StoreUnavailable
+from broodline.errors import CheckpointUnavailable, StoreUnavailable, TrialFailed
 from broodline.storage.base import Store
 from broodline.storage.checkpoints.local import LocalCheckpointStore
+from broodline.storage.root import mark
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.storage.study_files import StudyFiles
 from broodline.testing import study_from_tables
 from broodline.workers import reporting
+from broodline.workers.engines.worker_process import work
 from broodline.workers.trainers.base import Assignment
 from broodline.workers.training import Training
 from broodline.workers.worker import Worker
@@ -56,6 +61,28 @@ class Reporting:
             self.before(self.trainings, measurement.step)
             assignment.report(measurement)
         return measurements
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+@dataclass(kw_only=True)
+class Complaining:
+    """Fails with the system's message for a full disk, a number of times, then saves.
+
+    Args:
+        complaints: The number.
+    """
+
+    complaints: int
+    trainings: int = 0
+
+    def train(self, assignment: Assignment) -> list[Measurement]:
+        self.trainings += 1
+        if self.trainings <= self.complaints:
+            raise TrialFailed("exit status 1", f"echo: {os.strerror(errno.ENOSPC)}")
+        (assignment.save / "weights").write_text("1")
+        return [Measurement(step=assignment.trial.end, metrics={"score": 1.0})]
 
     def close(self) -> None:
         """Does nothing."""
@@ -158,3 +185,37 @@ def test_measurements_are_saved_once_whichever_answers_are_lost(
     assert client.lost > 1
     with store.snapshot(STUDY.name) as records:
         assert [measurement.step for measurement in records.measurements(0)] == list(range(1, 11))
+
+
+@pytest.mark.parametrize(("complaints", "state"), [(1, TrialState.COMPLETED), (2, TrialState.FAILED)])
+def test_a_program_that_met_a_full_disk_is_tried_once_more_even_if_there_is_room_by_now(
+    complaints: int, state: TrialState, store: Store, tmp_path: Path
+) -> None:
+    checkpoints, trainer = LocalCheckpointStore(tmp_path / "files"), Complaining(complaints=complaints)
+    files, identity = StudyFiles(root=checkpoints.root, checkpoints=checkpoints), WorkerSession(worker="0", session="a")
+    files.prepare()
+    Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer).run()
+    with store.snapshot(STUDY.name) as records:
+        (trial,) = records.trials()
+    assert (trial.state, trial.attempt, trainer.trainings) == (state, 1, 2)
+
+
+def test_a_worker_whose_files_go_away_before_it_makes_its_session_file_waits_for_them(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mark(tmp_path / "files", "an identity")
+    checkpoints = LocalCheckpointStore(tmp_path / "files" / STUDY.name)
+    files = StudyFiles(root=checkpoints.root, checkpoints=checkpoints, identity="an identity")
+    files.prepare()
+    trainer, identity = Complaining(complaints=0), WorkerSession(worker="0", session="a")
+    worker = Worker(client=Controller(store), study=STUDY.name, identity=identity, files=files, trainer=trainer)
+    (tmp_path / "files").rename(tmp_path / "away")
+    (tmp_path / "files").mkdir()  # the mount point
+    with ExitStack() as life, ThreadPoolExecutor(1) as thread:
+        worked = thread.submit(work, worker, life)
+        wait_for(lambda: worked.done() or "files is away; work waits for it" in caplog.text)
+        assert list((tmp_path / "files").iterdir()) == []
+        (tmp_path / "files").rmdir()
+        (tmp_path / "away").rename(tmp_path / "files")
+        worked.result()
+    assert trainer.trainings == 1

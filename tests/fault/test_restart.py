@@ -8,10 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from assignments import is_gone
 from commands import ENVIRONMENT, output
-from living import begun, collect_dead_sessions, running, trials_of, wait_for, write_study
+from living import PATIENT, begun, collect_dead_sessions, running, trials_of, wait_for, write_study
 from recorded import recorded
 
+from broodline.storage.location import StudyLocation
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.workers.liveness import alive
 
@@ -43,6 +45,53 @@ def test_a_restart_removes_the_temporary_files_of_killed_workers(tmp_path: Path,
     output("run", study)
 
     assert [path.name for path in temporary.iterdir()] == ["broodline-of-another"]
+
+
+# Each attempt leaves a helper that outlives it, in a session of its own.
+HELPED = PATIENT.replace('echo "$BROODLINE_TRIAL', 'setsid sleep 3600 & echo $! >> helpers\necho "$BROODLINE_TRIAL', 1)
+
+
+def assert_nothing_is_left(directory: Path) -> None:
+    """Requires that no session file, scratch directory or helper of a killed worker outlives the study."""
+    assert os.listdir(StudyLocation(url=f"sqlite:///{directory / 'broodline.db'}").files("digits").workers) == []
+    assert os.listdir(directory / "tmp") == []
+    helpers = [int(line) for line in (directory / "helpers").read_text().split()]
+    assert helpers
+    assert all(map(is_gone, helpers))
+
+
+@pytest.fixture
+def helped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study whose attempts leave helpers, with short leases and temporary files of its own."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(tmp_path / "tmp"))
+    return write_study(tmp_path, trainer=HELPED, budget="trials = 6", more="[engine]\nlease = 1\n")
+
+
+def test_a_run_ends_without_a_trace_of_a_worker_that_joined_and_was_killed(helped: Path, tmp_path: Path) -> None:
+    with running("run", helped, cwd=tmp_path) as run:
+        wait_for(lambda: len(begun(tmp_path)) == 1)
+        with running("worker", helped, cwd=tmp_path) as joined:
+            wait_for(lambda: len(begun(tmp_path)) == 2)
+            (worker,) = joined.workers
+            for pid in (joined.popen.pid, worker.pid):  # the supervisor first: it would clean up
+                os.kill(pid, signal.SIGKILL)
+            (tmp_path / "go").touch()
+            assert run.end() == 0
+    assert_nothing_is_left(tmp_path)
+
+
+def test_a_worker_that_joined_ends_without_a_trace_of_its_dead_predecessor(helped: Path, tmp_path: Path) -> None:
+    with running("run", helped, cwd=tmp_path) as run:
+        wait_for(lambda: len(begun(tmp_path)) == 1)
+        run.kill()
+    with running("worker", helped, cwd=tmp_path) as joined:  # the only process that is left
+        wait_for(lambda: len(begun(tmp_path)) == 2)
+        (worker,) = joined.workers
+        worker.kill()
+        (tmp_path / "go").touch()
+        assert joined.end() == 0
+    assert_nothing_is_left(tmp_path)
 
 
 def test_time_in_which_no_worker_trains_does_not_count_against_the_budget() -> None:

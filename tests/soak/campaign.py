@@ -133,7 +133,7 @@ def inject(stage: Stage, injector: FaultInjector, faults: list[Fault]) -> None:
         stage.joined = [joined for joined in stage.joined if not _has_left(joined, stage)]
         while len(stage.joined) < JOINED:
             stage.join()
-        fault = faults.pop() if faults and injector.rng.random() < 0.4 else injector.kill_a_worker
+        fault = faults.pop() if faults and injector.rng.random() < 0.5 else injector.kill_a_worker
         fault()
         if run.poll() == 0:  # the fault may have killed a worker that no process looks after any more
             stage.start()

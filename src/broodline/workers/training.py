@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +121,8 @@ class Training:
         """Trains and saves.
 
         A full disk is no fault of the trial: it is trained again when there is room. Nor is a directory that is not mounted.
+        There can be room again before the worker looks, so the output of the program counts too. It counts once: the message may
+        be about another disk, which stays full.
 
         Raises:
             TrialFailed: The program failed, or left no checkpoint.
@@ -126,6 +130,7 @@ class Training:
             Preempted: The worker is to leave.
             LeaseLost: Another attempt has the trial.
         """
+        by_output = False
         while True:
             try:
                 return self._train_and_save(trial, restore, reports)
@@ -134,12 +139,17 @@ class Training:
                     self._wait_for_files()
                     reports.restart()
                     continue
-                if not (is_disk_full(error) or self._free() < _ROOM):
+                full = is_disk_full(error) or self._free() < _ROOM
+                if not full and (by_output or not _names_full_disk(error)):
                     if isinstance(error, TrialFailed):
                         raise
                     raise TrialFailed(f"{type(error).__name__}: {error}") from error
             self.files.checkpoints.discard(trial)
-            self._wait_for_room(trial)
+            if full:
+                self._wait_for_room(trial)
+            else:
+                by_output = True
+                self.log.warning(f"the disk was full; trying trial {trial.number} again", extra={"trial": trial.number})
             reports.restart()
 
     def _train_and_save(self, trial: Trial, restore: Path | None, reports: BatchedReports) -> Trained:
@@ -182,3 +192,9 @@ class Training:
 
     def _free(self) -> int:
         return self.files.checkpoints.free_space()
+
+
+def _names_full_disk(error: BaseException) -> bool:
+    """True if a program failed with the system's message for a full disk, or for an exhausted quota."""
+    said = f"{error.reason}\n{error.output}" if isinstance(error, TrialFailed) else ""
+    return any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT))

@@ -54,6 +54,12 @@ def test_a_worker_whose_new_file_is_taken_for_a_dead_ones_makes_another(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_session_file_is_made_in_a_mount_point_whose_disk_is_away(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), alive(tmp_path / "digits" / "workers", "a"):
+        pytest.fail("there is no directory of the study")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_another_process_has_replaced_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").touch()
     with ExitStack() as living:

@@ -18,7 +18,9 @@ workers there is no such moment, and the log grows until the disk is full. `empt
 moment, which are short, and truncates the log. The store calls it when the log is larger than `LOG_BYTES`.
 
 SQLite waits for a lock in steps of 1, 2, 5, 10 ms and more, while a transaction of the controller takes 2 ms. Two busy
-workers would lose half of their time in such waits. `_begin_writing` polls the lock itself, in steps of 0.2 to 5 ms.
+workers would lose half of their time in such waits. `_begin_writing` polls the lock itself, in steps of 0.2 to 5 ms. A poll
+takes a tenth of a millisecond of a core: 50 workers that poll each 5 ms would leave no core to the one that holds the lock.
+After 50 ms the steps therefore grow to a tenth of the time that was waited.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ _COUNT_SCORES = (
     "UPDATE trials SET measured = (SELECT max(step) FROM scores AS s "
     "WHERE s.study = trials.study AND s.trial = trials.number AND s.counts)",
 )
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
+_FIRST_PAUSE, _LONG_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005, 0.1  # seconds
+_PAUSE_SHARE = 0.1  # of the time that was waited
 
 
 class _Compiler(SQLiteCompiler):
@@ -159,10 +162,19 @@ def _begin_writing(connection: sa.Connection) -> None:
 
 def _insist(raw: sqlite3.Connection, statement: str) -> None:
     """Executes a statement as soon as the database is not locked, for at most `BUSY_SECONDS`."""
-    until, pause = time.monotonic() + BUSY_SECONDS, _FIRST_PAUSE
-    while not _executed(raw, statement, give_up=time.monotonic() >= until):
+    began, pause = time.monotonic(), _FIRST_PAUSE
+    while not _executed(raw, statement, give_up=(waited := time.monotonic() - began) >= BUSY_SECONDS):
         time.sleep(pause * random.uniform(0.5, 1.0))
-        pause = min(1.5 * pause, _LONGEST_PAUSE)
+        pause = min(1.5 * pause, _longest_pause(waited))
+
+
+def _longest_pause(waited: float) -> float:
+    """The longest pause before the next poll of a lock, after so many seconds.
+
+    >>> [_longest_pause(seconds) for seconds in (0.0, 0.05, 0.5, 30.0)]
+    [0.005, 0.005, 0.05, 0.1]
+    """
+    return min(max(_LONG_PAUSE, _PAUSE_SHARE * waited), _LONGEST_PAUSE)
 
 
 def _executed(raw: sqlite3.Connection, statement: str, *, give_up: bool) -> bool:
