@@ -164,7 +164,7 @@ def _document(path: Path, source: str) -> dict[str, Any]:
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise StudyFileError(source, "", "no such file") from None
+        raise StudyFileError(source, "", _missing(path)) from None
     except OSError as error:
         raise StudyFileError(source, "", f"can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -174,6 +174,12 @@ def _document(path: Path, source: str) -> dict[str, Any]:
         return tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(source, content, str(error)) from None
+
+
+def _missing(path: Path) -> str:
+    """The problem of a file that does not exist, with the files next to it that may be meant."""
+    others = sorted(other.name for other in path.parent.glob("*.toml"))[:5]
+    return "no such file" + (f"\nhelp: the same directory has {', '.join(others)}" if others else "")
 
 
 def _syntax_error(source: str, content: str, message: str) -> StudyFileError:

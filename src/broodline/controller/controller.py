@@ -120,7 +120,7 @@ class Controller:
             if refused := definition.changed(work.study, study):
                 raise StudyChanged(
                     f"study '{study.name}' exists with other settings:\n  " + "\n  ".join(refused) + "\n"
-                    "Undo the change, or give the new study another name."
+                    "help: undo the change, or give the new study another name"
                 )
             work.redefine(study, text)
 
@@ -173,4 +173,7 @@ def check_same(records: Transaction, study: StudyConfig) -> None:
         StudyChanged: The study in the store has other settings.
     """
     if differences := definition.changed(definition.study_from(records.definition()), study):
-        raise StudyChanged(f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences))
+        raise StudyChanged(
+            f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences) + "\n"
+            "help: undo the change here, or name the store of this study with --store"
+        )

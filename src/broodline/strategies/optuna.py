@@ -61,8 +61,8 @@ class OptunaSearch(Strategy):
         if missing:
             torch = " torch (which is large, so the extra leaves it out)" if "torch" in missing else ""
             raise UsageError(
-                f"strategy optuna with sampler {sampler} needs packages that are not installed: {', '.join(missing)}. "
-                f"Install them: pip install 'broodline[optuna]'{torch}"
+                f"strategy optuna with sampler {sampler} needs packages that are not installed: {', '.join(missing)}\n"
+                f"help: pip install 'broodline[optuna]'{torch}"
             )
 
     def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
