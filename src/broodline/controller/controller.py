@@ -114,6 +114,7 @@ class Controller:
         # Before anything is written: a study whose strategy can't decide here is not created.
         self._strategy_of(study.evolution).check(study)
         text = json.dumps(definition.dump(study))
+        # The store decides which of two processes that open a study at once creates it.
         if self._store.create(study.name, text):
             return
         with self._unit_of_work(study.name) as work:
