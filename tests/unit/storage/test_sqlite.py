@@ -105,7 +105,7 @@ def corrupt(path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a newer schema": (newer, f"newer broodline.*schema {schema.VERSION + 1}.*upgrade"),
+    "a newer schema": (newer, f"newer broodline.*schema {schema.VERSION + 1}.*\nhelp: upgrade"),
     "not a database": (lambda path: path.write_text("hello\n" * 100), "is not an SQLite database"),
     "a short text": (lambda path: path.write_text("x"), "is not an SQLite database"),
     "a directory": (Path.mkdir, "is a directory"),
@@ -142,7 +142,7 @@ def test_an_empty_file_becomes_a_store(path: Path) -> None:
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs", "9p"])
 def test_a_network_file_system_is_refused(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "file_system_of", lambda _: kind)
-    with pytest.raises(StoreError, match=rf"network file system \({kind}\).*local disk"):
+    with pytest.raises(StoreError, match=rf"network file system \({kind}\).*\nhelp: put the store on a local disk"):
         SqliteStore(path)
     assert not path.exists()
 
