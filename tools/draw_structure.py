@@ -7,47 +7,15 @@ The imports and the functions of the pictures are read from the code, and a test
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from xml.sax.saxutils import escape
 
-ROOT = Path(__file__).parents[1]
-SOURCE = ROOT / "src" / "broodline"
+from tools.package_graph import ROOT, imports, reduced
+from tools.svg import box, strong, svg, text
+
 Point = tuple[int, int]
 
 _STEP, _BOX, _HALF, _PORT = 116, 58, 112, 44  # pixels: from floor to floor, a box's height, half its width, arrow to arrow
-
-# The card has a background of its own: it stays readable where a page does not follow the viewer's colour scheme.
-STYLE = """
-  text { font-family: -apple-system, "Segoe UI", "Helvetica Neue", "DejaVu Sans", Arial, sans-serif; fill: #1f2933; }
-  .card { fill: #ffffff; stroke: #d5dbe3; }
-  .panel { fill: #f5f7fa; stroke: #d5dbe3; }
-  .box { fill: #e8eef7; stroke: #5b7db1; stroke-width: 1.5; }
-  .pure { fill: #e3f3ea; stroke: #4a9a6f; stroke-width: 1.5; }
-  .name { font-weight: 600; font-size: 17px; }
-  .title { font-weight: 600; font-size: 15px; }
-  .small { font-size: 13px; fill: #52606d; }
-  .code { font-family: ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, monospace; font-size: 13px; fill: #3c5a8a; }
-  .line { fill: none; stroke: #7b8794; stroke-width: 1.6; }
-  .head { fill: #7b8794; }
-  .strong { fill: none; stroke: #5b7db1; stroke-width: 3; }
-  .tip { fill: #5b7db1; }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e4e9f0; }
-    .card { fill: #14191f; stroke: #38424e; }
-    .panel { fill: #1b222a; stroke: #38424e; }
-    .box { fill: #22304a; stroke: #7d9fd6; }
-    .pure { fill: #1c3a2b; stroke: #63b98a; }
-    .small { fill: #a6b1bd; }
-    .code { fill: #a9c4f0; }
-    .line { stroke: #8793a1; }
-    .head { fill: #8793a1; }
-    .strong { stroke: #7d9fd6; }
-    .tip { fill: #7d9fd6; }
-  }
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,83 +107,49 @@ def house() -> str:
 
     An arrow that follows from others is left out: `cli` imports `core`, and reaches it through `studies` anyway.
     """
-    arrows = reduced(imports())
+    arrows = reduced(imports(PACKAGES))
     floors = _floors(arrows)
     highest = max(floors.values())
     width, height = 970, _STEP * (highest + 1) + 96
     tops = {name: 62 + _STEP * (highest - floor) for name, floor in floors.items()}
-    body = [_text(28, 36, "An arrow points from a package to a package that it imports", "title", anchor="start")]
+    body = [text(28, 36, "An arrow points from a package to a package that it imports", "title", anchor="start")]
     body += [_arrow(start, end, _lane(start, end, tops)) for start, end in _ports(arrows, tops)]
     for name, y in tops.items():
         package = PACKAGES[name]
-        body += _box(package.centre - _HALF, y, 2 * _HALF, _BOX, kind="pure" if package.pure else "box")
-        body += [_text(package.centre, y + 24, name, "name"), _text(package.centre, y + 45, package.contents, "small")]
+        body += box(package.centre - _HALF, y, 2 * _HALF, _BOX, kind="pure" if package.pure else "box")
+        body += [text(package.centre, y + 24, name, "name"), text(package.centre, y + 45, package.contents, "small")]
     legend = height - 34
-    body += _box(28, legend - 14, 22, 18, kind="pure")
-    body.append(_text(60, legend, "pure: no clock, disk, database, threads or global random numbers", "small", anchor="start"))
-    return _svg(width, height, "The packages of broodline and their imports", body)
+    body += box(28, legend - 14, 22, 18, kind="pure")
+    body.append(text(60, legend, "pure: no clock, disk, database, threads or global random numbers", "small", anchor="start"))
+    return svg(width, height, "The packages of broodline and their imports", body)
 
 
 def loop() -> str:
     """The loop of a study, as SVG."""
     body = [
-        *_box(30, 50, 340, 390, kind="panel"),
-        *_box(530, 50, 340, 390, kind="panel"),
-        _text(200, 36, "Controller and store", "title"),
-        _text(700, 36, "Worker, one of W", "title"),
+        *box(30, 50, 340, 390, kind="panel"),
+        *box(530, 50, 340, 390, kind="panel"),
+        text(200, 36, "Controller and store", "title"),
+        text(700, 36, "Worker, one of W", "title"),
     ]
     for stage in STAGES:
-        body += _box(stage.left, stage.top, 280, 106, kind="box")
+        body += box(stage.left, stage.top, 280, 106, kind="box")
         centre = stage.left + 140
-        body += [_text(centre, stage.top + 28, stage.name, "name"), _text(centre, stage.top + 50, stage.function[1], "code")]
-        body += [_text(centre, stage.top + 73 + 19 * index, line, "small") for index, line in enumerate(stage.lines)]
+        body += [text(centre, stage.top + 28, stage.name, "name"), text(centre, stage.top + 50, stage.function[1], "code")]
+        body += [text(centre, stage.top + 73 + 19 * index, line, "small") for index, line in enumerate(stage.lines)]
     body += [
-        *_strong("M 340 143 H 548", "560,143 545,135 545,151"),
-        *_strong("M 700 196 V 298", "700,310 692,295 708,295"),
-        *_strong("M 560 363 H 352", "340,363 355,355 355,371"),
-        *_strong("M 200 310 V 208", "200,196 192,211 208,211"),
-        _text(450, 128, "trial", "small"),
-        _text(712, 258, "checkpoint", "small", anchor="start"),
-        _text(450, 348, "metrics", "small"),
-        _text(212, 258, "new trial", "small", anchor="start"),
-        _text(450, 246, "One transaction", "title"),
-        _text(450, 268, "per trial", "title"),
+        *strong("M 340 143 H 548", "560,143 545,135 545,151"),
+        *strong("M 700 196 V 298", "700,310 692,295 708,295"),
+        *strong("M 560 363 H 352", "340,363 355,355 355,371"),
+        *strong("M 200 310 V 208", "200,196 192,211 208,211"),
+        text(450, 128, "trial", "small"),
+        text(712, 258, "checkpoint", "small", anchor="start"),
+        text(450, 348, "metrics", "small"),
+        text(212, 258, "new trial", "small", anchor="start"),
+        text(450, 246, "One transaction", "title"),
+        text(450, 268, "per trial", "title"),
     ]
-    return _svg(900, 470, "The loop of a study: ask, train, complete, reproduce", body)
-
-
-def imports() -> dict[str, set[str]]:
-    """The packages that each package imports when it runs, read from the source files."""
-    found: dict[str, set[str]] = {}
-    for path in sorted(SOURCE.rglob("*.py")):
-        here = path.relative_to(SOURCE).with_suffix("").parts[0]
-        if here in PACKAGES:
-            found.setdefault(here, set()).update(there for there in _imported_by(path) if there in PACKAGES and there != here)
-    return found
-
-
-def reduced(arrows: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    """The arrows that do not follow from others (the transitive reduction of a graph without circles)."""
-    return {
-        here: {there for there in direct if not any(there in _reachable(arrows, other) for other in direct - {there})}
-        for here, direct in arrows.items()
-    }
-
-
-def _reachable(arrows: Mapping[str, set[str]], start: str) -> set[str]:
-    return arrows[start].union(*(_reachable(arrows, there) for there in arrows[start]))
-
-
-def _imported_by(path: Path) -> Iterator[str]:
-    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue  # imported for types only: nothing runs
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("broodline"):
-            names = [node.module or ""] if "." in (node.module or "") else [f"broodline.{alias.name}" for alias in node.names]
-            yield from (name.split(".")[1] for name in names)
-        nodes.extend(ast.iter_child_nodes(node))
+    return svg(900, 470, "The loop of a study: ask, train, complete, reproduce", body)
 
 
 def _floors(arrows: Mapping[str, set[str]]) -> dict[str, int]:
@@ -258,14 +192,6 @@ def _lane(start: Point, end: Point, tops: Mapping[str, int]) -> int:
     return end[0] if in_the_way else start[0]
 
 
-def _box(left: int, top: int, width: int, height: int, *, kind: str) -> list[str]:
-    return [f'<rect class="{kind}" x="{left}" y="{top}" width="{width}" height="{height}" rx="9"/>']
-
-
-def _text(x: int, y: int, text: str, kind: str, *, anchor: str = "middle") -> str:
-    return f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}" xml:space="preserve">{escape(text)}</text>'
-
-
 def _arrow(start: Point, end: Point, lane: int) -> str:
     (x, y), (to_x, to_y) = start, end
     gap, tip = _STEP - _BOX, to_y - 8
@@ -277,24 +203,6 @@ def _arrow(start: Point, end: Point, lane: int) -> str:
 def _bend(top: int, x: int, to_x: int, bottom: int) -> str:
     middle = (top + bottom) // 2
     return f"C {x} {middle + 6}, {to_x} {middle - 6}, {to_x} {bottom}"
-
-
-def _strong(path: str, head: str) -> list[str]:
-    return [f'<path class="strong" d="{path}"/>', f'<polygon class="tip" points="{head}"/>']
-
-
-def _svg(width: int, height: int, title: str, body: Iterable[str]) -> str:
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
-            f'  width="{width}" height="{height}" role="img">',
-            f"<title>{escape(title)}</title>",
-            f"<style>{STYLE}</style>",
-            f'<rect class="card" x="1" y="1" width="{width - 2}" height="{height - 2}" rx="12"/>',
-            *body,
-            "</svg>\n",
-        ]
-    )
 
 
 def main() -> None:

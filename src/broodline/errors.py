@@ -1,4 +1,10 @@
-"""Every error that broodline raises on purpose, in one tree. Its text names the event, the trial or file, and the remedy.
+"""Every error that broodline raises on purpose, in one tree.
+
+The text of an error names the place and the event: the file, key, study or trial first. If a person can do something about it,
+a last line that starts with `help: ` states what. The command line prints the text as it is, after `broodline: error: `::
+
+    study.toml: [space] lr: ...
+    help: ...
 
 The tree has two branches. A `RetryableError` can pass: nothing was changed, and the same call may succeed later. Every other
 error is permanent: the same call fails again until a person changes something.

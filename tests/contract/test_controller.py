@@ -132,7 +132,7 @@ def begin(clock: FakeClock) -> Iterator[Begin]:
 
 @pytest.mark.parametrize("evolution", STRATEGIES.values(), ids=list(STRATEGIES))
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_happens_to_workers_and_programs_a_study_is_trained_to_its_end(
+def test_a_study_is_trained_to_its_end_whatever_happens_to_workers_and_programs(
     begin: Begin, evolution: dict[str, Any], seed: int
 ) -> None:
     chance = Random(seed)
@@ -170,7 +170,7 @@ def test_opponents_are_uniform_over_the_last_two_completed_of_every_other_member
     assert sum((met[place] - expected) ** 2 / expected for place in range(6)) < 20.5  # chi-square with 5 degrees: 1 in 1000
 
 
-def test_a_child_begins_where_its_parent_ended_although_that_overshot(begin: Begin) -> None:
+def test_a_child_starts_where_its_parent_ended_even_beyond_its_planned_steps(begin: Begin) -> None:
     study = begin(population=1)
     first = study.ask()
     last = [Measurement(step=17, metrics={"score": 1.0})]
@@ -179,7 +179,7 @@ def test_a_child_begins_where_its_parent_ended_although_that_overshot(begin: Beg
     assert study.progress().steps == 27
 
 
-# Told twice
+# Repeated calls
 
 
 ENDS: dict[str, Callable[[Played, Trial], Answer]] = {
@@ -191,7 +191,9 @@ ENDS: dict[str, Callable[[Played, Trial], Answer]] = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
-def test_an_end_told_twice_is_answered_twice_with_the_same_trial(begin: Begin, end: Callable[[Played, Trial], Answer]) -> None:
+def test_a_repeated_final_report_gets_the_same_trial_and_changes_nothing(
+    begin: Begin, end: Callable[[Played, Trial], Answer]
+) -> None:
     study = begin(train=PATIENT)
     first = study.ask()
     once = given(end(study, first))
@@ -202,7 +204,7 @@ def test_an_end_told_twice_is_answered_twice_with_the_same_trial(begin: Begin, e
 
 @pytest.mark.parametrize("moment", Moment)
 @pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
-def test_a_crash_during_a_call_and_the_same_call_again_are_one_call(
+def test_a_call_that_is_repeated_after_a_crash_has_one_effect(
     begin: Begin, end: Callable[[Played, Trial], Answer], moment: Moment
 ) -> None:
     study = begin(train=PATIENT)
@@ -217,9 +219,7 @@ def test_a_crash_during_a_call_and_the_same_call_again_are_one_call(
 
 
 @pytest.mark.parametrize("tell", [ENDS["fail"], ENDS["complete without a finite metric"]])
-def test_a_failure_that_is_to_be_tried_again_counts_once_when_told_twice(
-    begin: Begin, tell: Callable[[Played, Trial], Answer]
-) -> None:
+def test_a_repeated_report_of_a_failure_counts_once(begin: Begin, tell: Callable[[Played, Trial], Answer]) -> None:
     study = begin(train={"retries": 5})
     first = study.ask()
     study.controller.end(study.name, now=False, reason="enough")  # so that it stays pending
@@ -228,7 +228,7 @@ def test_a_failure_that_is_to_be_tried_again_counts_once_when_told_twice(
     assert (study.trial(0).state, study.trial(0).failures) == (TrialState.PENDING, 1)
 
 
-def test_a_late_completion_gives_back_what_the_worker_holds_by_now(begin: Begin) -> None:
+def test_a_late_completion_is_answered_with_the_trial_that_the_worker_holds_now(begin: Begin) -> None:
     study = begin()
     late = study.ask()
     study.clock.advance(2 * LEASE)
@@ -246,7 +246,7 @@ def test_a_late_completion_gives_back_what_the_worker_holds_by_now(begin: Begin)
 
 @pytest.mark.parametrize("other", ENDS.values(), ids=list(ENDS))
 @pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
-def test_the_first_end_that_a_trial_comes_to_stays(
+def test_a_finished_trial_keeps_its_first_outcome(
     begin: Begin, end: Callable[[Played, Trial], Answer], other: Callable[[Played, Trial], Answer]
 ) -> None:
     study = begin(train=PATIENT)
@@ -261,7 +261,7 @@ def test_the_first_end_that_a_trial_comes_to_stays(
 @pytest.mark.parametrize(
     ("end", "others"), [("complete", ["fail", "stop"]), ("fail", ["complete", "stop"]), ("stop", ["complete"])]
 )
-def test_another_end_is_refused_with_what_became_of_the_trial(begin: Begin, end: str, others: list[str]) -> None:
+def test_a_second_outcome_is_refused_and_the_error_names_the_first(begin: Begin, end: str, others: list[str]) -> None:
     study = begin(train=PATIENT)
     first = study.ask()
     ENDS[end](study, first)
@@ -273,14 +273,14 @@ def test_another_end_is_refused_with_what_became_of_the_trial(begin: Begin, end:
 # Leases
 
 
-def test_an_ask_in_the_same_life_is_given_the_same_attempt_and_a_longer_lease(begin: Begin) -> None:
+def test_an_ask_in_the_same_session_gets_the_same_attempt_and_a_longer_lease(begin: Begin) -> None:
     study = begin()
     first = study.ask()
     study.clock.advance(5)
     assert study.ask() == first.evolve(lease_until=(first.lease_until or 0) + 5)
 
 
-def test_an_ask_in_another_life_is_given_the_next_attempt_of_the_same_trial(begin: Begin) -> None:
+def test_an_ask_in_another_session_gets_the_next_attempt_at_the_same_trial(begin: Begin) -> None:
     study = begin()
     first = study.ask()
     study.lives["0"] += 1
@@ -294,7 +294,7 @@ def test_an_ask_in_another_life_is_given_the_next_attempt_of_the_same_trial(begi
 
 
 @pytest.mark.parametrize("signs", ["renew", "report", "none"])
-def test_a_lease_runs_out_unless_there_are_signs_of_life(begin: Begin, signs: str) -> None:
+def test_a_lease_expires_unless_it_is_renewed_or_the_trial_reports(begin: Begin, signs: str) -> None:
     study = begin()
     first = study.ask()
     for _ in range(3):
@@ -306,7 +306,7 @@ def test_a_lease_runs_out_unless_there_are_signs_of_life(begin: Begin, signs: st
     assert study.ask("1").number == (0 if signs == "none" else 1)
 
 
-def test_a_late_completion_counts_while_nobody_else_has_the_trial(begin: Begin) -> None:
+def test_a_completion_after_the_lease_counts_while_no_other_worker_has_the_trial(begin: Begin) -> None:
     study = begin(population=1, budget={"trials": 1})
     first = study.ask()
     study.clock.advance(100 * LEASE)
@@ -314,7 +314,7 @@ def test_a_late_completion_counts_while_nobody_else_has_the_trial(begin: Begin) 
     assert (study.trial(0).state, study.trial(0).lost) == (TrialState.COMPLETED, 0)
 
 
-def test_nothing_is_taken_from_a_silent_worker_until_somebody_asks(begin: Begin) -> None:
+def test_a_silent_worker_keeps_its_trial_until_another_worker_asks(begin: Begin) -> None:
     study = begin()
     study.ask()
     study.clock.advance(100 * LEASE)
@@ -323,7 +323,7 @@ def test_nothing_is_taken_from_a_silent_worker_until_somebody_asks(begin: Begin)
     assert study.ask("1").number == 0
 
 
-def test_a_goodbye_gives_the_trial_to_the_next_and_is_no_loss(begin: Begin) -> None:
+def test_a_released_trial_goes_to_the_next_worker_and_is_no_loss(begin: Begin) -> None:
     study = begin()
     study.ask()
     study.controller.release(study.name, [study.identity().session])
@@ -331,7 +331,7 @@ def test_a_goodbye_gives_the_trial_to_the_next_and_is_no_loss(begin: Begin) -> N
     assert (again.number, again.attempt, again.lost) == (0, 2, 0)
 
 
-def test_a_trial_that_kills_its_workers_has_failed_and_the_study_goes_on(begin: Begin) -> None:
+def test_a_trial_that_kills_its_workers_fails_and_the_study_continues(begin: Begin) -> None:
     study = begin(population=2)
     study.complete(study.ask("1"), "1")
     attempts = []
@@ -351,7 +351,7 @@ def test_a_trial_that_kills_its_workers_has_failed_and_the_study_goes_on(begin: 
         study.report(lost, 3)
 
 
-def test_news_of_death_take_a_trial_back_without_waiting_for_its_lease(begin: Begin) -> None:
+def test_the_trial_of_a_dead_session_is_taken_back_before_its_lease_expires(begin: Begin) -> None:
     study = begin()
     study.ask()
     study.controller.release(study.name, [study.identity().session], lost=True)
@@ -361,7 +361,7 @@ def test_news_of_death_take_a_trial_back_without_waiting_for_its_lease(begin: Be
 # Failures
 
 
-def test_a_failure_is_tried_again_as_often_as_retries_say_with_the_same_seed_and_params(begin: Begin) -> None:
+def test_a_failed_trial_is_retried_as_often_as_allowed_with_the_same_seed_and_params(begin: Begin) -> None:
     study = begin(train={**PATIENT, "retries": 2})
     attempts = [study.ask()]
     for _ in range(3):
@@ -394,7 +394,7 @@ def test_a_completion_without_a_finite_metric_is_a_failure_and_its_checkpoint_is
 
 
 @pytest.mark.parametrize(("population", "limit", "most"), [(3, None, 3), (8, None, 5), (8, 2, 2), (8, 7, 7)])
-def test_a_study_whose_first_trials_all_fail_has_failed_with_what_the_last_one_said(
+def test_a_study_whose_first_trials_all_fail_has_failed_with_the_reason_of_the_last_one(
     begin: Begin, population: int, limit: int | None, most: int
 ) -> None:
     study = begin(population=population, train={} if limit is None else {"max_failures": limit})
@@ -408,7 +408,7 @@ def test_a_study_whose_first_trials_all_fail_has_failed_with_what_the_last_one_s
     assert study.progress().state is StudyState.FAILED
 
 
-def test_what_fails_after_a_study_has_failed_does_not_change_why(begin: Begin) -> None:
+def test_later_failures_do_not_change_the_reason_of_a_failed_study(begin: Begin) -> None:
     study = begin(train={"max_failures": 2})
     trials = {worker: study.ask(worker) for worker in "abc"}
     for worker, trial in trials.items():
@@ -452,7 +452,7 @@ def test_failures_of_a_few_among_many_running_workers_do_not_end_the_study(begin
 
 
 @pytest.mark.parametrize(("completed", "failed", "state"), [(2, 8, StudyState.FAILED), (8, 2, StudyState.ACTIVE)])
-def test_a_study_most_of_whose_trials_failed_up_to_its_end_is_not_done(
+def test_a_study_whose_last_trials_failed_at_its_end_has_failed(
     begin: Begin, completed: int, failed: int, state: StudyState
 ) -> None:
     study = begin(population=2, budget={"trials": completed + failed})
@@ -467,7 +467,7 @@ def test_a_study_most_of_whose_trials_failed_up_to_its_end_is_not_done(
     assert answer.reason.startswith(said if state is StudyState.FAILED else "10 trials are done")
 
 
-def test_a_failed_study_that_is_opened_again_goes_on_and_may_fail_again(begin: Begin) -> None:
+def test_a_failed_study_that_is_opened_again_resumes_and_may_fail_again(begin: Begin) -> None:
     study = begin(train={"max_failures": 2})
     given(study.fail(study.ask()))
     held = study.ask()
@@ -478,7 +478,7 @@ def test_a_failed_study_that_is_opened_again_goes_on_and_may_fail_again(begin: B
     assert isinstance(study.fail(given(study.fail(third))), Done)
 
 
-# What was measured
+# Measurements
 
 
 def test_the_metrics_of_a_failed_attempt_are_its_own_and_not_those_of_an_earlier_one(begin: Begin) -> None:
@@ -489,7 +489,7 @@ def test_the_metrics_of_a_failed_attempt_are_its_own_and_not_those_of_an_earlier
     assert study.trial(0).metrics is None
 
 
-def test_an_attempt_that_reports_nothing_does_not_complete_by_what_an_earlier_one_reported(begin: Begin) -> None:
+def test_an_attempt_without_a_report_does_not_complete_by_the_reports_of_an_earlier_one(begin: Begin) -> None:
     study = begin(train=PATIENT)
     study.report(study.ask(), 8)
     study.lives["0"] += 1
@@ -498,7 +498,7 @@ def test_an_attempt_that_reports_nothing_does_not_complete_by_what_an_earlier_on
     assert study.trial(0).state is TrialState.FAILED
 
 
-def test_the_fitness_may_be_a_mean_of_what_was_reported_before_and_at_the_end(begin: Begin) -> None:
+def test_the_fitness_may_be_a_mean_of_earlier_reports_and_the_final_metrics(begin: Begin) -> None:
     study = begin(objective={"score": {"goal": "maximize", "mean_of_last": 3}})
     first = study.ask()
     study.report(first, 1, 2)
@@ -538,7 +538,7 @@ def test_any_batching_of_the_same_measurements_gives_the_same_fitness(metrics: l
 
 
 @pytest.mark.parametrize("flushed", range(5))
-def test_a_mean_of_the_last_measurements_looks_back_as_far_as_it_must(begin: Begin, flushed: int) -> None:
+def test_a_mean_of_the_last_measurements_reads_back_as_far_as_necessary(begin: Begin, flushed: int) -> None:
     study = begin(objective={"score": {"goal": "maximize", "mean_of_last": 2}})
     metrics = [{"score": 0.9}, {"score": 0.3}, {"loss": 1.0}, {"loss": 0.5}, {"loss": 0.1}]
     trial = judged(study, [metrics[:flushed], metrics[flushed:]])
@@ -546,7 +546,7 @@ def test_a_mean_of_the_last_measurements_looks_back_as_far_as_it_must(begin: Beg
     assert trial.metrics == {"score": 0.3, "loss": 0.1}
 
 
-def test_a_failure_is_recorded_as_a_text_that_every_terminal_and_file_can_hold(begin: Begin) -> None:
+def test_a_failure_is_recorded_as_a_string_that_every_terminal_and_file_can_hold(begin: Begin) -> None:
     study = begin(train=PATIENT)
     first = study.ask()
     half = "caf\udce9 \x1b[31mred\x1b[0m" + "x" * 10_000
@@ -561,7 +561,7 @@ def test_a_failure_is_recorded_as_a_text_that_every_terminal_and_file_can_hold(b
     (failed.reason + failed.output).encode()
 
 
-def test_a_trial_that_is_finished_takes_no_more_reports(begin: Begin) -> None:
+def test_a_finished_trial_accepts_no_further_report(begin: Begin) -> None:
     study = begin()
     first = study.ask()
     study.complete(first)
@@ -570,7 +570,7 @@ def test_a_trial_that_is_finished_takes_no_more_reports(begin: Begin) -> None:
     assert study.measured(0) == [10]
 
 
-def test_a_stopped_trial_has_the_steps_that_it_trained_and_is_nobodys_parent(begin: Begin) -> None:
+def test_a_stopped_trial_has_the_steps_that_it_trained_and_is_never_a_parent(begin: Begin) -> None:
     study = begin(population=2)
     first = study.ask()
     study.report(first, 4)
@@ -598,7 +598,7 @@ def four(begin: Begin, **tables: Any) -> tuple[Played, list[Trial]]:
     return study, trials
 
 
-def test_a_trial_below_the_median_of_the_others_at_its_step_is_told_to_stop_and_the_others_go_on(begin: Begin) -> None:
+def test_a_trial_below_the_median_at_its_step_is_stopped_and_the_others_continue(begin: Begin) -> None:
     study, trials = four(begin)
     assert study.measure(trials[0], 6, 3.5) is Signal.STOP
     study.stop(trials[0])
@@ -625,12 +625,12 @@ def test_a_trial_below_the_median_of_the_others_at_its_step_is_told_to_stop_and_
         ({"objective": {"score": {"goal": "maximize", "weight": 0.1}}}, 3.5, Signal.STOP),
     ],
 )
-def test_the_rule_is_as_the_study_says(begin: Begin, tables: dict[str, Any], score: float, signal: Signal) -> None:
+def test_the_rule_has_the_settings_of_the_study(begin: Begin, tables: dict[str, Any], score: float, signal: Signal) -> None:
     study, trials = four(begin, **tables)
     assert study.measure(trials[0], 6, score) is signal
 
 
-def test_a_report_between_two_steps_of_others_is_compared_with_their_last_one_before(begin: Begin) -> None:
+def test_a_report_between_two_steps_of_others_is_compared_with_their_last_report_before_it(begin: Begin) -> None:
     study, trials = four(begin)
     assert study.measure(trials[0], 8, 0.0) is Signal.CONTINUE  # nobody else has got as far
     for trial in trials[1:]:
@@ -655,7 +655,7 @@ def test_trials_of_other_generations_and_members_count_where_they_span_the_step(
     assert study.measure(child, 15, 0.4) is Signal.STOP
 
 
-def test_who_failed_is_not_compared_with_and_who_was_stopped_is(begin: Begin) -> None:
+def test_a_failed_trial_is_no_peer_and_a_stopped_one_is(begin: Begin) -> None:
     study, trials = four(begin, train=PATIENT)
     study.fail(trials[3], "3")
     study.stop(trials[2], 7, worker="2")
@@ -675,7 +675,7 @@ def test_only_the_last_attempt_at_another_trial_counts(begin: Begin) -> None:
     assert study.measure(trials[0], 6, 0.0) is Signal.STOP
 
 
-def test_who_was_told_to_stop_is_told_so_again_whatever_others_do_meanwhile(begin: Begin) -> None:
+def test_a_trial_gets_the_signal_to_stop_again_whatever_its_peers_score_later(begin: Begin) -> None:
     study, trials = four(begin)
     for _ in range(2):
         assert study.measure(trials[0], 6, 3.5) is Signal.STOP
@@ -687,7 +687,7 @@ def test_who_was_told_to_stop_is_told_so_again_whatever_others_do_meanwhile(begi
     assert study.report(trials[0]) is Signal.STOP
 
 
-def test_another_attempt_at_a_trial_that_was_told_to_stop_is_judged_anew(begin: Begin) -> None:
+def test_a_new_attempt_after_the_signal_to_stop_is_judged_again(begin: Begin) -> None:
     study, trials = four(begin)
     assert study.measure(trials[0], 6, 3.5) is Signal.STOP
     study.controller.release(study.name, [study.identity("0").session])
@@ -697,14 +697,14 @@ def test_another_attempt_at_a_trial_that_was_told_to_stop_is_judged_anew(begin: 
     assert study.measure(again, 6, 9.0) is Signal.CONTINUE
 
 
-def test_a_trial_that_completes_although_it_was_told_to_stop_has_completed(begin: Begin) -> None:
+def test_a_trial_that_completes_after_the_signal_to_stop_has_completed(begin: Begin) -> None:
     study, trials = four(begin)
     assert study.measure(trials[0], 6, 3.5) is Signal.STOP
     study.complete(trials[0], score=9.0)
     assert (study.trial(0).state, study.trial(0).reason) == (TrialState.COMPLETED, None)
 
 
-def test_a_crash_while_a_trial_is_told_to_stop_and_the_same_report_again_are_one(begin: Begin) -> None:
+def test_a_report_that_is_repeated_after_a_crash_gets_the_same_signal_to_stop(begin: Begin) -> None:
     for moment in Moment:
         study, trials = four(begin, name=f"crashed-{moment.name.lower().replace('_', '-')}")
         study.crashing.crash = moment
@@ -713,14 +713,14 @@ def test_a_crash_while_a_trial_is_told_to_stop_and_the_same_report_again_are_one
         assert study.measure(trials[0], 6, 3.5) is Signal.STOP
 
 
-def test_a_study_that_is_ended_calls_a_trial_back_that_was_told_to_stop(begin: Begin) -> None:
+def test_the_end_of_a_study_recalls_a_trial_after_the_signal_to_stop(begin: Begin) -> None:
     study, trials = four(begin)
     assert study.measure(trials[0], 6, 3.5) is Signal.STOP
     study.controller.end(study.name, now=True, reason="enough")
     assert study.measure(trials[0], 6, 3.5) is Signal.RELEASE
 
 
-def test_who_is_told_that_its_study_was_ended_holds_nothing_any_more(begin: Begin) -> None:
+def test_a_worker_that_learns_of_the_end_of_its_study_holds_no_trial(begin: Begin) -> None:
     study = begin()
     trial = study.ask()
     study.controller.end(study.name, now=True, reason="enough")
@@ -728,7 +728,7 @@ def test_who_is_told_that_its_study_was_ended_holds_nothing_any_more(begin: Begi
     assert study.trial(trial.number).state is TrialState.PENDING
 
 
-def test_a_rule_that_is_set_or_changed_holds_from_the_next_report_on(begin: Begin) -> None:
+def test_a_new_or_changed_rule_applies_from_the_next_report(begin: Begin) -> None:
     study, trials = four(begin, stopping={**MEDIAN, "min_trials": 9})
     assert study.measure(trials[0], 6, 0.0) is Signal.CONTINUE
     study.open(population=4, stopping=MEDIAN)
@@ -772,7 +772,7 @@ def steps_trained(study: Played) -> int:
         ({"trials": 30, "generations": 2}, {"trials": 10, "generations": 9}, 8, 10),
     ],
 )
-def test_a_budget_is_spent_exactly_and_a_larger_one_extends_the_study(
+def test_a_budget_is_used_up_exactly_and_a_larger_one_extends_the_study(
     begin: Begin, evolution: dict[str, Any], budget: dict[str, Any], larger: dict[str, Any], trials: int, more: int
 ) -> None:
     study = begin(evolution=evolution, budget=budget)
@@ -786,7 +786,7 @@ def test_a_budget_is_spent_exactly_and_a_larger_one_extends_the_study(
         study.open(evolution=evolution, budget=amount)
 
 
-def test_time_counts_while_somebody_trains_and_not_while_a_study_rests(begin: Begin) -> None:
+def test_time_counts_while_a_worker_trains_and_not_while_the_study_is_idle(begin: Begin) -> None:
     study = begin(budget={"time": 20})
     trial = study.ask()
     for _ in range(3):
@@ -800,7 +800,7 @@ def test_time_counts_while_somebody_trains_and_not_while_a_study_rests(begin: Be
     assert study.progress().elapsed == 20
 
 
-def test_a_spent_study_rests_whoever_asks_or_stops_it(begin: Begin) -> None:
+def test_a_study_whose_budget_is_used_up_is_changed_by_no_ask_and_no_stop(begin: Begin) -> None:
     study = begin(budget={"trials": 1})
     trial = study.ask()
     study.clock.advance(3)
@@ -833,7 +833,7 @@ def test_a_target_ends_the_study_when_a_trial_reaches_it(begin: Begin) -> None:
     assert isinstance(study.answer(), Start)
 
 
-def test_who_waits_writes_nothing(begin: Begin) -> None:
+def test_a_waiting_worker_writes_nothing(begin: Begin) -> None:
     study = begin(population=1)
     study.ask("0")
     before = study.progress()
@@ -845,7 +845,7 @@ def test_who_waits_writes_nothing(begin: Begin) -> None:
 # Studies
 
 
-def test_a_study_is_opened_twice_and_is_one(begin: Begin) -> None:
+def test_a_study_that_is_opened_twice_is_one_study(begin: Begin) -> None:
     study = begin()
     study.ask()
     study.open()
@@ -863,7 +863,9 @@ def test_a_study_is_opened_twice_and_is_one(begin: Begin) -> None:
         ({"seed": 9}, "seed"),
     ],
 )
-def test_what_may_not_change_is_refused_by_name_and_nothing_changes(begin: Begin, changes: dict[str, Any], named: str) -> None:
+def test_a_setting_that_can_not_change_is_refused_by_name_and_nothing_changes(
+    begin: Begin, changes: dict[str, Any], named: str
+) -> None:
     study = begin()
     with study.store.snapshot(study.name) as records:
         before = records.definition()
@@ -883,7 +885,7 @@ def test_a_range_may_widen_and_children_use_it(begin: Begin) -> None:
 
 
 @pytest.mark.parametrize(("now", "signal"), [(True, Signal.RELEASE), (False, Signal.CONTINUE)])
-def test_a_study_that_is_ended_calls_running_trials_back_or_lets_them_finish(begin: Begin, now: bool, signal: Signal) -> None:
+def test_the_end_of_a_study_recalls_running_trials_or_lets_them_finish(begin: Begin, now: bool, signal: Signal) -> None:
     study = begin()
     first = study.ask()
     study.controller.end(study.name, now=now, reason="enough")
@@ -895,7 +897,7 @@ def test_a_study_that_is_ended_calls_running_trials_back_or_lets_them_finish(beg
     assert study.ask().number == 1
 
 
-def test_what_is_not_there_is_named(begin: Begin) -> None:
+def test_an_unknown_study_or_trial_is_named_in_the_error(begin: Begin) -> None:
     study = begin()
     with pytest.raises(StudyNotFound, match="no study 'gone'"):
         study.controller.ask("gone", study.identity())
@@ -903,7 +905,7 @@ def test_what_is_not_there_is_named(begin: Begin) -> None:
         study.controller.report(study.name, 7, 1, [], 1)
 
 
-def test_controllers_keep_nothing_so_any_of_them_may_answer(begin: Begin) -> None:
+def test_a_controller_keeps_no_state_so_any_of_them_can_answer(begin: Begin) -> None:
     def rows(anew: bool) -> list[Trial]:
         with closing(SqliteStore(None, clock=FakeClock())) as store:
             study = Played(store, FakeClock(), {"budget": {"trials": 40}})
@@ -915,7 +917,7 @@ def test_controllers_keep_nothing_so_any_of_them_may_answer(begin: Begin) -> Non
     assert rows(anew=True) == rows(anew=False)
 
 
-# Damaged checkpoints
+# Corrupt checkpoints
 
 
 def with_a_child(study: Played) -> Start:
@@ -925,7 +927,7 @@ def with_a_child(study: Played) -> Start:
     return answer
 
 
-def test_a_damaged_parent_is_replaced_once_though_it_is_told_twice(begin: Begin) -> None:
+def test_a_corrupt_parent_is_replaced_once_even_if_it_is_reported_twice(begin: Begin) -> None:
     study = begin(population=1)
     start = given(study.complete(with_a_child(study).trial))
     assert start.parent == 1
@@ -936,7 +938,7 @@ def test_a_damaged_parent_is_replaced_once_though_it_is_told_twice(begin: Begin)
     assert study.controller.damaged(study.name, 2, 1, 1, study.identity()) == once
 
 
-def test_when_all_checkpoints_are_damaged_the_trial_starts_from_nothing(begin: Begin) -> None:
+def test_a_trial_starts_from_nothing_when_all_checkpoints_are_corrupt(begin: Begin) -> None:
     study = begin(population=1)
     start = with_a_child(study)
     again = study.controller.damaged(study.name, start.trial.number, 1, 0, study.identity())
@@ -944,7 +946,7 @@ def test_when_all_checkpoints_are_damaged_the_trial_starts_from_nothing(begin: B
     assert (again.restore, again.trial.parent, again.trial.start) == (None, None, 0)
 
 
-def test_a_checkpoint_that_is_kept_for_good_can_stand_in_for_a_damaged_one(begin: Begin) -> None:
+def test_a_checkpoint_that_is_kept_for_good_can_replace_a_corrupt_one(begin: Begin) -> None:
     study = begin(population=2, checkpoints={"keep_all": True})
     second = given(study.complete(study.ask(), score=2.0))
     child = given(study.complete(second, score=1.0))
@@ -953,7 +955,7 @@ def test_a_checkpoint_that_is_kept_for_good_can_stand_in_for_a_damaged_one(begin
     assert (again.parent, again.params) == (second.number, second.params)
 
 
-def test_a_finished_trial_keeps_its_parent_whatever_a_worker_of_old_says(begin: Begin) -> None:
+def test_a_finished_trial_keeps_its_parent_whatever_a_superseded_worker_reports(begin: Begin) -> None:
     study = begin(population=1, engine={"max_lost": 1, "lease": LEASE})
     start = with_a_child(study)
     study.controller.release(study.name, [study.identity().session], lost=True)

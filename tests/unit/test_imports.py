@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tools.package_graph import imports_of
 
 import broodline
 
@@ -48,22 +47,8 @@ HOME = Path(broodline.__file__).parent
 MODULES = {path: ".".join(path.relative_to(HOME).with_suffix("").parts) for path in sorted(HOME.rglob("*.py"))}
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    """What a file imports when it runs, inside of functions too, as dotted names; `from a import b` counts as `a.b`."""
-    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        nodes.extend(ast.iter_child_nodes(node))
-
-
 def own_imports(path: Path) -> set[str]:
-    """The same, of broodline's own modules only, without the first part of their names."""
+    """The imports of broodline's own modules only, without the first part of their names."""
     return {name.removeprefix("broodline.") for name in imports_of(path) if name.startswith("broodline.")}
 
 

@@ -76,6 +76,7 @@ def rule_of(option: Option) -> Rule:
     item = _item_rule(option)
     if not option.is_list:
         return item
+    # An option without a default has no value that could serve as an example.
     example = "" if option.required else f", such as {list(option.default)!r}"
     return list_of(item, f"a list of values, each {item.expected}{example}", at_least=1)
 

@@ -123,6 +123,7 @@ def integer(at_least: int, *, at_most: int = LARGEST_INT) -> Rule:
 
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
+            # "an integer, at least 1" would be wrong about a huge number: it is one.
             too_large = isinstance(value, int) and value > LARGEST_INT
             raise InvalidValue("an integer, at most 2**53" if too_large else expected)
         return value

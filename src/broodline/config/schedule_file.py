@@ -57,7 +57,7 @@ def save_schedule(
     except UnicodeEncodeError as error:
         raise UsageError(f"{path}: can't be written: UTF-8 can't encode the value of a hyperparameter ({error.reason})") from None
     except OSError as error:
-        raise UsageError(f"{path}: can't be written: {error.strerror}; name another file") from error
+        raise UsageError(f"{path}: can't be written: {error.strerror}\nhelp: name another file") from error
 
 
 def notation_of(path: Path) -> str:

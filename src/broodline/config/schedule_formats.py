@@ -172,7 +172,7 @@ def _toml(value: Any) -> str:
         case list() | tuple():
             return "[" + ", ".join(map(_toml, value)) + "]"
         case _:
-            raise UsageError(f"TOML can't express {value!r}, a value of this schedule; write it as json or csv")
+            raise UsageError(f"TOML can't express {value!r}, a value of this schedule\nhelp: write it as json or csv")
 
 
 def _quoted(value: str) -> str:

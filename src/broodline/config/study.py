@@ -100,11 +100,15 @@ def study_from(recorded: str) -> StudyConfig:
     try:
         document = json.loads(recorded)
     except ValueError as error:
-        raise StoreError(f"the definition of a study is not JSON ({error}): the database is corrupt, restore a copy") from error
+        raise StoreError(
+            f"the definition of a study is not JSON ({error}): the database is corrupt\nhelp: restore it from a copy"
+        ) from error
     try:
         return parse(document, "store", stored=True)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"the definition of a study can't be read ({error}): the database is corrupt, restore a copy") from error
+        raise StoreError(
+            f"the definition of a study can't be read ({error}): the database is corrupt\nhelp: restore it from a copy"
+        ) from error
 
 
 def dump(study: StudyConfig) -> dict[str, Any]:

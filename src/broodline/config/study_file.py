@@ -64,6 +64,7 @@ def _metrics(value: Any) -> str | Mapping[str, str]:
 def _check_pattern(name: str, pattern: Any) -> None:
     try:
         groups = re.compile(pattern).groups
+    # A pattern can also be nested too deep for the parser, or repeat more often than C counts.
     except (re.error, TypeError, RecursionError, OverflowError) as error:
         raise InvalidValue(f"a valid regular expression for each metric; that of '{name}' is not one ({error})") from None
     if groups > 1:
@@ -142,6 +143,7 @@ def read_programs(path: Path, study: Path) -> StudyFile:
     ConfigTable(other, str(path)).check_names(KEYS)
     if "train" not in other:
         raise StudyFileError(str(path), "train", 'is missing; it must be a TOML table, such as command = ["python", "final.py"]')
+    # An [evaluate] of the study file must not measure the checkpoints of the other program.
     kept = {name: value for name, value in _document(study, str(study)).items() if name not in ("train", "evaluate")}
     return _read_document(kept | {name: other[name] for name in _PROGRAMS if name in other}, path)
 
@@ -162,9 +164,10 @@ def _read_document(document: Mapping[str, Any], path: Path) -> StudyFile:
 
 def _document(path: Path, source: str) -> dict[str, Any]:
     try:
+        # Editors on Windows begin a file with a byte order mark, which TOML does not allow.
         content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise StudyFileError(source, "", "no such file") from None
+        raise StudyFileError(source, "", _missing(path)) from None
     except OSError as error:
         raise StudyFileError(source, "", f"can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -174,6 +177,12 @@ def _document(path: Path, source: str) -> dict[str, Any]:
         return tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(source, content, str(error)) from None
+
+
+def _missing(path: Path) -> str:
+    """The problem of a file that does not exist, with the files next to it that may be meant."""
+    others = sorted(other.name for other in path.parent.glob("*.toml"))[:5]
+    return "no such file" + (f"\nhelp: the same directory has {', '.join(others)}" if others else "")
 
 
 def _syntax_error(source: str, content: str, message: str) -> StudyFileError:

@@ -114,13 +114,14 @@ class Controller:
         # Before anything is written: a study whose strategy can't decide here is not created.
         self._strategy_of(study.evolution).check(study)
         text = json.dumps(definition.dump(study))
+        # The store decides which of two processes that open a study at once creates it.
         if self._store.create(study.name, text):
             return
         with self._unit_of_work(study.name) as work:
             if refused := definition.changed(work.study, study):
                 raise StudyChanged(
                     f"study '{study.name}' exists with other settings:\n  " + "\n  ".join(refused) + "\n"
-                    "Undo the change, or give the new study another name."
+                    "help: undo the change, or give the new study another name"
                 )
             work.redefine(study, text)
 
@@ -173,4 +174,7 @@ def check_same(records: Transaction, study: StudyConfig) -> None:
         StudyChanged: The study in the store has other settings.
     """
     if differences := definition.changed(definition.study_from(records.definition()), study):
-        raise StudyChanged(f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences))
+        raise StudyChanged(
+            f"study '{study.name}' in the store differs from this study file:\n  " + "\n  ".join(differences) + "\n"
+            "help: undo the change here, or name the store of this study with --store"
+        )

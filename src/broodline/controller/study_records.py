@@ -52,6 +52,7 @@ class StudyRecords:
             return
         self.tx.update(after)
         self.progress = counted(self.study, self.progress, before, after)
+        # The worker deletes them after the commit: before it, a crash could lose a checkpoint that the records still name.
         self.deleted += no_longer_needed(self.tx, self.study.checkpoints, after)
 
     def lose(self, trial: Trial) -> None:

@@ -80,6 +80,7 @@ def commonest_reasons(trials: Sequence[Trial]) -> list[tuple[str, int]]:
     """The reasons of failed trials by their number, the commonest first; reasons that differ in numbers alone count as one."""
     failed = [trial for trial in trials if trial.state is TrialState.FAILED]
     lines = [(trial.reason or "no reason given").splitlines()[0] for trial in failed]
+    # Reasons hold numbers of steps, ports and processes: without them equal failures look equal.
     kinds = Counter(map(_without_numbers, lines))
     example = {_without_numbers(line): line for line in reversed(lines)}
     return [(example[kind], count) for kind, count in kinds.most_common()]

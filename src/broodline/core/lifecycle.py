@@ -118,6 +118,7 @@ def complete(
     check_attempt(trial, attempt)
     if trial.state is COMPLETED:
         return trial
+    # A completed trial keeps no output: that of an earlier, failed attempt would look like its own.
     done = dict(steps=steps, metrics=metrics, fitness=fitness, checkpoint=checkpoint, finished=now)
     return _moved(trial, Move.COMPLETE, COMPLETED, lease_until=None, reason=doubt, output=None, **done)
 
@@ -137,6 +138,7 @@ def fail(
     if trial.state is FAILED:
         return trial
     failures = trial.failures + 1
+    # Also a trial that is retried keeps reason and output: `status` shows why it waits.
     report = dict(failures=failures, reason=reason, output=output, lease_until=None)
     if failures <= retries:
         return _moved(trial, Move.RETRY, PENDING, session=None, **report)

@@ -50,6 +50,7 @@ class Goal:
         """The value of the metric, or None if the last measurement that has it has no finite number for it."""
         if number(self.last(measurements)) is None:
             return None
+        # Measurements without the metric, or with a value that is no number, do not count among the k.
         reported = (number(measurement.metrics.get(self.metric)) for measurement in reversed(measurements))
         last = [value for value, _ in zip((v for v in reported if v is not None), range(self.mean_of_last), strict=False)]
         # Each value is divided before the sum: a sum of large finite values could overflow.

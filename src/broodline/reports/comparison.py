@@ -86,6 +86,7 @@ def contender(label: str, study: StudyConfig, trials: Iterable[Trial], lineage: 
         trials: All of its trials.
         lineage: The lineage of its best trial, the best trial first.
     """
+    # The resource of a trial is counted when it has finished, so the order of ends is the order of costs.
     ended = sorted((trial for trial in trials if trial.state.finished), key=lambda trial: (trial.finished or 0.0, trial.number))
     return Contender(
         label=label,

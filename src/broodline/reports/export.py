@@ -25,6 +25,7 @@ def whole_study(records: Transaction, files: StudyFiles) -> Iterator[str]:
     study_from(records.definition())  # a corrupt definition is one clear error
     head = {"format": FORMAT, "study": json.loads(records.definition()), "progress": _progress(records.progress())}
     yield to_json(head).removesuffix("}") + ', "trials": ['
+    # One trial is held back, because the last one has no comma after it.
     before = None
     for trial in records.trials():
         if before is not None:

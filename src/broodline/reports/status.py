@@ -202,6 +202,7 @@ def _status(progress: Progress, *, ended: bool, running: Sequence[Trial], now: f
 
 def _elapsed(study: StudyConfig, progress: Progress, running: Sequence[Trial], now: float) -> float:
     """The recorded seconds of activity, and those that the controller adds at the next call of a worker."""
+    # As `controller.progress.touched`, so that `status` shows the time that the budget will count.
     since = 0.0 if progress.touched is None else now - progress.touched
     counts = 0 <= since <= study.limits.lease and any(trial.is_leased(now) for trial in running)
     return progress.elapsed + (since if counts else 0.0)
@@ -211,6 +212,7 @@ def _unsuccessful(records: Transaction, progress: Progress, former: StudyOvervie
     count = progress.finished - progress.completed
     if former is not None and former.unsuccessful_count == count:
         return former.unsuccessful
+    # A bounded look back: older failures are in the count, and no index finds the failed trials alone.
     recent = records.trials(after=progress.trials - RECENT - 1, limit=RECENT) if count else ()
     ended = [trial for trial in recent if trial.state in (TrialState.FAILED, TrialState.STOPPED)]
     return tuple(sorted(ended, key=lambda trial: trial.finished or 0.0, reverse=True))

@@ -67,6 +67,7 @@ class Attempts:
     def start(self, worker: SimulatedWorker, start: Start) -> None:
         """A worker starts a trial, or reports that the checkpoint it should start from is corrupt."""
         trial = start.trial
+        # No name to restore from: another trial has reported this checkpoint, and the records have forgotten it.
         if trial.parent is not None and (start.restore is None or start.restore in self._corrupt):
             self._accounts.faults["damaged"] += 1
             self.found_corrupt.add(trial.parent)
@@ -96,11 +97,13 @@ class Attempts:
     def _plan(self, worker: SimulatedWorker, attempt: Attempt) -> None:
         share, reason = attempt.outcome.fails_after, attempt.training.failed
         end, act = attempt.started + attempt.seconds, partial(self._complete, worker, attempt)
+        # The simulated fault comes first: a program that it kills does not reach an error of its own.
         if share is not None:
             end, act = attempt.started + share * attempt.seconds, partial(self._fail, worker, attempt, "a simulated failure")
         elif reason is not None:
             act = partial(self._fail, worker, attempt, reason)
         for time, count in _reports(attempt):
+            # Later measurements are a part of the call that ends the attempt.
             if time < end:
                 self._events.plan(time, partial(self._report, worker, attempt, count), worker)
         self._events.plan(end, act, worker)

@@ -83,6 +83,7 @@ def outcome_of(faults: Faults, seed: int, trial: Trial) -> AttemptOutcome:
     if not faults.failures and not faults.damaged:
         return _GOOD
     rng = Random(f"broodline simulation {seed} trial {trial.number} {trial.attempt}")
+    # All three are drawn at any rates: another rate of failures leaves the corrupt checkpoints the same.
     fails, after, corrupt = rng.random() < faults.failures, rng.random(), rng.random() < faults.damaged
     return AttemptOutcome(fails_after=after if fails else None, corrupt=corrupt)
 
@@ -90,6 +91,7 @@ def outcome_of(faults: Faults, seed: int, trial: Trial) -> AttemptOutcome:
 def paces(faults: Faults, seed: int, workers: int) -> list[float]:
     """The factor by which each worker is slower than a normal one."""
     rng = Random(f"broodline simulation {seed} paces")
+    # A fixed number of them, not a chance for each worker: every seed gives the share that was asked for.
     slow = set(rng.sample(range(workers), round(faults.stragglers * workers)))
     return [
         (faults.slowness if number in slow else 1.0) * (exp(rng.gauss(0.0, faults.spread)) if faults.spread else 1.0)

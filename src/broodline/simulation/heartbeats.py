@@ -54,6 +54,7 @@ class Heartbeats:
         if leased is None:
             return None
         lapse = self._last_beat(leased, now) + self.lease
+        # Nothing more can renew this lease, so its last moment is known now.
         heappush(self._dead, (lapse, session))
         return lapse
 
@@ -61,6 +62,7 @@ class Heartbeats:
         """The store received no heartbeat in an outage that is over. Leases may expire until the next heartbeats arrive."""
         for session, leased in self._leased.items():
             lapse = self._last_beat(leased, begin) + self.lease
+            # The first heartbeat after the outage saves a lease, if no call has looked before it.
             heard = self._last_beat(leased, end) + self._every
             if lapse < heard:
                 self._doubtful.append((lapse, heard, session, leased))

@@ -162,6 +162,7 @@ def simulate(
     _check_strategy(load_strategy(defined.evolution) if strategy is None else strategy, defined)
     clock, heartbeats = VirtualClock(), Heartbeats(defined.limits.lease)
     store = SqliteStore(None, clock=clock)
+    # `heartbeats` states why renewals are computed and not sent.
     beating: Store = BeatingStore(store, heartbeats)
     controller = Controller(beating, strategy_of=load_strategy if strategy is None else lambda _evolution: strategy)
     controller.open(defined)

@@ -19,5 +19,6 @@ class Continuation(Strategy):
     def decide(self, study: StudyConfig, population: Population, initiator: Trial, rng: Random) -> NewTrial | None:
         """Returns the next trial of the member; its params are sampled only if no trial of the member has completed."""
         completed = (trial for trial in population.last_completed(initiator.member) if trial.can_be_parent)
+        # After a failure the member resumes its last completed trial, not the failed one.
         parent = initiator if initiator.can_be_parent else next(completed, None)
         return child_of(study, initiator=initiator, parent=parent, rng=rng)

@@ -38,6 +38,7 @@ class Generational(Strategy):
         if len(generation) < study.population or not all(trial.state.finished for trial in generation):
             return None
         parents = ranked(generation)[: self.options.parents]
+        # The children so far show whose turn it is, so no counter is kept between calls.
         dealt = sum(trial.child is not None for trial in generation)
         parent = parents[dealt % len(parents)] if parents else None
         return child_of(study, initiator=initiator, parent=parent, rng=rng, mutation=self.options)

@@ -61,8 +61,8 @@ class OptunaSearch(Strategy):
         if missing:
             torch = " torch (which is large, so the extra leaves it out)" if "torch" in missing else ""
             raise UsageError(
-                f"strategy optuna with sampler {sampler} needs packages that are not installed: {', '.join(missing)}. "
-                f"Install them: pip install 'broodline[optuna]'{torch}"
+                f"strategy optuna with sampler {sampler} needs packages that are not installed: {', '.join(missing)}\n"
+                f"help: pip install 'broodline[optuna]'{torch}"
             )
 
     def sample_initial(self, study: StudyConfig, population: Population, member: int, rng: Random) -> NewTrial | None:
@@ -88,6 +88,7 @@ def _outcomes(study: StudyConfig, ends: Sequence[Trial]) -> list[tuple[float, ..
     """The fitness with which each lineage ended: the worst known one if it has none, None while none is known."""
     own = [end.fitness or _last_fitness(study, end) for end in ends]
     known = [fitness for fitness in own if fitness is not None]
+    # A configuration that failed must not look promising: the sampler would try its neighbours next.
     worst = tuple(map(min, zip(*known, strict=True))) if known else None
     return [worst if fitness is None else fitness for fitness in own]
 

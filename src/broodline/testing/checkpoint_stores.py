@@ -150,7 +150,7 @@ class CheckpointStoreContract(ABC):
 
     # Reading
 
-    def test_a_missing_checkpoint_and_a_corrupt_one_are_told_apart(self, store: CheckpointStore) -> None:
+    def test_a_missing_checkpoint_and_a_corrupt_one_are_different_errors(self, store: CheckpointStore) -> None:
         checkpoint = save(store, attempt())
         (store.path(checkpoint) / "optimizer").write_text("short")
         with pytest.raises(CheckpointCorrupt):

@@ -131,6 +131,7 @@ def _check_origin(records: _Records, trial: Trial) -> None:
     assert _ended_before(initiator, trial), f"{name} was initiated by trial {initiator.number} before that ended"
     if trial.opponent is not None:
         _check_opponent(records, trial, trials[trial.opponent])
+    # A trial whose parent was corrupt has another one, which may be any trial.
     if records.study.evolution.strategy == "initiator" and trial.damaged is None:
         assert trial.parent in (None, trial.initiator, trial.opponent), f"{name} has a parent that took no part, {trial.parent}"
         assert (trial.parent is None) <= (trial.opponent is None), f"{name} had an opponent, and starts from nothing"

@@ -117,7 +117,7 @@ class StoreContract(ABC):
             with store.snapshot("s") as records:
                 assert list(records.trials()) == [version]
 
-    def test_what_a_study_has_spent_comes_back_as_it_was(self, store: Store) -> None:
+    def test_the_progress_of_a_study_is_read_as_it_was_saved(self, store: Store) -> None:
         spent = Progress(
             state=StudyState.FAILED,
             reason="why",
@@ -179,7 +179,7 @@ class StoreContract(ABC):
             assert (records.best(5), records.checkpoints(), records.held_by("a")) == ((), (), None)
             assert (records.running_in(["b"]), records.running_until(9.0), records.any_running()) == ((), (), False)
 
-    def test_trials_are_told_in_order_and_in_parts(self, store: Store) -> None:
+    def test_trials_are_read_in_order_and_in_parts(self, store: Store) -> None:
         self.fill(store, *(row(number) for number in reversed(range(1200))))
         with store.snapshot("s") as records:
             assert [trial.number for trial in records.trials()] == list(range(1200))
@@ -233,7 +233,7 @@ class StoreContract(ABC):
             9: [(None, None), (1.0, 7), (0.8, 8)],
         }
 
-    def test_those_that_start_last_before_a_step_are_looked_at_and_not_more_than_asked_for(self, store: Store) -> None:
+    def test_peers_are_the_trials_that_start_last_before_a_step(self, store: Store) -> None:
         starts = [0, 0, 0, 10, 10, 20, 30]
         self.fill(store, *(row(number, start=start, state=TrialState.STOPPED) for number, start in enumerate(starts)))
         store.create("other", "{}")

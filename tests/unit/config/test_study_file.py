@@ -178,8 +178,11 @@ def test_every_mistake_is_one_of_usage() -> None:
     assert len({bad[0] for bad in BAD_STUDY_FILES}) == len(BAD_STUDY_FILES)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StudyFileError, match=r"study\.toml: no such file"):
+def test_a_file_that_does_not_exist_is_named_with_those_next_to_it(tmp_path: Path) -> None:
+    with pytest.raises(StudyFileError, match=r"study\.toml: no such file$"):
+        read(tmp_path / "study.toml")
+    (tmp_path / "digits.toml").touch()
+    with pytest.raises(StudyFileError, match=r"study\.toml: no such file\nhelp: the same directory has digits\.toml$"):
         read(tmp_path / "study.toml")
 
 

@@ -90,7 +90,7 @@ def test_a_trial_that_loses_its_worker_too_often_has_failed() -> None:
     assert (only.state, only.reason) == (TrialState.FAILED, "lost its worker once")
 
 
-def test_a_late_completion_counts_while_nobody_else_has_the_trial() -> None:
+def test_a_completion_after_the_lease_counts_while_no_other_worker_has_the_trial() -> None:
     assert complete(MOVES[Move.LOSE](trial_in(TrialState.RUNNING))).state is TrialState.COMPLETED
 
 

@@ -141,7 +141,7 @@ def test_a_file_that_becomes_read_only_is_a_permanent_error(path: Path) -> None:
     with closing(SqliteStore(path)) as store:
         with store.transaction(STUDY.name) as transaction:
             transaction._connection.exec_driver_sql("PRAGMA query_only=ON")  # as a read-only mount, which only root can make
-        with pytest.raises(StoreError, match=f"{path}: the database can't be written.*make the file"):
+        with pytest.raises(StoreError, match=f"{path}: the database can't be written.*\nhelp: make the file"):
             Controller(store).ask(STUDY.name, WorkerSession(worker="new", session="b"))
 
 

@@ -48,7 +48,7 @@ def saved(store: LocalCheckpointStore, of: Trial | None = None, /, **contents: s
 # Commit
 
 
-def test_what_was_saved_is_found_again_under_the_trials_number_and_attempt(store: LocalCheckpointStore) -> None:
+def test_a_committed_checkpoint_is_found_under_its_trials_number_and_attempt(store: LocalCheckpointStore) -> None:
     checkpoint = saved(store, trial(12, 3), weights="12345", optimizer__state="6")
     assert checkpoint == "checkpoints/000012.3"
     path = store.open(checkpoint)
@@ -59,7 +59,7 @@ def test_what_was_saved_is_found_again_under_the_trials_number_and_attempt(store
     assert list(store.staging.iterdir()) == []
 
 
-def test_the_manifest_tells_the_files_and_their_sizes(store: LocalCheckpointStore) -> None:
+def test_the_manifest_lists_the_files_and_their_sizes(store: LocalCheckpointStore) -> None:
     path = store.path(saved(store, weights="12345", optimizer__state="", optimizer__deep__er="1"))
     assert json.loads((path / MANIFEST).read_text()) == {"files": {"weights": 5, "optimizer/state": 0, "optimizer/deep/er": 1}}
 
@@ -103,19 +103,19 @@ def test_a_disk_that_fails_leaves_no_checkpoint(
         store.open("checkpoints/000012.2")
 
 
-def test_a_commit_told_twice_is_one(store: LocalCheckpointStore) -> None:
+def test_a_repeated_commit_has_one_effect(store: LocalCheckpointStore) -> None:
     checkpoint = saved(store)
     assert store.commit(trial()) == checkpoint
     store.open(checkpoint)
 
 
-def test_a_rename_that_power_failure_took_back_is_finished(store: LocalCheckpointStore) -> None:
+def test_a_rename_that_a_power_failure_undid_is_repeated(store: LocalCheckpointStore) -> None:
     checkpoint = saved(store)
     os.rename(store.path(checkpoint), store.staging / "000012.1")
     assert (store.open(checkpoint) / "weights").read_text() == "12345"
 
 
-def test_what_an_attempt_staged_before_is_not_in_the_next_ones_directory(store: LocalCheckpointStore) -> None:
+def test_files_of_an_earlier_attempt_are_not_in_the_directory_of_the_next(store: LocalCheckpointStore) -> None:
     (store.begin(trial()) / "half").write_text("x")
     assert list(store.begin(trial()).iterdir()) == []
     store.discard(trial())
@@ -123,7 +123,7 @@ def test_what_an_attempt_staged_before_is_not_in_the_next_ones_directory(store: 
     store.discard(trial())
 
 
-def test_nothing_that_a_superseded_attempt_does_reaches_its_successor(store: LocalCheckpointStore) -> None:
+def test_a_superseded_attempt_can_not_reach_the_files_of_its_successor(store: LocalCheckpointStore) -> None:
     checkpoint = saved(store, trial(12, 2), weights="second")
     saved(store, trial(12, 1), weights="first")
     store.discard_attempt(trial(12, 1))
@@ -131,7 +131,7 @@ def test_nothing_that_a_superseded_attempt_does_reaches_its_successor(store: Loc
     assert [path.name for path in store.committed.iterdir()] == ["000012.2"]
 
 
-def test_what_died_with_earlier_attempts_is_removed_when_the_next_begins(store: LocalCheckpointStore) -> None:
+def test_the_files_of_earlier_attempts_are_removed_when_the_next_begins(store: LocalCheckpointStore) -> None:
     (store.begin(trial(12, 1)) / "half").write_text("x")
     saved(store, trial(12, 2))
     kept = saved(store, trial(11, 1))
@@ -140,7 +140,7 @@ def test_what_died_with_earlier_attempts_is_removed_when_the_next_begins(store: 
     assert list(store.committed.iterdir()) == [store.path(kept)]
 
 
-# What is unfit to be kept
+# Files that are no checkpoint
 
 
 def test_an_empty_directory_is_no_checkpoint(store: LocalCheckpointStore) -> None:
@@ -150,13 +150,13 @@ def test_an_empty_directory_is_no_checkpoint(store: LocalCheckpointStore) -> Non
         store.commit(trial())
 
 
-def test_neither_is_one_that_holds_only_a_manifest(store: LocalCheckpointStore) -> None:
+def test_a_directory_with_only_a_manifest_is_no_checkpoint(store: LocalCheckpointStore) -> None:
     (store.begin(trial()) / MANIFEST).write_text("{}")
     with pytest.raises(CheckpointError, match="left nothing"):
         store.commit(trial())
 
 
-def test_a_file_with_the_manifests_name_further_down_is_the_programs_own(store: LocalCheckpointStore) -> None:
+def test_a_file_with_the_manifests_name_in_a_subdirectory_belongs_to_the_program(store: LocalCheckpointStore) -> None:
     checkpoint = saved(store, **{f"deep__{MANIFEST}": "mine"})
     assert (store.open(checkpoint) / "deep" / MANIFEST).read_text() == "mine"
 
@@ -183,7 +183,9 @@ UNFIT: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", UNFIT.values(), ids=list(UNFIT))
-def test_what_would_not_be_there_when_it_is_read_is_refused(store: LocalCheckpointStore, make: Callable[[Path], object]) -> None:
+def test_a_file_that_would_be_missing_when_it_is_read_is_refused(
+    store: LocalCheckpointStore, make: Callable[[Path], object]
+) -> None:
     staged = store.begin(trial())
     (staged / "weights").write_text("1")
     make(staged / "unfit")
@@ -203,7 +205,7 @@ def test_links_within_a_checkpoint_are_kept(store: LocalCheckpointStore) -> None
     assert [(path / name).read_text() for name in ("last", "newest/100", "steps/up")] == ["weights"] * 3
 
 
-def test_a_child_that_copied_its_parents_checkpoint_by_hard_links_does_not_damage_it(store: LocalCheckpointStore) -> None:
+def test_a_child_that_copied_its_parents_checkpoint_by_hard_links_does_not_corrupt_it(store: LocalCheckpointStore) -> None:
     parent = store.path(saved(store, trial(1), weights="12345"))
     staged = store.begin(trial(2))
     for file in parent.iterdir():
@@ -220,7 +222,7 @@ def test_files_may_have_any_name(store: LocalCheckpointStore, name: str) -> None
     assert (path / name).read_text() == "x"
 
 
-# Damage
+# Corrupt checkpoints
 
 
 def cut_short(path: Path) -> None:
@@ -242,7 +244,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
-def test_damage_is_found_before_a_warm_start(store: LocalCheckpointStore, damage: Callable[[Path], object]) -> None:
+def test_a_corrupt_checkpoint_is_found_before_a_warm_start(store: LocalCheckpointStore, damage: Callable[[Path], object]) -> None:
     checkpoint = saved(store)
     damage(store.path(checkpoint))
     with pytest.raises(CheckpointCorrupt, match=r"000012\.1"):
@@ -256,7 +258,7 @@ def test_a_directory_that_is_gone_is_a_missing_checkpoint(store: LocalCheckpoint
         store.open(checkpoint)
 
 
-def test_a_checkpoint_that_can_not_be_read_for_want_of_open_files_is_not_taken_for_corrupt(store: LocalCheckpointStore) -> None:
+def test_a_checkpoint_that_can_not_be_read_for_want_of_open_files_is_not_corrupt(store: LocalCheckpointStore) -> None:
     checkpoint = saved(store)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
@@ -268,7 +270,7 @@ def test_a_checkpoint_that_can_not_be_read_for_want_of_open_files_is_not_taken_f
     assert store.open(checkpoint) == store.path(checkpoint)
 
 
-def test_checksums_find_what_sizes_do_not(tmp_path: Path) -> None:
+def test_checksums_find_changes_that_keep_the_size(tmp_path: Path) -> None:
     for checksums in (False, True):
         store = LocalCheckpointStore(tmp_path / str(checksums), checksums=checksums)
         store.prepare()
@@ -281,7 +283,7 @@ def test_checksums_find_what_sizes_do_not(tmp_path: Path) -> None:
             store.open(checkpoint)
 
 
-def test_what_was_committed_with_checksums_is_checked_without_too(tmp_path: Path) -> None:
+def test_checksums_are_checked_by_a_store_that_writes_none(tmp_path: Path) -> None:
     store = LocalCheckpointStore(tmp_path, checksums=True)
     store.prepare()
     staged = store.begin(trial())
@@ -312,7 +314,7 @@ def test_a_name_that_leads_elsewhere_is_refused(
 @pytest.mark.parametrize(
     "name", ["checkpoints/a/b", "staging/000012.1", "checkpoints/../staging/000012.1", "../checkpoints/x", "x"]
 )
-def test_so_is_one_that_is_deeper_or_beside(store: LocalCheckpointStore, name: str) -> None:
+def test_a_name_outside_of_the_directory_of_checkpoints_is_refused(store: LocalCheckpointStore, name: str) -> None:
     with pytest.raises(CheckpointError, match="does not name a checkpoint"):
         store.path(name)
 
@@ -320,7 +322,7 @@ def test_so_is_one_that_is_deeper_or_beside(store: LocalCheckpointStore, name: s
 # Removal
 
 
-def test_what_is_removed_is_gone_and_to_remove_it_twice_is_no_error(store: LocalCheckpointStore) -> None:
+def test_a_removed_checkpoint_is_gone_and_removing_it_again_is_no_error(store: LocalCheckpointStore) -> None:
     checkpoint = saved(store)
     other = saved(store, trial(13))
     for _ in range(2):
@@ -352,7 +354,7 @@ def test_a_checkpoint_loses_its_name_before_its_first_file_is_deleted(
         store.open(checkpoint)
 
 
-def test_what_is_no_directory_of_an_attempt_is_unknown(store: LocalCheckpointStore) -> None:
+def test_a_file_that_is_no_directory_of_an_attempt_is_unknown(store: LocalCheckpointStore) -> None:
     saved(store)
     store.begin(trial(13))
     (store.committed / "000012.1.mine").mkdir()
@@ -360,7 +362,7 @@ def test_what_is_no_directory_of_an_attempt_is_unknown(store: LocalCheckpointSto
     assert [path.name for path in store.unknown()] == ["000012.1.mine", "notes"]
 
 
-def test_leftovers_are_the_directories_of_attempts_and_nothing_else(store: LocalCheckpointStore) -> None:
+def test_attempts_are_the_directories_of_attempts_and_nothing_else(store: LocalCheckpointStore) -> None:
     saved(store, trial(1))
     (store.staging / "000001.1").mkdir()  # as after a power failure, beside the committed one
     store.begin(trial(2, 3))
@@ -374,18 +376,18 @@ def test_leftovers_are_the_directories_of_attempts_and_nothing_else(store: Local
     ]
 
 
-def test_a_leftover_that_is_removed_is_gone(store: LocalCheckpointStore) -> None:
+def test_a_removed_attempt_is_gone(store: LocalCheckpointStore) -> None:
     saved(store)
     (only,) = store.attempts()
     store.remove_attempt(only)
     assert store.attempts() == []
 
 
-# What stands where a directory was
+# Links and files in the place of directories
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["a link elsewhere", "a link to nowhere"])
-def test_a_link_in_the_place_of_the_staging_directory_is_refused_and_swept(
+def test_a_link_in_the_place_of_the_staging_directory_is_refused_and_deleted(
     store: LocalCheckpointStore, tmp_path: Path, there: bool
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -402,7 +404,7 @@ def test_a_link_in_the_place_of_the_staging_directory_is_refused_and_swept(
     assert not there or os.listdir(elsewhere) == ["weights"]
 
 
-def test_an_attempt_that_begins_again_finds_its_directory_empty_whatever_stood_there(store: LocalCheckpointStore) -> None:
+def test_an_attempt_that_begins_again_finds_an_empty_directory_whatever_was_there(store: LocalCheckpointStore) -> None:
     store.begin(trial()).rmdir()
     (store.staging / "000012.1").symlink_to("nowhere")
     assert list(store.begin(trial()).iterdir()) == []
@@ -422,7 +424,7 @@ def test_the_directories_of_a_study_are_flushed_by_name(tmp_path: Path, monkeypa
     assert flushed == [str(tmp_path / "files" / "study"), str(tmp_path / "files"), str(tmp_path)]
 
 
-def test_a_checkpoint_that_lies_under_its_name_is_never_taken_for_what_an_attempt_saved(store: LocalCheckpointStore) -> None:
+def test_an_existing_checkpoint_is_never_taken_for_the_files_of_a_new_attempt(store: LocalCheckpointStore) -> None:
     for weights in ("of a trial that the records have forgotten", "its own"):
         (store.begin(trial()) / "weights").write_text(weights)
         committed = store.commit(trial())

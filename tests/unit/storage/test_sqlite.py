@@ -40,7 +40,7 @@ def raw(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-# What is refused, and what is brought up to date
+# Refused files, and upgrades
 
 
 _SINCE_5 = "ALTER TABLE trials DROP COLUMN reports; DROP TABLE directories"
@@ -64,7 +64,7 @@ WITHOUT: Mapping[int, str] = {
 
 
 @pytest.mark.parametrize("version", WITHOUT)
-def test_a_store_of_an_older_version_is_given_what_it_lacks_and_keeps_what_it_has(path: Path, version: int) -> None:
+def test_an_older_store_gets_the_missing_tables_and_columns_and_keeps_its_rows(path: Path, version: int) -> None:
     with closing(SqliteStore(path)) as store:
         before = study_from_tables(budget={"trials": 9})
         Controller(store).open(before)
@@ -108,7 +108,7 @@ def corrupt(path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a newer schema": (newer, f"newer broodline.*schema {schema.VERSION + 1}.*upgrade"),
+    "a newer schema": (newer, f"newer broodline.*schema {schema.VERSION + 1}.*\nhelp: upgrade"),
     "not a database": (lambda path: path.write_text("hello\n" * 100), "is not an SQLite database"),
     "a short text": (lambda path: path.write_text("x"), "is not an SQLite database"),
     "a directory": (Path.mkdir, "is a directory"),
@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=list(REFUSED))
-def test_what_is_no_store_is_refused_and_left_as_it_is(path: Path, make: Callable[[Path], object], message: str) -> None:
+def test_a_file_that_is_no_store_is_refused_and_left_unchanged(path: Path, make: Callable[[Path], object], message: str) -> None:
     make(path)
     before = None if path.is_dir() else path.read_bytes()
     with pytest.raises(StoreError, match=message) as refused:
@@ -127,7 +127,7 @@ def test_what_is_no_store_is_refused_and_left_as_it_is(path: Path, make: Callabl
     assert before is None or path.read_bytes() == before
 
 
-def test_what_is_not_there_is_not_made_unless_it_is_to_be(path: Path) -> None:
+def test_a_missing_database_is_created_only_on_request(path: Path) -> None:
     with pytest.raises(StoreError, match="there is no such database"):
         SqliteStore(path, create=False)
     assert not path.exists()
@@ -145,7 +145,7 @@ def test_an_empty_file_becomes_a_store(path: Path) -> None:
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs", "9p"])
 def test_a_network_file_system_is_refused(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "file_system_of", lambda _: kind)
-    with pytest.raises(StoreError, match=rf"network file system \({kind}\).*local disk"):
+    with pytest.raises(StoreError, match=rf"network file system \({kind}\).*\nhelp: put the store on a local disk"):
         SqliteStore(path)
     assert not path.exists()
 
@@ -180,7 +180,7 @@ def test_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path, director
     assert file_system_of(Path(directory), mounts) == kind
 
 
-def test_where_the_system_does_not_tell_nothing_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_file_system_is_accepted(tmp_path: Path) -> None:
     assert file_system_of(tmp_path, tmp_path / "no such file") is None
 
 
@@ -212,7 +212,7 @@ def test_a_writer_takes_the_lock_before_it_reads(path: Path) -> None:
             other.execute("ROLLBACK")
 
 
-# Writers that take turns
+# Concurrent writers
 
 
 def add_steps(path: Path, start: Barrier) -> None:
@@ -257,7 +257,7 @@ def race(work: Callable[[Path, Barrier], None], path: Path, processes: int) -> N
     assert [racer.exitcode for racer in racers] == [0] * processes
 
 
-def test_writers_of_several_processes_lose_no_update_and_meet_no_lock(path: Path) -> None:
+def test_writers_of_several_processes_lose_no_update_and_get_no_lock_error(path: Path) -> None:
     race(add_steps, path, 3)  # they race for making the database, too
     with closing(SqliteStore(path)) as store, store.snapshot("s") as records:
         assert records.progress().steps == 3 * WRITES
@@ -292,7 +292,7 @@ def test_threads_may_share_a_store(path: Path) -> None:
             assert records.progress().steps == 80
 
 
-def test_a_store_that_is_locked_for_too_long_says_so_and_has_changed_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_locked_for_too_long_is_unavailable_and_unchanged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(SqliteStore(path)) as store, raw(path) as other:
         store.create("s", "{}")
         monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.05)
@@ -304,7 +304,7 @@ def test_a_store_that_is_locked_for_too_long_says_so_and_has_changed_nothing(pat
             assert transaction.definition() == "{}"
 
 
-def test_a_store_that_is_full_says_so_and_has_changed_nothing(path: Path) -> None:
+def test_a_full_store_is_reported_and_unchanged(path: Path) -> None:
     with closing(SqliteStore(path)) as store:
         store.create("s", "{}")
         with store.snapshot("s") as records:
@@ -316,7 +316,7 @@ def test_a_store_that_is_full_says_so_and_has_changed_nothing(path: Path) -> Non
             assert records.definition() == "{}"
 
 
-def test_who_waits_wakes_at_a_commit_of_another(path: Path) -> None:
+def test_a_wait_ends_at_a_commit_of_another_process(path: Path) -> None:
     with closing(SqliteStore(path)) as store, closing(SqliteStore(path)) as other:
         store.create("s", "{}")
         with store.transaction("s"):
@@ -335,7 +335,7 @@ def test_who_waits_wakes_at_a_commit_of_another(path: Path) -> None:
         waiting.join()
 
 
-def test_who_waits_while_the_store_does_not_answer_waits_on(path: Path) -> None:
+def test_a_wait_continues_while_the_store_does_not_answer(path: Path) -> None:
     path.parent.joinpath("there").mkdir()
     with closing(SqliteStore(path.parent / "there" / "broodline.db")) as store:
         path.parent.joinpath("there").rename(path.parent / "gone")
@@ -344,7 +344,7 @@ def test_who_waits_while_the_store_does_not_answer_waits_on(path: Path) -> None:
             pass
 
 
-def test_the_tables_are_what_the_schema_says(path: Path) -> None:
+def test_the_tables_are_those_of_the_schema(path: Path) -> None:
     SqliteStore(path).close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT version FROM broodline").fetchall() == [(schema.VERSION,)]
@@ -354,14 +354,14 @@ def test_the_tables_are_what_the_schema_says(path: Path) -> None:
     engine.dispose()
 
 
-def test_tables_columns_and_indexes_that_are_new_have_a_new_version() -> None:
+def test_new_tables_columns_and_indexes_need_a_new_version() -> None:
     names = [f"{table.name}.{each.name}" for table in schema.metadata.sorted_tables for each in (*table.columns, *table.indexes)]
     made = zlib.crc32(" ".join(sorted(names)).encode())
     # If this fails the schema has changed: raise its VERSION, and add to WITHOUT what stores of the version before lack.
     assert (schema.VERSION, made) == (5, 2507278647)
 
 
-def test_who_opens_a_new_database_while_another_makes_it_waits(path: Path) -> None:
+def test_opening_a_new_database_waits_while_another_process_creates_it(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         done = threading.Timer(0.1, other.execute, ["ROLLBACK"])

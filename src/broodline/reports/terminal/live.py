@@ -167,6 +167,7 @@ class LiveView:
         return problem if last is None else Group(self._drawn(last, height), problem)
 
     def _drawn(self, view: StudyOverview, height: int) -> RenderableType:
+        # A frame that is higher than the terminal would scroll, and leave its upper half behind at each refresh.
         rows = max(1, height - _OTHER_LINES)
         busy = {trial.worker for trial in view.running[:rows]}
         idle = [name for name in self._workers if name not in busy][: rows - len(busy)]

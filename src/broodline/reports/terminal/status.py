@@ -107,6 +107,7 @@ def workers_table(study: StudyConfig, running: Sequence[Trial], idle: Sequence[s
     made = new_table("worker", *numbers, "params", right=numbers)
     rows: dict[str, list[str]] = {name: [name, "", "", "", "", "", "waiting"] for name in idle}
     rows |= {trial.worker or "?": _row(study, trial, now) for trial in running}
+    # Workers are mostly named by numbers: 10 comes after 9.
     for name in sorted(rows, key=lambda name: (len(name), name)):
         *short, last = rows[name]
         made.add_row(*short, Text(last, overflow="ellipsis", no_wrap=True))

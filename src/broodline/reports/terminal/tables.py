@@ -67,6 +67,7 @@ def new_table(*columns: str, right: Sequence[str] = ()) -> Table:
     """
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
+        # Only strings are folded: a number in two lines would look like two numbers.
         wide = column in ("params", "changes", "reason", "checkpoint")
         made.add_column(column, justify="right" if column in right else "left", no_wrap=not wide, overflow="fold")
     return made

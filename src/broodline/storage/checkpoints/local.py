@@ -68,7 +68,7 @@ def open_url(url: str, *, checksums: bool = False) -> LocalCheckpointStore:
     parts = urlsplit(url)
     path = Path(unquote(parts.path, errors="surrogateescape"))
     if parts.netloc not in ("", "localhost") or not path.is_absolute():
-        raise StoreError(f"'{url}' names no directory of this machine: write file:///PATH")
+        raise StoreError(f"'{url}' names no directory of this machine\nhelp: write file:///PATH")
     return LocalCheckpointStore(path, checksums=checksums)
 
 

@@ -47,6 +47,7 @@ LEAVES = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.nu
 _open_leaves = _trials.where(
     schema.OPEN_LEAF,
     trials.c.generation < sa.bindparam("before"),
+    # The comparison of pairs is one range of the index: each next leaf is found without a look at those before it.
     sa.tuple_(trials.c.generation, trials.c.number) > sa.tuple_(sa.bindparam("generation"), sa.bindparam("number")),
 ).order_by(trials.c.generation, trials.c.number)
 NEXT_OPEN_LEAF = _by("open_leaves", _open_leaves.limit(1))
@@ -74,6 +75,7 @@ _in_use = (
     .where(
         _children.c.study == trials.c.study,
         _children.c.parent == trials.c.number,
+        # Not `schema.UNFINISHED`, whose `state` would be that of the outer query.
         sa.text("children.state IN ('pending', 'running')"),
     )
     .with_hint(_children, "INDEXED BY children_in_training", "sqlite")

@@ -145,16 +145,24 @@ _index("open_leaves_by_worker", "study", "worker", "generation", "number", where
 _index("sweepable_checkpoints", "study", "member", where=SWEEPABLE)
 _index("peers", "study", "start", "number", "measured")
 
+
+def _reported() -> tuple[sa.schema.SchemaItem, ...]:
+    """The columns of a row that an attempt at a trial has reported; a table needs columns of its own."""
+    return (
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("study", sa.Integer, nullable=False),
+        sa.Column("trial", sa.Integer, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("step", sa.BigInteger, nullable=False),
+        sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
+    )
+
+
 measurements = sa.Table(
     "measurements",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("study", sa.Integer, nullable=False),
-    sa.Column("trial", sa.Integer, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("step", sa.BigInteger, nullable=False),
+    *_reported(),
     sa.Column("metrics", sa.Text, nullable=False),
-    sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
     sa.Index("measurements_of_trials", "study", "trial"),
 )
 
@@ -166,15 +174,10 @@ COUNTS = sa.text("counts")
 scores = sa.Table(
     "scores",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("study", sa.Integer, nullable=False),
-    sa.Column("trial", sa.Integer, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("step", sa.BigInteger, nullable=False),
+    *_reported(),
     sa.Column("score", sa.Double, nullable=False),
     sa.Column("start", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("counts", sa.Boolean, nullable=False, server_default=sa.text("0")),
-    sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
     sa.Index("scores_of_trials", "study", "trial", "attempt", "step", "id"),
 )
 _conditions[sa.Index("scores_at_steps", *(scores.c[column] for column in ("study", "step", "score", "start", "trial")))] = COUNTS

@@ -52,6 +52,7 @@ class SqlTransaction:
     def delete_study(self) -> None:
         """Removes all rows of the study; the transaction is of no use afterwards."""
         of_study = {"of_study": self._study}
+        # Rows that refer to others go first: foreign keys are enforced.
         for table in (scores, measurements, trials):
             self._connection.execute(sa.delete(table).where(table.c.study == sa.bindparam("of_study")), of_study)
         self._connection.execute(sa.delete(studies).where(studies.c.id == sa.bindparam("of_study")), of_study)
@@ -92,6 +93,7 @@ class SqlTransaction:
 
     def trials(self, *, after: int = -1, limit: int | None = None) -> Iterator[Trial]:
         query = queries.TRIALS_AFTER if limit is None else queries.TRIALS_AFTER.limit(limit)
+        # A long study is read in parts, not into memory.
         rows = self._connection.execution_options(yield_per=500).execute(query, {"of_study": self._study, "after": after})
         return (trial_of_row(row) for row in rows)
 
@@ -105,6 +107,7 @@ class SqlTransaction:
         first = self._one(queries.LOWEST_GENERATION)
         if first is None:
             return None
+        # Its own last trial only within the lowest generation, or a fast worker would run ahead with its member.
         own = self._one(queries.OWN_LAST, worker=worker)
         return own if own is not None and own.generation == first.generation else first
 
@@ -217,9 +220,11 @@ class SqlTransaction:
 
     def middle_scores(self, step: int, count: int, besides: int) -> tuple[int, tuple[float, ...]] | None:
         key = {"of_study": self._study, "step": step, "besides": besides}
+        # Fewer trials than `count`: then all of them are compared.
         last = self._connection.execute(queries.LAST_PEER, {**key, "offset": count - 1}).first() or (-_UNBOUNDED, -1)
         place = {**key, "start": last[0], "number": last[1]}
         standing = self._connection.scalar(queries.STANDING, place) or 0
+        # A peer has passed the step without a score at it, so the index does not hold its score there.
         if standing != self._connection.scalar(queries.PEERS_MEASURED, {**key, "count": count}):
             return None
         middle = {"offset": max(0, standing - 1) // 2, "count": 2 - standing % 2}

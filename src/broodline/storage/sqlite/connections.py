@@ -116,7 +116,7 @@ def _check_tables(connection: sqlite3.Connection) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables and schema.version.name not in tables:
         (_, _, path), *_ = connection.execute("PRAGMA database_list")
-        raise StoreError(f"{path}: is an SQLite database of another program; name another file with --store")
+        raise StoreError(f"{path}: is an SQLite database of another program\nhelp: name another file with --store")
 
 
 @contextmanager
@@ -193,7 +193,9 @@ def check_version(engine: sa.Engine, path: Path | None, *, read_only: bool) -> N
         found = _version_in(connection)
     if read_only and (found is None or found < schema.VERSION):
         state = "is empty" if found is None else f"was written by an older broodline (schema {found}; this one: {schema.VERSION})"
-        raise StoreError(f"{path}: {state}, and can't be written; copy it to a writable directory, and name that with --store")
+        raise StoreError(
+            f"{path}: {state}, and can't be written\nhelp: copy it to a writable directory, and name that with --store"
+        )
     if found is None or found < schema.VERSION:
         with writing(engine) as connection:
             found = _version_in(connection)  # another process may have upgraded it before the lock
@@ -201,8 +203,8 @@ def check_version(engine: sa.Engine, path: Path | None, *, read_only: bool) -> N
                 found = _upgraded(connection, found)
     if found > schema.VERSION:
         raise StoreError(
-            f"{path}: this store was written by a newer broodline (schema {found}; this one knows {schema.VERSION}): "
-            "upgrade broodline, or use another --store"
+            f"{path}: this store was written by a newer broodline (schema {found}; this one knows {schema.VERSION})\n"
+            "help: upgrade broodline, or use another --store"
         )
 
 

@@ -31,7 +31,7 @@ _CAN_PASS = {
 _READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 _SCHEMA = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
 
-_RESTORE = "restore it from a copy, or name another database with --store sqlite:///PATH"
+_RESTORE = "\nhelp: restore it from a copy, or name another database with --store sqlite:///PATH"
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def translated(path: Path | None) -> Iterator[None]:
     except sqlite3.Error as error:
         raise translation(path, error) from error
     except (UnreadableRow, UnicodeDecodeError) as error:  # of a corrupt schema SQLite's own error message can't be decoded
-        raise StoreError(f"{path}: the database is corrupt ({error}); {_RESTORE}") from error
+        raise StoreError(f"{path}: the database is corrupt ({error}){_RESTORE}") from error
 
 
 def translation(path: Path | None, error: sqlite3.Error) -> BroodlineError:
@@ -67,7 +67,7 @@ def translation(path: Path | None, error: sqlite3.Error) -> BroodlineError:
     if primary in _CAN_PASS:
         return StoreUnavailable(f"{path}: {error}")
     if primary in _READ_ONLY:
-        return StoreError(f"{path}: the database can't be written ({error}); make the file and its directory writable")
+        return StoreError(f"{path}: the database can't be written ({error})\nhelp: make the file and its directory writable")
     if primary in _SCHEMA:
-        return StoreError(f"{path}: the tables of the database are not complete ({error}); {_RESTORE}")
-    return StoreError(f"{path}: the database is corrupt, or is not one of broodline ({error}); {_RESTORE}")
+        return StoreError(f"{path}: the tables of the database are not complete ({error}){_RESTORE}")
+    return StoreError(f"{path}: the database is corrupt, or is not one of broodline ({error}){_RESTORE}")

@@ -44,22 +44,23 @@ def check_file(path: Path, create: bool) -> None:
     """
     if not path.exists():
         if not create:
-            raise StoreMissing(f"{path}: there is no such database; is --store right, and has the study been run?")
+            remedy = "name the store of the study with --store, or run the study first: `broodline run`"
+            raise StoreMissing(f"{path}: there is no such database\nhelp: {remedy}")
         if not path.parent.is_dir():
-            raise StoreError(f"{path}: there is no directory {path.parent}")
+            raise StoreError(f"{path}: there is no directory {path.parent}\nhelp: make it, or name another place with --store")
     elif path.is_dir():
         raise StoreError(f"{path}: is a directory, not a database")
     elif not os.access(path, os.R_OK):
         raise StoreError(f"{path}: can't be read: permission denied")
     elif path.stat().st_size and not _starts_like_sqlite(path):
-        raise StoreError(f"{path}: is not an SQLite database; name another file with --store")
+        raise StoreError(f"{path}: is not an SQLite database\nhelp: name another file with --store")
     if create and not can_be_written(path):
-        raise StoreError(f"{path}: can't be written; name a writable place with --store sqlite:///PATH")
+        raise StoreError(f"{path}: can't be written\nhelp: name a writable place with --store sqlite:///PATH")
     kind = file_system_of(path.parent)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise StoreError(
-            f"{path}: SQLite is not safe on a network file system ({kind}): several machines would corrupt it. "
-            "Put the store on a local disk with --store sqlite:///PATH"
+            f"{path}: SQLite is not safe on a network file system ({kind}): several machines would corrupt it\n"
+            "help: put the store on a local disk with --store sqlite:///PATH"
         )
 
 
@@ -119,8 +120,8 @@ def _copied(path: Path) -> sqlite3.Connection:
     content = bytearray(path.read_bytes())
     if (log.exists() and log.stat().st_size) or path.stat().st_mtime_ns != before:
         raise StoreError(
-            f"{path}: can't be read, because its log {log.name} needs a writable directory: "
-            "copy both to a writable directory, and name the copy with --store sqlite:///PATH"
+            f"{path}: can't be read, because its log {log.name} needs a writable directory\n"
+            "help: copy both to a writable directory, and name the copy with --store sqlite:///PATH"
         )
     content[_LOGGED] = bytes(2 * [1])  # a database in memory has no log
     connection = sqlite3.connect(":memory:", check_same_thread=False)

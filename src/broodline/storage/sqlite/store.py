@@ -151,7 +151,7 @@ class SqliteStore:
             StoreError: The file exists, or can't be written.
         """
         if path.exists():
-            raise StoreError(f"{path}: exists; name a new file")
+            raise StoreError(f"{path}: exists\nhelp: name a new file")
         check_file(path, create=True)
         with translated(self._path), self._engine.connect() as connection:
             connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
