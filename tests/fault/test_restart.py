@@ -53,7 +53,7 @@ HELPED = PATIENT.replace('echo "$BROODLINE_TRIAL', 'setsid sleep 3600 & echo $! 
 
 def assert_nothing_is_left(directory: Path) -> None:
     """Requires that no session file, scratch directory or helper of a killed worker outlives the study."""
-    assert os.listdir(StudyLocation(url=f"sqlite:///{directory / 'broodline.db'}").files("digits").workers) == []
+    assert os.listdir(StudyLocation(url=f"sqlite:///{directory / 'broodline.db'}").files_of("digits").workers) == []
     assert os.listdir(directory / "tmp") == []
     helpers = [int(line) for line in (directory / "helpers").read_text().split()]
     assert helpers
