@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -196,14 +196,29 @@ SAVE_PROGRESS = sa.update(studies).where(studies.c.id == sa.bindparam("of_study"
 UPDATE_TRIAL = sa.update(trials).where(_study, trials.c.number == sa.bindparam("of_number"))
 
 
-class SqlTransaction:
-    """A transaction on one study, as `storage.base.Transaction` describes it."""
+def study_row(connection: sa.Connection, query: sa.Executable, name: str) -> Mapping[str, Any]:
+    """The row of a study.
 
-    def __init__(self, connection: sa.Connection, name: str, now: float) -> None:
-        row = connection.execute(FIND_STUDY, {"name": name}).mappings().first()
-        if row is None:
-            known = ", ".join(connection.scalars(sa.select(studies.c.name).order_by(studies.c.id).limit(20))) or "none"
-            raise StudyNotFound(f"the store has no study '{name}' (its studies: {known})")
+    Raises:
+        StudyNotFound: There is no such study.
+    """
+    row = connection.execute(query, {"name": name}).mappings().first()
+    if row is None:
+        known = ", ".join(connection.scalars(sa.select(studies.c.name).order_by(studies.c.id).limit(20))) or "none"
+        raise StudyNotFound(f"the store has no study '{name}' (its studies: {known})")
+    return dict(row)
+
+
+class SqlTransaction:
+    """A transaction on one study, as `storage.base.Transaction` describes it.
+
+    Args:
+        connection: The connection, in a transaction of the database.
+        row: The row of the study, as `study_row` returns it.
+        now: The time of the transaction.
+    """
+
+    def __init__(self, connection: sa.Connection, row: Mapping[str, Any], now: float) -> None:
         self._connection, self._study, self._now = connection, int(row["id"]), now
         self._row: dict[str, Any] = dict(row)
         self._known: dict[int, Trial] = {}
@@ -263,7 +278,7 @@ class SqlTransaction:
 
     def trials(self, *, after: int = -1, limit: int | None = None) -> Iterator[Trial]:
         query = TRIALS_AFTER if limit is None else TRIALS_AFTER.limit(limit)
-        rows = self._connection.execution_options(yield_per=500).execute(query, {"of_study": self._study, "after": after})
+        rows = self._connection.execute(query.execution_options(yield_per=500), {"of_study": self._study, "after": after})
         return (trial_of_row(row) for row in rows)
 
     def held_by(self, worker: str) -> Trial | None:
