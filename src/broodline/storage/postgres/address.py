@@ -66,7 +66,12 @@ def address_of(url: str) -> Address:
     name = shown(url)
     try:
         given = conninfo_to_dict(url)
-    except psycopg.Error:  # no cause is given: the message of libpq repeats parts of the URL, perhaps of the password
+        for port in str(given.get("port") or "0").split(","):
+            int(port or "0")
+    except (
+        psycopg.Error,
+        ValueError,
+    ):  # not shown: libpq repeats parts of the URL, perhaps of the password
         raise StoreError(
             f"'{name}' is no URL of PostgreSQL: write postgresql://USER@HOST:PORT/DATABASE, with special characters as %XX"
         ) from None
