@@ -31,7 +31,7 @@ IMPURE = {
 }
 # Concrete implementations are named by the wiring, by the registries and within their own package.
 IMPLEMENTATIONS = (
-    *("storage.sql", "storage.sqlite", "storage.checkpoints.local"),
+    *("storage.sql", "storage.sqlite", "storage.postgres", "storage.checkpoints.local"),
     *("workers.engines.local", "workers.trainers.command", "workers.trainers.function", "workers.trainers.resident"),
     *(
         f"strategies.{name}"
@@ -41,7 +41,7 @@ IMPLEMENTATIONS = (
 WIRING = ("cli", "studies", "simulation", "testing")
 REGISTRIES = ("strategies.registry",)
 MOST_FOLDERS = 13
-HEAVY = ("sqlalchemy", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna")
+HEAVY = ("sqlalchemy", "psycopg", "alembic", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna")
 
 HOME = Path(broodline.__file__).parent
 MODULES = {path: ".".join(path.relative_to(HOME).with_suffix("").parts) for path in sorted(HOME.rglob("*.py"))}

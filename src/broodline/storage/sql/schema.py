@@ -31,9 +31,12 @@ SWEEPABLE = sa.text("checkpoint IS NOT NULL AND NOT kept")
 # Indexes of older versions that no query names any more.
 OBSOLETE = ("fittest_trials",)
 
+# Of 64 bits in every database. SQLite's are, and only a column of the type INTEGER is a key that counts up there.
+INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 metadata = sa.MetaData()
 
-version = sa.Table("broodline", metadata, sa.Column("version", sa.Integer, nullable=False))
+version = sa.Table("broodline", metadata, sa.Column("version", INTEGER, nullable=False))
 
 # One row; `storage.sqlite.identity` explains it.
 identity = sa.Table(
@@ -58,15 +61,15 @@ directories = sa.Table(
 studies = sa.Table(
     "studies",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", INTEGER, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
     sa.Column("definition", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
-    sa.Column("trials", sa.Integer, nullable=False),
-    sa.Column("finished", sa.Integer, nullable=False),
-    sa.Column("completed", sa.Integer, nullable=False),
-    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("trials", INTEGER, nullable=False),
+    sa.Column("finished", INTEGER, nullable=False),
+    sa.Column("completed", INTEGER, nullable=False),
+    sa.Column("failures", INTEGER, nullable=False),
     sa.Column("steps", sa.BigInteger, nullable=False),
     sa.Column("elapsed", sa.Double, nullable=False),
     sa.Column("touched", sa.Double),
@@ -74,7 +77,7 @@ studies = sa.Table(
 
 
 def _key(name: str) -> sa.Column[int]:
-    return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False)
+    return sa.Column(name, INTEGER, primary_key=True, autoincrement=False)
 
 
 trials = sa.Table(
@@ -82,27 +85,27 @@ trials = sa.Table(
     metadata,
     _key("study"),
     _key("number"),
-    sa.Column("member", sa.Integer, nullable=False),
-    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("member", INTEGER, nullable=False),
+    sa.Column("generation", INTEGER, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("parent", sa.Integer),
-    sa.Column("initiator", sa.Integer),
-    sa.Column("opponent", sa.Integer),
-    sa.Column("damaged", sa.Integer),
-    sa.Column("child", sa.Integer),
-    sa.Column("extendable", sa.Boolean, nullable=False, server_default=sa.text("0")),
+    sa.Column("parent", INTEGER),
+    sa.Column("initiator", INTEGER),
+    sa.Column("opponent", INTEGER),
+    sa.Column("damaged", INTEGER),
+    sa.Column("child", INTEGER),
+    sa.Column("extendable", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("params", sa.Text, nullable=False),
     sa.Column("changes", sa.Text, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("start", sa.BigInteger, nullable=False),
     sa.Column("steps", sa.BigInteger, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("reports", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("attempt", INTEGER, nullable=False),
+    sa.Column("reports", INTEGER, nullable=False, server_default=sa.text("0")),
     sa.Column("worker", sa.Text),
     sa.Column("session", sa.Text),
     sa.Column("lease_until", sa.Double),
-    sa.Column("lost", sa.Integer, nullable=False),
-    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("lost", INTEGER, nullable=False),
+    sa.Column("failures", INTEGER, nullable=False),
     sa.Column("metrics", sa.Text),
     sa.Column("fitness", sa.Text),
     sa.Column("score", sa.Double),  # the first value of the fitness: what an index can order by
@@ -136,7 +139,7 @@ _index("held_trials", "study", "worker", where=RUNNING)
 _index("leases", "study", "lease_until", where=RUNNING)
 _index("sessions", "study", "session", where=RUNNING)
 _index("completed_trials", "study", "member", "generation DESC", where=COMPLETED)
-_index("best_trials", "study", "score DESC", "start + steps DESC", "number DESC", where=COMPLETED)
+_index("best_trials", "study", "score DESC", "(start + steps) DESC", "number DESC", where=COMPLETED)
 _index("doubtful_trials", "study", "number", where=DOUBTFUL)
 _index("initiators", "study", "generation", "number", where=NOT_INITIATED)
 _index("initiators_by_worker", "study", "worker", "finished DESC", where=NOT_INITIATED)
@@ -149,10 +152,10 @@ _index("peers", "study", "start", "number", "measured")
 def _reported() -> tuple[sa.schema.SchemaItem, ...]:
     """The columns of a row that an attempt at a trial has reported; a table needs columns of its own."""
     return (
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("study", sa.Integer, nullable=False),
-        sa.Column("trial", sa.Integer, nullable=False),
-        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("id", INTEGER, primary_key=True),
+        sa.Column("study", INTEGER, nullable=False),
+        sa.Column("trial", INTEGER, nullable=False),
+        sa.Column("attempt", INTEGER, nullable=False),
         sa.Column("step", sa.BigInteger, nullable=False),
         sa.ForeignKeyConstraint(["study", "trial"], ["trials.study", "trials.number"]),
     )
@@ -177,7 +180,7 @@ scores = sa.Table(
     *_reported(),
     sa.Column("score", sa.Double, nullable=False),
     sa.Column("start", sa.BigInteger, nullable=False, server_default=sa.text("0")),
-    sa.Column("counts", sa.Boolean, nullable=False, server_default=sa.text("0")),
+    sa.Column("counts", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("scores_of_trials", "study", "trial", "attempt", "step", "id"),
 )
 _conditions[sa.Index("scores_at_steps", *(scores.c[column] for column in ("study", "step", "score", "start", "trial")))] = COUNTS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,14 +25,29 @@ from broodline.storage.sql.schema import measurements, scores, studies, trials
 _UNBOUNDED = 2**63 - 1  # the largest integer of SQL: a bound that excludes nothing
 
 
-class SqlTransaction:
-    """A transaction on one study, as `storage.base.Transaction` describes it."""
+def study_row(connection: sa.Connection, query: sa.Executable, name: str) -> Mapping[str, Any]:
+    """The row of a study.
 
-    def __init__(self, connection: sa.Connection, name: str, now: float) -> None:
-        row = connection.execute(queries.FIND_STUDY, {"name": name}).mappings().first()
-        if row is None:
-            known = ", ".join(connection.scalars(sa.select(studies.c.name).order_by(studies.c.id).limit(20))) or "none"
-            raise StudyNotFound(f"the store has no study '{name}' (its studies: {known})")
+    Raises:
+        StudyNotFound: There is no such study.
+    """
+    row = connection.execute(query, {"name": name}).mappings().first()
+    if row is None:
+        known = ", ".join(connection.scalars(sa.select(studies.c.name).order_by(studies.c.id).limit(20))) or "none"
+        raise StudyNotFound(f"the store has no study '{name}' (its studies: {known})")
+    return dict(row)
+
+
+class SqlTransaction:
+    """A transaction on one study, as `storage.base.Transaction` describes it.
+
+    Args:
+        connection: The connection, in a transaction of the database.
+        row: The row of the study, as `study_row` returns it.
+        now: The time of the transaction.
+    """
+
+    def __init__(self, connection: sa.Connection, row: Mapping[str, Any], now: float) -> None:
         self._connection, self._study, self._now = connection, int(row["id"]), now
         self._row: dict[str, Any] = dict(row)
         self._known: dict[int, Trial] = {}
@@ -93,8 +108,7 @@ class SqlTransaction:
 
     def trials(self, *, after: int = -1, limit: int | None = None) -> Iterator[Trial]:
         query = queries.TRIALS_AFTER if limit is None else queries.TRIALS_AFTER.limit(limit)
-        # A long study is read in parts, not into memory.
-        rows = self._connection.execution_options(yield_per=500).execute(query, {"of_study": self._study, "after": after})
+        rows = self._connection.execute(query.execution_options(yield_per=500), {"of_study": self._study, "after": after})
         return (trial_of_row(row) for row in rows)
 
     def held_by(self, worker: str) -> Trial | None:

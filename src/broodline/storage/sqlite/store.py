@@ -16,8 +16,9 @@ from broodline.core.population import Progress
 from broodline.errors import StoreError, StoreFull, StoreUnavailable
 from broodline.storage.base import Clock, FilesRecord
 from broodline.storage.sql import directories, schema
+from broodline.storage.sql.queries import FIND_STUDY
 from broodline.storage.sql.rows import row_of_progress
-from broodline.storage.sql.transaction import SqlTransaction
+from broodline.storage.sql.transaction import SqlTransaction, study_row
 from broodline.storage.sqlite.connections import (
     BUSY_SECONDS,
     LOG_BYTES,
@@ -106,7 +107,7 @@ class SqliteStore:
         try:
             with translated(self._path), writing(self._engine) as connection:
                 self._place.check()
-                yield SqlTransaction(connection, study, self._clock())
+                yield SqlTransaction(connection, study_row(connection, FIND_STUDY, study), self._clock())
                 self._place.check()  # as late as possible: a commit into a file without a name would be lost
         except StoreFull:
             self._empty_log()  # its space may be all that is missing when the call is repeated
@@ -117,7 +118,7 @@ class SqliteStore:
     def snapshot(self, study: str) -> Iterator[SqlTransaction]:
         self._check_place()
         with translated(self._path), reading(self._engine) as connection:
-            yield SqlTransaction(connection, study, self._clock())
+            yield SqlTransaction(connection, study_row(connection, FIND_STUDY, study), self._clock())
 
     def files_record(self, study: str) -> FilesRecord | None:
         with translated(self._path), reading(self._engine) as connection:
