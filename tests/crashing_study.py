@@ -270,7 +270,7 @@ def completed(trials: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
 
 def assert_tidy(study: Path) -> None:
     """Requires that the disk holds the recorded checkpoints, complete, and no other file."""
-    files = StudyLocation(url=f"sqlite:///{study / 'broodline.db'}").files(NAME)
+    files = StudyLocation(url=f"sqlite:///{study / 'broodline.db'}").files_of(NAME)
     checkpoints_of = LocalCheckpointStore(files.root)
     with opened(study) as store, store.snapshot(NAME) as records:
         checkpoints = {trial.checkpoint: trial for trial in records.trials() if trial.checkpoint is not None}

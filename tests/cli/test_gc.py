@@ -159,7 +159,7 @@ def test_directories_that_can_not_be_deleted_are_reported_and_do_not_count_as_fr
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = StudyLocation(url=f"sqlite:///{study / 'broodline.db'}")
-    files = location.files("digits")
+    files = location.files_of("digits")
     orphans = [files.root / "staging" / name for name in ("000001.3", "000001.4")]
     for orphan in orphans:
         orphan.mkdir()
@@ -250,7 +250,7 @@ def test_however_often_it_is_told_beside_workers_nothing_is_lost(tmp_path: Path)
     (tmp_path / "go").touch()
     path = write_study(tmp_path, population=3, workers=3, budget="trials = 30", more=ALL)
     times, location = 0, StudyLocation(url=f"sqlite:///{tmp_path / 'broodline.db'}")
-    files = location.files("digits")
+    files = location.files_of("digits")
     with running("run", path, cwd=tmp_path) as run, closing(location.open()) as store:
         wait_for(lambda: begun(tmp_path))
         while run.popen.poll() is None:

@@ -62,7 +62,7 @@ def test_trials_can_be_chosen_by_state_and_from_the_end(location: StudyLocation)
 def test_the_best_is_the_fittest_with_its_params_and_the_path_of_its_checkpoint(location: StudyLocation) -> None:
     (best,) = lines_of_json("best", "digits", "--store", location.url)
     assert (best["number"], best["fitness"], best["metrics"]) == (BEST, 0.9, {"accuracy": 0.9})
-    assert best["checkpoint"] == str(location.files("digits").root / "checkpoints" / "000003.1")
+    assert best["checkpoint"] == str(location.files_of("digits").root / "checkpoints" / "000003.1")
     shown = output("best", "digits", "--store", location.url)
     assert best["checkpoint"] in shown
     assert "accuracy 0.9" in shown

@@ -81,7 +81,7 @@ def test_a_function_is_recognised_by_its_code_and_not_by_its_place(study: Study,
         exec(compile(text, "train.py", "exec"), names)
         return names["train"]
 
-    files = study._location.files("digits")
+    files = study._location.files_of("digits")
     files.root.mkdir(parents=True)
     assert not has_changed(function(source), files)
     note(function(source), files)

@@ -77,11 +77,19 @@ def entry_point_lines(group: str, points: dict[str, str]) -> list[str]:
 
 
 def run(line: str, folder: Path) -> None:
-    program, *arguments = shlex.split(line)
-    environment = ENVIRONMENT | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}",
-        "PYTHONPATH": f"{folder}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}",
-    }
+    words = shlex.split(line)
+    variables = {}
+    if words[0] == "env":
+        variables, words = {"SCRATCH": words[1].removeprefix("SCRATCH=")}, words[2:]
+    program, *arguments = words
+    environment = (
+        ENVIRONMENT
+        | variables
+        | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}",
+            "PYTHONPATH": f"{folder}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}",
+        }
+    )
     command = [sys.executable, "-m", program, *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

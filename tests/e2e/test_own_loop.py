@@ -148,7 +148,7 @@ def test_a_killed_loops_trial_is_given_out_at_once_when_the_study_recovers(own: 
     with own.loop(QUIET) as run:
         wait_for(own.has_begun)
         run.kill()
-    recover(own.store, "own", own.location.files("own"))
+    recover(own.store, own.controller, "own", own.location.files_of("own"))
     assert (own.trial().state, own.trial().lost) == ("pending", 1)
 
 
@@ -263,5 +263,5 @@ def test_a_loop_writes_the_checksums_that_its_study_asks_for(tmp_path: Path) -> 
     with location.records("own") as records:
         (only,) = records.trials()
     assert only.checkpoint is not None
-    manifest = json.loads((location.files("own").path(only.checkpoint) / MANIFEST).read_bytes())
+    manifest = json.loads((location.files_of("own").path(only.checkpoint) / MANIFEST).read_bytes())
     assert list(manifest["sha256"]) == ["weights"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broodline.cli.output import print_json
-from broodline.cli.study_argument import Target, target_named
+from broodline.cli.study_argument import Target, add_files, target_named
 from broodline.cli.trial_argument import chosen_lineage
 from broodline.errors import UsageError
 
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forms = "a study file, the name of a study in the store of --store, or URL#NAME"
     add("studies", metavar="STUDY", nargs="+", help=f"{forms}; LABEL=STUDY sets a label, and equal labels mean repeats")
     add("--store", metavar="URL", help="the store of the studies (default: broodline.db next to each study file)")
+    add_files(parser)
     add("--group", action="store_true", help="treat the studies NAME-0, NAME-1, ... as repeats of NAME")
     add("-o", "--output", metavar="FILE", type=Path, help="draw a figure to FILE: .svg, .png or .pdf (needs matplotlib)")
     add("--json", action="store_true", help="print JSON, with all points of every curve")
@@ -44,7 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
     path = arguments.output
     if path is not None:
         _check_drawable(path)
-    contenders = _contenders(arguments.studies, arguments.store, repeats=arguments.group)
+    contenders = _contenders(arguments.studies, arguments.store, arguments.files, repeats=arguments.group)
     check_comparable(contenders)
     if path is not None:
         _draw(contenders, path)
@@ -56,10 +57,10 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"wrote the figure to {path.absolute()}")
 
 
-def _contenders(studies: Sequence[str], store: str | None, *, repeats: bool) -> list[Contender]:
+def _contenders(studies: Sequence[str], store: str | None, files: Path | None, *, repeats: bool) -> list[Contender]:
     labels = [found[1] if (found := _labelled(each)) else None for each in studies]
     named = [found[2] if (found := _labelled(each)) else each for each in studies]
-    targets = [_target(each, store) for each in named]
+    targets = [_target(each, store, files) for each in named]
     _check_distinct(targets)
     names = Counter(target.name for target, label in zip(targets, labels, strict=True) if label is None)
     contenders = []
@@ -80,9 +81,9 @@ def _labelled(study: str) -> re.Match[str] | None:
     return None if Path(study).is_file() else _LABELLED.fullmatch(study)
 
 
-def _target(study: str, store: str | None) -> Target:
+def _target(study: str, store: str | None, files: Path | None) -> Target:
     url, separator, name = study.rpartition("#")
-    return target_named(name, url) if separator and "://" in url else target_named(study, store)
+    return target_named(name, url, files) if separator and "://" in url else target_named(study, store, files)
 
 
 def _contender(target: Target, label: str) -> Contender:

@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _command_line(arguments: argparse.Namespace) -> str:
     """The command as it was typed: repeated, it resumes the continuation."""
-    options = ("store", "trial", "steps", "trial_steps", "name")
+    options = ("store", "files", "trial", "steps", "trial_steps", "name")
     given = [(name, str(value)) for name in options if (value := getattr(arguments, name)) is not None]
     words = [word for name, value in given for word in (f"--{name.replace('_', '-')}", value)]
     return shlex.join(["broodline", "continue", arguments.study, *words])

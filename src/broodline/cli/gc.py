@@ -89,6 +89,8 @@ def _forget(arguments: argparse.Namespace, target: Target, store: Store, files: 
 
     dry = arguments.dry_run
     forgotten = forget_missing(store, target.name, files, dry=dry)
+    if files is None and not dry:
+        target.location.forget_files(target.name)
     if arguments.json:
         print_json({"study": target.name, "dry_run": dry, "forgotten": forgotten})
         return

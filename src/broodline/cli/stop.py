@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Stops a study."""
-    from broodline.controller.controller import Controller
+    from broodline.controller.access import client_of
     from broodline.reports.format import format_count
     from broodline.reports.status import read_overview
 
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
         with store.snapshot(target.name) as records:
             overview = read_overview(records)
         if _can_be_stopped(overview, now=arguments.now):
-            Controller(store).end(target.name, now=arguments.now, reason="stopped by `broodline stop`")
+            client_of(store).end(target.name, now=arguments.now, reason="stopped by `broodline stop`")
         with store.snapshot(target.name) as records:
             overview = read_overview(records)
     if arguments.json:

@@ -6,11 +6,12 @@ import argparse
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broodline.errors import UsageError
+from broodline.storage.urls import shown
 
 if TYPE_CHECKING:
     from broodline.config.study_file import StudyFile
@@ -38,12 +39,14 @@ class Target:
     @property
     def files(self) -> StudyFiles:
         """Its checkpoints and logs."""
-        return self.location.files(self.name)
+        return self.location.files_of(self.name)
 
     def command(self, name: str) -> str:
         """The command line of another command for this study, to copy."""
         study = self.name if self.file is None else str(self.file.path)
-        return shlex.join(["broodline", name, study, *([] if self.store is None else ["--store", self.store])])
+        given = self.location.files
+        options = [*([] if self.store is None else ["--store", shown(self.store)]), *(["--files", str(given)] if given else [])]
+        return shlex.join(["broodline", name, study, *options])
 
     @contextmanager
     def records(self) -> Iterator[Transaction]:
@@ -70,7 +73,18 @@ def add_target(parser: argparse.ArgumentParser, *, by_name: bool = True, stored:
     if stored:
         default = "broodline.db next to the study file"
         parser.add_argument("--store", metavar="URL", help=f"the study's database, such as sqlite:///PATH (default: {default})")
+        add_files(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Adds `--files`."""
+    parser.add_argument(
+        "--files",
+        metavar="DIR",
+        type=Path,
+        help="directory of checkpoints and logs of a store other than SQLite (default: broodline.files next to the study file)",
+    )
 
 
 def target_of(arguments: argparse.Namespace) -> Target:
@@ -79,27 +93,29 @@ def target_of(arguments: argparse.Namespace) -> Target:
     Raises:
         UsageError: There is no such study file, or it has a mistake.
     """
-    return target_named(arguments.study, getattr(arguments, "store", None))
+    return target_named(arguments.study, getattr(arguments, "store", None), getattr(arguments, "files", None))
 
 
-def target_named(study: str, store: str | None) -> Target:
+def target_named(study: str, store: str | None, files: Path | None = None) -> Target:
     """The study of a study file, or the study of a name in a store.
 
     Raises:
         UsageError: The argument is neither, or the study file has a mistake.
     """
-    from broodline.storage.location import StudyLocation, default_location
+    from broodline.storage.location import StudyLocation, default_location, location_of
 
     path = Path(study)
     if _is_file(path):
         from broodline.config.study_file import read
 
         file = read(path)
-        location = default_location(path) if store is None else StudyLocation(url=store)
+        location = default_location(path) if store is None else location_of(store, files=files, near=path.parent)
+        if store is None and files is not None:
+            location = replace(location, files=files)  # which refuses it
         return Target(name=file.study.name, location=location, file=file, store=store)
     if store is None:
         raise UsageError(f"'{path}' is not a study file (STUDY.toml); to give the name of a study, add --store URL")
-    return Target(name=study, location=StudyLocation(url=store), file=None, store=store)
+    return Target(name=study, location=StudyLocation(url=store, files=files), file=None, store=store)
 
 
 def file_of(target: Target) -> StudyFile:

@@ -15,7 +15,7 @@ from typing import Protocol
 from broodline.core.trial import Trial
 from broodline.errors import StoreUnavailable
 from broodline.reports.feed import FinishedTrials
-from broodline.storage.base import Store
+from broodline.storage.base import Records
 
 FEED_SECONDS = 0.5
 
@@ -43,7 +43,7 @@ class View(Observer, Protocol):
         """Shows one line, such as a message of a worker."""
 
 
-ViewOf = Callable[[Store], View]
+ViewOf = Callable[[Records], View]
 
 
 class Every:
@@ -76,7 +76,7 @@ class Observation:
         observers: In the order in which they are called.
     """
 
-    def __init__(self, store: Store, study: str, observers: Sequence[Observer]) -> None:
+    def __init__(self, store: Records, study: str, observers: Sequence[Observer]) -> None:
         self._store, self._study, self._observers = store, study, observers
         self._look = Every(FEED_SECONDS, wait=True)
         with store.snapshot(study) as records:
@@ -104,7 +104,7 @@ class Observation:
 
 
 @contextmanager
-def observing(store: Store, study: str, observers: Sequence[Observer]) -> Iterator[Observation]:
+def observing(store: Records, study: str, observers: Sequence[Observer]) -> Iterator[Observation]:
     """Feeds observers for as long as a run lasts, then ends them.
 
     On the way out, observers receive the trials that finished since the last look. Each one is ended, whatever another raises.

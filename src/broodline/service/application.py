@@ -92,6 +92,9 @@ class Application:
         ):
             app.add_api_route(path, endpoint, methods=["POST"], response_model=answered, responses=PROBLEMS)
         app.add_api_route(_STUDY, calls.open, methods=["PUT"], response_model=models.Nothing, responses=PROBLEMS)
+        app.add_api_route(
+            f"{_STUDY}/files", calls.replace_files, methods=["PUT"], response_model=models.ReplacedModel, responses=PROBLEMS
+        )
         app.add_api_route(_STUDY, calls.delete, methods=["DELETE"], response_model=models.Nothing, responses=PROBLEMS)
 
 
@@ -106,6 +109,8 @@ def _add_views(app: FastAPI, views: Views) -> None:
         (f"{_STUDY}/best", views.best, several),
         (f"{_STUDY}/scored", views.scored, models.CountModel),
         (f"{_STUDY}/checkpoints", views.checkpoints, models.CheckpointsModel),
+        (f"{_STUDY}/has-checkpoints", views.has_checkpoints, models.CountModel),
+        (f"{_STUDY}/files", views.files, models.FilesAnswer),
         (f"{_STUDY}/members", views.members, models.MembersModel),
         (_STUDY + "/members/{number:int}/completed", views.last_completed, several),
         (f"{_STUDY}/generation", views.generation, several),

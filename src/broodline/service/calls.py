@@ -22,7 +22,7 @@ from broodline.service.models import Number, StudyName
 from broodline.service.routes import permits
 from broodline.service.waiting import Waiting
 from broodline.service.writer import Writer
-from broodline.storage.base import Store
+from broodline.storage.base import FilesRecord, Store
 from broodline.storage.checkpoints.base import checkpoint_of_attempt
 
 _READERS = 4  # threads
@@ -125,6 +125,12 @@ class Calls:
         self.waiting.changed()
         return {}
 
+    @permits(Role.WORKER)
+    async def replace_files(self, study: StudyName, body: models.ReplaceFiles) -> Document:
+        """A worker records the directory in which it found the files of a study, unless another one was faster."""
+        before, after = _record(body.before), _record(body.after)
+        return {"replaced": await self.read(lambda: self.store.replace_files_record(study, before, after))}
+
     @permits(Role.ADMIN)
     async def end(self, study: StudyName, body: models.End) -> Document:
         """A study ends: running trials finish, or are called back now."""
@@ -177,6 +183,10 @@ class Calls:
 async def _disconnected(request: HttpRequest) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _record(model: models.FilesModel | None) -> FilesRecord | None:
+    return None if model is None else FilesRecord(id=model.id, place=model.place)
 
 
 def _values(body: Any) -> Any:

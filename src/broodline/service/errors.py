@@ -23,11 +23,17 @@ from broodline.errors import (
 
 RETRY_AFTER_SECONDS = 1
 
+
+class TrialNotFound(UsageError):
+    """Raised when a study has no trial of that number."""
+
+
 # The first kind that an error is an instance of decides, so the more special ones come first.
 _KINDS: tuple[tuple[type[BroodlineError], int, str], ...] = (
     (LeaseLost, 409, "lease_lost"),
     (IllegalTransition, 409, "illegal_transition"),
     (StudyNotFound, 404, "study_not_found"),
+    (TrialNotFound, 404, "trial_not_found"),
     (StudyChanged, 409, "study_changed"),
     (StudyBusy, 409, "study_busy"),
     (UsageError, 422, "usage"),

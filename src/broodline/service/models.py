@@ -132,6 +132,20 @@ class Open(Request):
     definition: dict[str, Any] = Field(max_length=100)
 
 
+class FilesModel(Request):
+    """The record of a directory: the UUID that it carries, and its place as HOST:PATH."""
+
+    id: Annotated[str, Field(pattern="^[0-9a-f]{32}$", max_length=32)]
+    place: Annotated[str, Field(max_length=5_000, pattern=f"^{_PLAIN}$")] | None = None
+
+
+class ReplaceFiles(Request):
+    """The record of a directory is replaced if it is still `before`."""
+
+    before: FilesModel | None
+    after: FilesModel | None
+
+
 class End(Request):
     """A study ends: running trials finish, or are called back now."""
 
@@ -223,6 +237,18 @@ class CheckpointsModel(BaseModel):
     """The checkpoints that are not kept for good."""
 
     checkpoints: list[dict[str, Any]]
+
+
+class FilesAnswer(BaseModel):
+    """The record of a study's directory, or null."""
+
+    files: FilesModel | None
+
+
+class ReplacedModel(BaseModel):
+    """Whether a record was replaced."""
+
+    replaced: bool
 
 
 class CountModel(BaseModel):

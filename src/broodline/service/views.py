@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Query
@@ -12,7 +13,7 @@ from broodline.core.trial import Trial
 from broodline.service import models
 from broodline.service.auth import Role
 from broodline.service.encoding import Document, checkpoint_document, measurement_document, progress_document, trial_document
-from broodline.service.errors import Refused
+from broodline.service.errors import TrialNotFound
 from broodline.service.models import Number, StudyName
 from broodline.service.routes import permits
 from broodline.storage.base import Store, Transaction
@@ -58,7 +59,7 @@ class Views:
         """One trial."""
         found = await self._of(study, lambda records: _one(records.trial(number)))
         if found["trial"] is None:
-            raise Refused(404, "trial_not_found", f"study '{study}' has no trial {number}")
+            raise TrialNotFound(f"study '{study}' has no trial {number}")
         return found
 
     @permits(Role.READER)
@@ -82,6 +83,17 @@ class Views:
         """The checkpoints that are not kept for good."""
         found = await self._of(study, lambda records: records.checkpoints(query.member))
         return {"checkpoints": [checkpoint_document(checkpoint) for checkpoint in found]}
+
+    @permits(Role.READER)
+    async def has_checkpoints(self, study: StudyName) -> Document:
+        """1 if a trial has a checkpoint, whether it is kept for good or not; otherwise 0."""
+        return await self._of(study, lambda records: {"count": int(records.has_checkpoints())})
+
+    @permits(Role.READER)
+    async def files(self, study: StudyName) -> Document:
+        """The record of the directory of a study's files; the study itself need not exist."""
+        record = await self._read(lambda: self._store.files_record(study))
+        return {"files": None if record is None else asdict(record)}
 
     @permits(Role.READER)
     async def members(self, study: StudyName) -> Document:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from broodline.core.population import Population, Progress
@@ -65,6 +66,9 @@ class Transaction(Population, Protocol):
     def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
         """The running trials that these sessions hold."""
 
+    def has_checkpoints(self) -> bool:
+        """True if a trial of the study has a checkpoint, whether it is kept for good or not."""
+
     def checkpoints(self, member: int | None = None) -> tuple[Checkpoint, ...]:
         """The checkpoints of a member (None: of all) that are not kept for good."""
 
@@ -94,7 +98,39 @@ class Transaction(Population, Protocol):
         """The scores at `step` of the `count` trials that start last before it; the last attempt at each counts."""
 
 
-class Store(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesRecord:
+    """The record of the directory that holds the files of one study.
+
+    Args:
+        id: The UUID that the directory carries.
+        place: `HOST:PATH` of the directory, as the last process that claimed it saw it; None: no process has claimed it.
+    """
+
+    id: str
+    place: str | None = None
+
+
+class Records(Protocol):
+    """The read-only part of a store."""
+
+    def studies(self) -> tuple[str, ...]:
+        """The names of all studies, in order of creation."""
+
+    def snapshot(self, study: str) -> AbstractContextManager[Transaction]:
+        """Opens a consistent view to read from; it blocks no writer.
+
+        Raises:
+            StudyNotFound: There is no such study.
+            StoreUnavailable: The store does not answer at the moment; the call can be repeated.
+            StoreError: The store can't be used.
+        """
+
+    def close(self) -> None:
+        """Closes the database."""
+
+
+class Store(Records, Protocol):
     """A database of studies."""
 
     def create(self, name: str, definition: str) -> bool:
@@ -107,9 +143,6 @@ class Store(Protocol):
             StudyNotFound: There is no such study.
         """
 
-    def studies(self) -> tuple[str, ...]:
-        """The names of all studies, in order of creation."""
-
     def transaction(self, study: str) -> AbstractContextManager[Transaction]:
         """Opens a transaction that excludes all others; it commits at the end, or changes nothing if an error leaves it.
 
@@ -119,14 +152,14 @@ class Store(Protocol):
             StoreError: The store can't be used: it is corrupt, incomplete or read-only.
         """
 
-    def snapshot(self, study: str) -> AbstractContextManager[Transaction]:
-        """Opens a consistent view to read from; it blocks no writer."""
+    def files_record(self, study: str) -> FilesRecord | None:
+        """The record of a study's directory; None if there is none. The study itself need not exist."""
+
+    def replace_files_record(self, study: str, before: FilesRecord | None, after: FilesRecord | None) -> bool:
+        """Replaces the record of a study's directory, or adds or removes it; returns False if it is not `before`."""
 
     def wait_for_change(self, seconds: float) -> None:
         """Returns when the store may have changed, at the latest after so many seconds."""
-
-    def close(self) -> None:
-        """Closes the database."""
 
 
 Clock = Callable[[], float]

@@ -6,19 +6,20 @@ This is the one place that joins the two. URLs name them, and the part before `:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from broodline.errors import StoreError, UsageError
-from broodline.registry import CHECKPOINT_STORES, STORES, Registry
+from broodline.registry import CHECKPOINT_STORES, STORE_FILES, STORES, Registry
 from broodline.storage.base import Store, Transaction
 from broodline.storage.checkpoints.base import CheckpointStore
-from broodline.storage.claims import Claim, check_new, claim, root_for
-from broodline.storage.identity import identity_of
+from broodline.storage.files_place import FilesPlace, FilesPlaceType, StudyDirectory
+from broodline.storage.given_files import NAME as FILES_NAME
+from broodline.storage.given_files import GivenFiles
 from broodline.storage.study_files import StudyFiles
-from broodline.storage.urls import SQLITE, absolute, scheme_of, sqlite_path
+from broodline.storage.urls import SQLITE, absolute, scheme_of, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +30,14 @@ class OpenStudy:
         name: Its name. The study need not exist yet.
         store: Its store.
         files: Its checkpoints and logs.
+        location: The location with which another process of this machine finds the same store and files.
         note: A line for the user about the store's identity; empty in the common case.
     """
 
     name: str
     store: Store
     files: StudyFiles
+    location: StudyLocation
     note: str = ""
 
     def snapshot(self) -> AbstractContextManager[Transaction]:
@@ -60,12 +63,24 @@ class StudyLocation:
 
     Args:
         url: The store's URL. Its path is made absolute and resolved, so that a worker can run in another directory.
+        files: The directory of the files of its studies; None: it follows from the URL, or from the records of the store. The
+            files of a SQLite store lie next to the database.
+        default_files: The directory for a study that has none yet, if `files` is None.
+
+    Raises:
+        StoreError: The URL names no store.
+        UsageError: `files` is given, and the files of this store lie elsewhere.
     """
 
     url: str
+    files: Path | None = field(default=None, compare=False)
+    default_files: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", absolute(self.url))
+        for name in ("files", "default_files"):
+            path: Path | None = getattr(self, name)
+            object.__setattr__(self, name, None if path is None else path.absolute())
 
     @contextmanager
     def open_study(self, name: str, *, create: bool = False, checksums: bool = False) -> Iterator[OpenStudy]:
@@ -81,12 +96,12 @@ class StudyLocation:
             StoreError: The store can't be used, or the directory belongs to another one.
         """
         if create:
-            check_new(sqlite_path(self.url))
+            self._place.check_new()
         with closing(self.open(create=create)) as store:
-            claimed = self.claim()
-            files = _files(claimed, name, checksums=checksums)
+            claimed = self._place.claim(name, lambda: nullcontext(store), create=create)
+            files = _files_of(claimed, checksums=checksums)
             with closing(files.checkpoints):
-                yield OpenStudy(name=name, store=store, files=files, note=claimed.note)
+                yield OpenStudy(name=name, store=store, files=files, location=self.settled(claimed), note=claimed.note)
 
     def claimed_files(self, study: str, *, note: Callable[[str], object] = lambda _: None) -> StudyFiles:
         """The files of a study, whose directory is claimed: files may be deleted in it.
@@ -99,19 +114,25 @@ class StudyLocation:
             FilesMissing: The directory is not there.
             StoreError: The directory belongs to another store.
         """
-        claimed = self.claim()
+        claimed = self.claim(study)
         if claimed.note:
             note(claimed.note)
-        return _files(claimed, study)
+        return _files_of(claimed)
 
-    def claim(self) -> Claim:
-        """Makes sure that the directory of the files carries the identity of the store, which must exist.
+    def claim(self, study: str) -> StudyDirectory:
+        """Makes sure that the directory of the files is the right one, and that it shows that. The store must exist.
 
         Raises:
             FilesMissing: The directory is not there.
-            StoreError: The directory belongs to another store.
+            StoreError: The directory belongs to another store or study.
         """
-        return claim(sqlite_path(self.url))
+        return self._place.claim(study, self._opened, create=False)
+
+    def forget_files(self, study: str) -> None:
+        """Gives up the directory of a study, so that another one can be used. Its checkpoints must be given up first."""
+        with self._opened() as store:
+            if (record := store.files_record(study)) is not None:
+                store.replace_files_record(study, record, replace(record, place=None))
 
     def open(self, *, create: bool = True) -> Store:
         """Opens the store.
@@ -132,16 +153,42 @@ class StudyLocation:
         with closing(self.open(create=False)) as store, store.snapshot(study) as records:
             yield records
 
-    def files(self, study: str, *, checksums: bool = False) -> StudyFiles:
-        """The files of a study, for reading: nothing is claimed, and the directory need not exist."""
-        path = sqlite_path(self.url)
-        identity = identity_of(path)
-        return files_in(root_for(path, identity) / study, checksums=checksums, identity=identity.id or None if identity else None)
+    def files_of(self, study: str, *, checksums: bool = False) -> StudyFiles:
+        """The files of a study, for reading: nothing is claimed, and the directory need not exist.
+
+        Raises:
+            StoreUnavailable: The store does not answer at the moment.
+        """
+        return _files_of(self._place.find(study, self._opened), checksums=checksums)
+
+    def settled(self, claimed: StudyDirectory) -> StudyLocation:
+        """The same location for another process of this machine, with the directory that was claimed."""
+        return replace(self, files=claimed.root.parent if self._place.is_given else None, default_files=None)
+
+    @property
+    def _place(self) -> FilesPlace:
+        scheme = scheme_of(self.url)
+        made: FilesPlaceType = STORE_FILES.load(scheme) if STORE_FILES.has(scheme) else GivenFiles
+        return made(self.url, files=self.files, default=self.default_files)
+
+    def _opened(self) -> AbstractContextManager[Store]:
+        return closing(self.open(create=False))
 
 
 def default_location(path: Path) -> StudyLocation:
     """The default: `broodline.db` in the directory of a study file."""
     return StudyLocation(url=f"{SQLITE}{path.absolute().parent / 'broodline.db'}")
+
+
+def location_of(url: str, *, files: Path | None, near: Path) -> StudyLocation:
+    """The location of a study in a store that the user names.
+
+    Args:
+        url: The store's URL.
+        files: The directory of the files, if the user names it.
+        near: The directory of the study file, which holds the files of a study that has no directory yet.
+    """
+    return StudyLocation(url=url, files=files, default_files=near / FILES_NAME)
 
 
 def open_store(url: str, *, create: bool = True) -> Store:
@@ -179,18 +226,18 @@ def files_in(root: Path, *, checksums: bool = False, identity: str | None = None
     Args:
         root: The directory of the study.
         checksums: As in `open_checkpoints`.
-        identity: The identity that the directory around it carries; None: it belongs to no store.
+        identity: the identity that the directory around it carries; None: there is none.
     """
     here = root.absolute()
     return StudyFiles(root=here, checkpoints=open_checkpoints(here.as_uri(), checksums=checksums), identity=identity)
 
 
-def _files(claimed: Claim, study: str, *, checksums: bool = False) -> StudyFiles:
-    return files_in(claimed.root / study, checksums=checksums, identity=claimed.id)
+def _files_of(found: StudyDirectory, *, checksums: bool = False) -> StudyFiles:
+    return replace(files_in(found.root, checksums=checksums, identity=found.identity), carrier=found.carrier)
 
 
 def _implementation(registry: Registry, url: str) -> Any:
     try:
         return registry.load(scheme_of(url))
     except UsageError as error:
-        raise StoreError(f"'{url}' names no store: {error}") from None
+        raise StoreError(f"'{shown(url)}' names no store: {error}") from None

@@ -25,26 +25,33 @@ class StudyFiles:
     Args:
         root: The study's directory on this machine.
         checkpoints: Its checkpoint store.
-        identity: The identity that the directory around it carries; None: it belongs to no store.
+        identity: The identity that shows which store or study the files belong to; None: they belong to none.
+        carrier: The directory that carries the identity; None: the directory around that of the study.
     """
 
     root: Path
     checkpoints: CheckpointStore
     identity: str | None = None
+    carrier: Path | None = None
+
+    @property
+    def marked(self) -> Path:
+        """The directory that carries the identity."""
+        return self.carrier or self.root.parent
 
     @property
     def are_present(self) -> bool:
-        """False while the directory of the store's files is away, or another one is in its place: it may not be mounted."""
-        return self.identity is None or identity_in(self.root.parent) == self.identity
+        """False while the directory of the files is away, or another one is in its place: it may not be mounted."""
+        return self.identity is None or identity_in(self.marked) == self.identity
 
     def check_present(self) -> None:
-        """Refuses to use a directory that does not carry the identity of the store.
+        """Refuses to use a directory that does not carry the identity of the store or the study.
 
         Raises:
             FilesMissing: The directory is away, or another one is in its place.
         """
         if not self.are_present:
-            raise FilesMissing(f"{self.root.parent}: the directory of the store's files is away, or another one is in its place")
+            raise FilesMissing(f"{self.marked}: the directory of the store's files is away, or another one is in its place")
 
     @property
     def logs(self) -> Path:

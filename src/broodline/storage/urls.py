@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from broodline.errors import StoreError
 
 SQLITE = "sqlite:///"
 IN_MEMORY = "sqlite://"
+_PASSWORD = re.compile(r"(?<=://)(?P<user>[^/?#:@]*):[^?#]*(?=@)")
+_PASSWORD_OPTION = re.compile(r"([?&])(?:ssl)?password=[^&#]*&?")
 
 
 def absolute(url: str) -> str:
@@ -23,6 +26,17 @@ def absolute(url: str) -> str:
     return f"{SQLITE}{sqlite_path(url).resolve()}"
 
 
+def shown(url: str) -> str:
+    """A URL as messages show it: without its password.
+
+    >>> shown("postgresql://me:secret@host/db")
+    'postgresql://me@host/db'
+    >>> shown("postgresql://host/db?user=me&password=a%20b&sslmode=require")
+    'postgresql://host/db?user=me&sslmode=require'
+    """
+    return _PASSWORD.sub(r"\g<user>", _PASSWORD_OPTION.sub(r"\1", url))
+
+
 def scheme_of(url: str) -> str:
     """The part of a URL before `://`, which names the implementation.
 
@@ -31,7 +45,7 @@ def scheme_of(url: str) -> str:
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
-        raise StoreError(f"'{url}' names no store: write sqlite:///PATH (four slashes begin an absolute path)")
+        raise StoreError(f"'{shown(url)}' names no store: write sqlite:///PATH (four slashes begin an absolute path)")
     return scheme
 
 
@@ -43,5 +57,5 @@ def sqlite_path(url: str) -> Path:
     """
     path = url.removeprefix(SQLITE)
     if path in ("", url):
-        raise StoreError(f"'{url}' names no store: write sqlite:///PATH (four slashes begin an absolute path)")
+        raise StoreError(f"'{shown(url)}' names no store: write sqlite:///PATH (four slashes begin an absolute path)")
     return Path(path)

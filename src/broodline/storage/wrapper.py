@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 
-from broodline.storage.base import Store, Transaction
+from broodline.storage.base import FilesRecord, Store, Transaction
 
 
 class StoreWrapper(ABC):
@@ -33,6 +33,12 @@ class StoreWrapper(ABC):
 
     def snapshot(self, study: str) -> AbstractContextManager[Transaction]:
         return self.wrapped.snapshot(study)
+
+    def files_record(self, study: str) -> FilesRecord | None:
+        return self.wrapped.files_record(study)
+
+    def replace_files_record(self, study: str, before: FilesRecord | None, after: FilesRecord | None) -> bool:
+        return self.wrapped.replace_files_record(study, before, after)
 
     def wait_for_change(self, seconds: float) -> None:
         self.wrapped.wait_for_change(seconds)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from broodline.config.study import parse, study_from
@@ -13,7 +15,7 @@ from broodline.core.study import Budget, Evolution, Retention, Stopping, StudyCo
 from broodline.errors import StoreMissing, StudyNotFound
 from broodline.reports.result import Result
 from broodline.reports.status import StudyOverview, StudyStatus, read_overview
-from broodline.storage.location import StudyLocation
+from broodline.storage.location import location_of
 from broodline.studies.fingerprint import has_changed, note
 from broodline.studies.reevaluation import Again
 from broodline.studies.run import run
@@ -38,6 +40,8 @@ class Study:
         retries: How often a trial is retried after its function failed.
         max_failures: The study fails if its first trials to finish, this many, all fail; None: min(N, 5).
         store: The URL of the database.
+        files: The directory of the checkpoints and logs, for a store that is no SQLite database; None: the one that the store
+            records, or `broodline.files` in the current directory. The files of a SQLite store lie next to the database.
 
     Raises:
         StudyFileError: An argument is wrong.
@@ -63,6 +67,7 @@ class Study:
         retries: int = 0,
         max_failures: int | None = None,
         store: str = "sqlite:///broodline.db",
+        files: str | os.PathLike[str] | None = None,
     ) -> None:
         limits = {"retries": retries} | ({} if max_failures is None else {"max_failures": max_failures})
         self._document: dict[str, Any] = {
@@ -77,7 +82,7 @@ class Study:
             "train": limits,
             **({} if stopping is None else {"stopping": stopping}),
         }
-        self._location = StudyLocation(url=store)
+        self._location = location_of(store, files=None if files is None else Path(files), near=Path())
         parse(self._document, "Study(...)")
 
     @property
@@ -201,7 +206,7 @@ class Study:
         setup = setup_for(train)
         with self._location.records(self._document["name"]) as records:
             study, found = study_from(records.definition()), restorable(records, count)
-        files = self._location.files(study.name)
+        files = self._location.files_of(study.name)
         with through_trainer(setup.trainer) as evaluate:
             return tuple(reevaluated(study, found, files=files, evaluate=evaluate, times=times))
 
@@ -271,7 +276,7 @@ class Study:
 
     def _note(self, train: Function, before: int) -> None:
         """Records the function that trained, or warns that nothing was left to train."""
-        files, after = self._location.files(self._document["name"]), self._overview()
+        files, after = self._location.files_of(self._document["name"]), self._overview()
         if after.progress.finished != before:
             note(train, files)
         elif after.status is StudyStatus.DONE:
@@ -284,4 +289,4 @@ class Study:
         _log.warning(f"study '{name}' {message}", extra={"study": name, "worker": None, "trial": None})
 
     def _result_of(self, name: str) -> Result:
-        return Result(name, records=partial(self._location.records, name), files=self._location.files(name))
+        return Result(name, records=partial(self._location.records, name), files=self._location.files_of(name))

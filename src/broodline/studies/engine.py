@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from broodline.config.programs import EngineOptions
@@ -56,7 +57,12 @@ def job_for(study: StudyConfig, location: StudyLocation, trainer: TrainerFactory
     Raises:
         UsageError: The trainer can't be sent to workers.
     """
-    return Job(store=location.url, study=study.name, trainer=_pickled(trainer), checksums=study.checkpoints.checksums)
+    return job_at(location, Job(store="", study=study.name, trainer=_pickled(trainer), checksums=study.checkpoints.checksums))
+
+
+def job_at(location: StudyLocation, job: Job) -> Job:
+    """The same work in a store and with files whose places are known by now."""
+    return replace(job, store=location.url, files=None if location.files is None else str(location.files))
 
 
 def _pickled(trainer: TrainerFactory) -> bytes:

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from broodline.controller.controller import Controller
+from broodline.controller.client import Client
 from broodline.core.retention import is_orphan
-from broodline.storage.base import Store
+from broodline.storage.base import Records
 from broodline.storage.study_files import StudyFiles
 from broodline.workers.liveness import dead_sessions, remove_copied_sessions
 from broodline.workers.trainers.scratch import clear_after
 
 
-def recover(store: Store, study: str, files: StudyFiles) -> None:
+def recover(store: Records, client: Client, study: str, files: StudyFiles) -> None:
     """Releases the trials of dead workers of this machine without waiting for their leases, and deletes orphaned files."""
     files.check_present()
     if copied := remove_copied_sessions(files.workers):  # before the dead are collected: their workers may live elsewhere
-        Controller(store).release(study, copied)
-    while _clean_up_after_the_dead(store, study, files):
+        client.release(study, copied)
+    while _clean_up_after_the_dead(client, study, files):
         pass
     delete_orphans(store, study, files)
 
 
-def _clean_up_after_the_dead(store: Store, study: str, files: StudyFiles) -> bool:
+def _clean_up_after_the_dead(client: Client, study: str, files: StudyFiles) -> bool:
     """Ends the programs of some dead workers, releases their trials, and forgets the workers last; False if there are none."""
     with dead_sessions(files.workers) as dead:
         for session in dead:
             clear_after(session)  # a program outlives a worker that was killed
         if dead:
-            Controller(store).release(study, dead, lost=True)
+            client.release(study, dead, lost=True)
         return bool(dead)
 
 
-def delete_orphans(store: Store, study: str, files: StudyFiles) -> int:
+def delete_orphans(store: Records, study: str, files: StudyFiles) -> int:
     """Deletes the directories of attempts that no record names or ever will, and returns their number.
 
     A power failure may leave a recorded checkpoint under its staged name. That one is renamed.

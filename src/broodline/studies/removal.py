@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from broodline.controller.access import client_of
 from broodline.core.trial import TrialState
 from broodline.errors import StoreError, StudyBusy, StudyNotFound
 from broodline.storage.disk import delete, size_of
 from broodline.storage.location import OpenStudy, StudyLocation
+from broodline.storage.root import IDENTITY_FILE
 from broodline.storage.study_files import StudyFiles
 from broodline.studies.recovery import recover
 from broodline.studies.sole_run import sole_run
+from broodline.workers.liveness import has_sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +56,13 @@ def remove(location: StudyLocation, name: str) -> Removable:
         content = _content(study)
         with sole_run(study.files, name):
             if name in study.store.studies():
-                recover(study.store, name, study.files)  # programs of killed workers must not write into a deleted directory
+                # Programs of killed workers must not write into a deleted directory.
+                recover(study.store, client_of(study.store), name, study.files)
                 _refuse_if_trained(study)
                 study.store.delete(name)
             _delete_files(study.files)
+        if (record := study.store.files_record(name)) is not None:  # last: until then the rest of the files proves whose it is
+            study.store.replace_files_record(name, record, None)
         return content
 
 
@@ -75,7 +81,7 @@ def _refuse_if_trained(study: OpenStudy) -> None:
     with study.snapshot() as records:
         running = [trial for trial in records.unfinished() if trial.state is TrialState.RUNNING]
         trained = any(trial.lease_until is not None and trial.lease_until >= records.now for trial in running)
-    if trained or any(study.files.workers.glob("*")):
+    if trained or has_sessions(study.files.workers):
         raise StudyBusy(f"study '{study.name}' is being trained by a worker\nhelp: `broodline stop --now` ends it")
 
 
@@ -83,6 +89,9 @@ def _delete_files(files: StudyFiles) -> None:
     for attempt in files.checkpoints.attempts():  # they may lie in another place than the rest
         files.checkpoints.remove_attempt(attempt)
     files.checkpoints.close()
+    for entry in files.root.glob("*"):
+        if files.marked != files.root or entry.name != IDENTITY_FILE:  # last of all: a repeated call must know the directory
+            delete(entry)
     delete(files.root)
     if files.root.exists():
         raise StoreError(f"{files.root}: can't be deleted completely; its records are deleted, so delete this directory by hand")

@@ -12,7 +12,8 @@ from contextlib import closing
 from typing import TypeVar
 
 from broodline.config.study import study_from
-from broodline.controller.controller import Controller, check_same
+from broodline.controller.access import client_of
+from broodline.controller.controller import check_same
 from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFailed, WorkerError
@@ -21,7 +22,7 @@ from broodline.reports.terminal.log_lines import log_shown_by
 from broodline.storage.base import Store
 from broodline.storage.location import StudyLocation
 from broodline.storage.study_files import StudyFiles
-from broodline.studies.engine import engine_for, job_for
+from broodline.studies.engine import engine_for, job_at, job_for
 from broodline.studies.interruption import interruptible
 from broodline.studies.recovery import delete_orphans, recover
 from broodline.studies.sole_run import sole_run
@@ -68,21 +69,22 @@ def run(
     devices = devices_for(setup.engine.devices)
     opened = location.open_study(study.name, create=True, checksums=study.checkpoints.checksums)
     with opened as here, sole_run(here.files, study.name), interruptible(first_finishes=True) as interruptions:
-        store, files = here.store, here.files
-        controller = Controller(store)
-        controller.open(study)
+        store, files, client = here.store, here.files, client_of(here.store)
+        client.open(study)
         files.prepare()
         if initialise is not None:
             initialise(store, files)
-        recover(store, study.name, files)
+        recover(store, client, study.name, files)
         view = _view_of(study.name, workers=workers, show=show)(store)
         with observing(store, study.name, [view, *observers]) as observation, log_shown_by(view.say):
             _log_note(study.name, here.note)
             _log_note(study.name, sharing_note(devices.names, workers))
-            engine = engine_for(study, job, cwd=setup.trainer.cwd, client=controller, options=setup.engine, devices=devices)
+            job = job_at(here.location, job)
+            engine = engine_for(study, job, cwd=setup.trainer.cwd, client=client, options=setup.engine, devices=devices)
             supervise(
                 engine,
                 store,
+                client,
                 study.name,
                 workers=workers,
                 observation=observation,
@@ -149,11 +151,12 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
             check_same(records, study)
             # The controller leases by the stored definition. A lease of this file would be renewed too seldom if it is longer.
             study = study_from(records.definition())
-        note = location.claim().note
+        claimed = location.claim(study.name)
+        job = job_at(location.settled(claimed), job)
         view = _view_of(study.name, workers=0, show=show)(store)
-        client, options = Controller(store), setup.engine
+        client, options = client_of(store), setup.engine
         with observing(store, study.name, [view]) as observation, log_shown_by(view.say):
-            _log_note(study.name, note)
+            _log_note(study.name, claimed.note)
             _log_note(study.name, joining_note(devices.names))
             engine = engine_for(
                 study,
@@ -164,7 +167,7 @@ def join(study: StudyConfig, *, location: StudyLocation, setup: TrainerSetup, wo
                 name=lambda _position: worker,
                 devices=devices,
             )
-            supervise(engine, store, study.name, workers=1, observation=observation, grace=setup.grace)
+            supervise(engine, store, client, study.name, workers=1, observation=observation, grace=setup.grace)
         _raise_if_failed(store, study.name)
 
 

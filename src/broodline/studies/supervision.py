@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from broodline.controller.controller import Controller
+from broodline.controller.access import StudyClient
 from broodline.core.population import StudyState
 from broodline.core.trial import TrialState
 from broodline.errors import StoreError, StoreMoved, StoreUnavailable
 from broodline.reports.format import format_count, format_duration
 from broodline.reports.observer import Observation
-from broodline.storage.base import Store
+from broodline.storage.base import Records
 from broodline.studies.interruption import Interruptions
 from broodline.workers.engines.base import Engine
 
@@ -25,7 +25,8 @@ LOOK_SECONDS = 0.5
 
 def supervise(
     engine: Engine,
-    store: Store,
+    store: Records,
+    client: StudyClient,
     study: str,
     *,
     workers: int,
@@ -37,7 +38,8 @@ def supervise(
 
     Args:
         engine: Starts and restarts the workers.
-        store: The store of the study.
+        store: The records of the study.
+        client: Ends the study.
         study: Its name.
         workers: The number of workers.
         observation: Refreshed several times a second.
@@ -54,7 +56,7 @@ def supervise(
             engine.attend(ATTEND_SECONDS)
             observation.refresh()
             if interruptions is not None and interruptions.finishing and not finishing:
-                finishing = _finish(store, study)
+                finishing = _finish(store, client, study)
     finally:
         running = _running(store, study)
         engine.stop(grace)
@@ -63,17 +65,17 @@ def supervise(
         raise KeyboardInterrupt
 
 
-def _finish(store: Store, study: str) -> bool:
+def _finish(store: Records, client: StudyClient, study: str) -> bool:
     """Lets running trials finish; returns False if the store does not answer."""
     with suppress(StoreUnavailable):
-        Controller(store).end(study, now=False, reason="interrupted by Ctrl-C")
+        client.end(study, now=False, reason="interrupted by Ctrl-C")
         count = format_count(len(_running(store, study)), "running trial")
         _log.info(f"interrupted: {count} will finish, and no other starts; press Ctrl-C again to give them back")
         return True
     return False
 
 
-def _running(store: Store, study: str) -> dict[int, float]:
+def _running(store: Records, study: str) -> dict[int, float]:
     """The numbers of the running trials, and the seconds for which each has run."""
     with suppress(StoreError, StoreUnavailable), store.snapshot(study) as records:
         running = [trial for trial in records.unfinished() if trial.state is TrialState.RUNNING]
@@ -81,7 +83,7 @@ def _running(store: Store, study: str) -> dict[int, float]:
     return {}
 
 
-def _report_given_back(store: Store, study: str, running: Mapping[int, float]) -> None:
+def _report_given_back(store: Records, study: str, running: Mapping[int, float]) -> None:
     """Logs how much running work the workers gave back when they ended."""
     with suppress(StoreError, StoreUnavailable), store.snapshot(study) as records:
         pending = {trial.number for trial in records.unfinished() if trial.state is TrialState.PENDING}
@@ -91,7 +93,7 @@ def _report_given_back(store: Store, study: str, running: Mapping[int, float]) -
             _log.info(f"gave back {work}: a resumed study trains them again")
 
 
-def stop_check(store: Store, study: str) -> Callable[[], bool]:
+def stop_check(store: Records, study: str) -> Callable[[], bool]:
     """Returns a function that is true once the study stopped or failed; it reads the store every `LOOK_SECONDS`.
 
     Workers learn of a stop when their program reports. A program that reports nothing while it trains would run to its end.

@@ -15,7 +15,7 @@ from broodline.core.objective import fittest
 from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Change, Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
-from broodline.storage.base import Store, Transaction
+from broodline.storage.base import FilesRecord, Store, Transaction
 from broodline.storage.checkpoints.base import checkpoint_of
 from broodline.testing.playing import FakeClock
 
@@ -116,6 +116,35 @@ class StoreContract(ABC):
                 assert len(list(records.trials())) == len(records.measurements(0, 1)) == count
         with pytest.raises(StudyNotFound, match="'gone'"):
             store.delete("gone")
+
+    def test_the_record_of_a_directory_is_replaced_only_by_a_process_that_knows_the_last_one(self, store: Store) -> None:
+        """A record can be older than its study, and stays when the study is deleted: the files are deleted after the records."""
+        made, placed = FilesRecord(id="a"), FilesRecord(id="a", place="host:/files/s")
+        for study in ("s", "not yet a study"):
+            assert store.files_record(study) is None
+            assert not store.replace_files_record(study, made, placed)
+            assert store.replace_files_record(study, None, made)
+            assert not store.replace_files_record(study, None, FilesRecord(id="b"))
+            assert store.files_record(study) == made
+            assert not store.replace_files_record(study, FilesRecord(id="b"), placed)
+            assert not store.replace_files_record(study, placed, made)
+            assert store.replace_files_record(study, made, placed)
+            assert store.files_record(study) == placed
+        store.delete("s")
+        assert store.files_record("s") == placed
+        assert store.replace_files_record("s", placed, None)
+        assert (store.files_record("s"), store.files_record("not yet a study")) == (None, placed)
+
+    @pytest.mark.parametrize("kept", [False, True])
+    def test_a_study_has_checkpoints_as_soon_as_a_trial_names_one(self, store: Store, kept: bool) -> None:
+        store.create("other", "{}")
+        self.fill(store, completed(0), study="other")
+        self.fill(store, row(0), completed(1, checkpoint=None))
+        with store.snapshot("s") as records:
+            assert not records.has_checkpoints()
+        self.fill(store, completed(2, kept=kept))
+        with store.snapshot("s") as records:
+            assert records.has_checkpoints()
 
     def test_a_trial_comes_back_as_it_was(self, store: Store) -> None:
         self.fill(store, _EVERY_FIELD, row(1))

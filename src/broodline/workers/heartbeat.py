@@ -31,10 +31,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NoReturn, Self
 
-from broodline.controller.controller import Controller
+from broodline.controller.access import client_of
 from broodline.core.population import StudyState
 from broodline.errors import StoreUnavailable, StudyNotFound, WorkerError
-from broodline.storage.base import Store
+from broodline.storage.base import Records
 from broodline.storage.location import open_store
 from broodline.workers.liveness import is_stopped
 from broodline.workers.log import WorkerLog
@@ -96,7 +96,7 @@ class HeartbeatProcess:
         self._popen.stdout.close()
 
     def _started(self) -> subprocess.Popen[str]:
-        arguments = (self.store, self.study, self.session, str(self.seconds), str(os.getpid()))
+        arguments = (self.study, self.session, str(self.seconds), str(os.getpid()))
         try:
             popen = subprocess.Popen(
                 command_of("broodline.workers.heartbeat", *arguments),
@@ -111,6 +111,8 @@ class HeartbeatProcess:
             raise WorkerError(f"the heartbeat process can't be started: {error}") from error
         assert popen.stdin
         assert popen.stdout
+        with suppress(OSError):  # it died; what it printed tells why
+            popen.stdin.write(f"{self.store}\n")
         printed: deque[str] = deque(maxlen=_LINES_KEPT)
         for line in popen.stdout:
             if line.rstrip() == _READY:
@@ -149,13 +151,22 @@ class HeartbeatProcess:
 
 def main() -> None:
     """Runs in the heartbeat process, and ends with its owner."""
-    url, study, session, seconds, owner = sys.argv[1:]
+    study, session, seconds, owner = sys.argv[1:]
+    url = _line_of_input()  # no argument: a URL may hold a password, and every user can read the arguments of a process
     keep_exit_statuses()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     beat = threading.Thread(target=_beat, args=(url, study, session, float(seconds), int(owner)), daemon=True)
     beat.start()
     wait_for_end_of(int(owner))
     os._exit(0)  # at once: the other thread may be waiting for the store, to renew the lease of an owner that is dead
+
+
+def _line_of_input() -> str:
+    """A line of standard input, and nothing of what follows: the end of that is the end of the owner."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line.decode().rstrip("\n")
 
 
 def _beat(url: str, study: str, session: str, seconds: float, owner: int) -> None:
@@ -170,7 +181,7 @@ def _beat(url: str, study: str, session: str, seconds: float, owner: int) -> Non
 def _renew_for(owner: int, url: str, study: str, session: str, seconds: float) -> NoReturn:
     """Renews the leases while the owner runs, and releases them once when the study calls its trials back."""
     store = open_store(url, create=False)
-    client, ended = Controller(store), False
+    client, ended = client_of(store), False
     print(_READY, flush=True)
     due = time.monotonic() + seconds
     while True:
@@ -185,6 +196,6 @@ def _renew_for(owner: int, url: str, study: str, session: str, seconds: float) -
                 due = time.monotonic() + seconds
 
 
-def _is_ended(store: Store, study: str) -> bool:
+def _is_ended(store: Records, study: str) -> bool:
     with store.snapshot(study) as records:
         return records.progress().state in (StudyState.STOPPED, StudyState.FAILED)

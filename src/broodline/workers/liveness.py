@@ -6,6 +6,10 @@ process ends, however that is. A process number would not do: another process ma
 The file holds its own device and inode. In a copy of the directory the file is another one, which no process locks: its session
 belongs to the original, where the worker may be alive.
 
+It also names its host. On a shared file system a lock of another host need not be visible here, and the device has another
+number. So a file with another inode and another host is left alone, and the lease of its session expires. A container that is
+started again has another name and the same inode.
+
 A process that is forked inherits open files, and with them their locks. A helper that a training function forked would so keep
 the lock of a worker that was killed. `private_to_process` closes the file in every process that Python forks.
 """
@@ -14,12 +18,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
+_HOST = socket.gethostname()
 _AT_ONCE = 100  # each file stays open until its worker is cleaned up after
 _PRIVATE: list[IO[str]] = []
 
@@ -70,7 +76,26 @@ def _is_still(path: Path, file: IO[str]) -> bool:
 
 def _inode(file: IO[str]) -> bytes:
     status = os.fstat(file.fileno())
-    return f"{status.st_dev} {status.st_ino}\n".encode()
+    return f"{status.st_dev} {status.st_ino} {_HOST}\n".encode()
+
+
+def _content(file: IO[str]) -> list[bytes]:
+    """The device, the inode and the host; a former version noted no host, and on a full disk the file is empty."""
+    return os.pread(file.fileno(), 512, 0).split()
+
+
+def _is_of_another_host(file: IO[str]) -> bool:
+    noted, here = _content(file), _inode(file).split()
+    return noted[2:] not in ([], here[2:]) and noted[:2] != here[:2]
+
+
+def has_sessions(directory: Path) -> bool:
+    """True if there is the file of a session of this host."""
+    for path in directory.glob("*"):
+        with suppress(FileNotFoundError), path.open("r+") as file:
+            if not _is_of_another_host(file):
+                return True
+    return False
 
 
 def remove_copied_sessions(directory: Path) -> list[str]:
@@ -78,7 +103,8 @@ def remove_copied_sessions(directory: Path) -> list[str]:
     copied = []
     for path in sorted(directory.glob("*")):
         with suppress(FileNotFoundError), path.open("r+") as file:
-            if os.read(file.fileno(), 64) not in (b"", _inode(file)):
+            noted = _content(file)
+            if noted and noted[:2] != _inode(file).split()[:2] and not _is_of_another_host(file):
                 copied.append(path.name)
                 path.unlink(missing_ok=True)
     return copied
@@ -120,6 +146,8 @@ def _locked_if_dead(path: Path, held: ExitStack) -> bool:
     """Locks the file of a session, for as long as `held` is open, if no process holds that lock."""
     with suppress(BlockingIOError, FileNotFoundError), ExitStack() as life:
         file = life.enter_context(path.open("r+"))
+        if _is_of_another_host(file):
+            return False
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_still(path, file):
             held.push(life.pop_all())

@@ -162,7 +162,7 @@ class Training:
             raise TrialFailed(str(error)) from error
 
     def _wait_for_files(self) -> None:
-        root = self.files.root.parent
+        root = self.files.marked
         self.log.warning(f"{root}: the directory of the store's files is away, or another one is in its place; work waits for it")
         with self.interruption.allowed():
             while not self.files.are_present:

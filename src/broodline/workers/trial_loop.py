@@ -18,6 +18,8 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from broodline.core.trial import Measurement
 from broodline.errors import LeaseLost, Preempted, Stopped, TrialFailed, UsageError
@@ -25,8 +27,13 @@ from broodline.workers.metrics import finish
 from broodline.workers.running_trial import RunningTrial, in_one_line, recorded
 from broodline.workers.trainers.base import Assignment
 
+if TYPE_CHECKING:
+    from broodline.storage.location import StudyLocation
 
-def trials(store: str | None = None, study: str | None = None, *, worker: str | None = None) -> Iterator[RunningTrial]:
+
+def trials(
+    store: str | None = None, study: str | None = None, *, worker: str | None = None, files: str | os.PathLike[str] | None = None
+) -> Iterator[RunningTrial]:
     """Yields the trials to train; each is trained inside of `with trial:` and ends where that block ends.
 
     Args:
@@ -34,6 +41,8 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
         study: The study's name; it must exist.
         worker: The name of this worker, the host's name and the process's number by default. A worker that comes back under
             its name gets back the trial that it held.
+        files: The directory of the files of the store's studies, if the store is no SQLite database; None: the one that the
+            store records.
 
     Raises:
         UsageError: The program is not resident, and no store is named.
@@ -53,25 +62,27 @@ def trials(store: str | None = None, study: str | None = None, *, worker: str | 
         from broodline.workers.resident_client import trials as resident_trials
 
         return resident_trials()
-    return _own_trials(store, study, worker or f"{socket.gethostname()}-{os.getpid()}")
+    from broodline.storage.location import StudyLocation
+
+    location = StudyLocation(url=store, files=None if files is None else Path(files))
+    return _own_trials(location, study, worker or f"{socket.gethostname()}-{os.getpid()}")
 
 
-def _own_trials(url: str, study: str, name: str) -> Iterator[RunningTrial]:
+def _own_trials(location: StudyLocation, study: str, name: str) -> Iterator[RunningTrial]:
     """Works on a study in a thread that hands its trials to the caller's."""
     from broodline.config.study import study_from
+    from broodline.controller.access import client_of
     from broodline.controller.client import RENEWALS, WorkerSession
-    from broodline.controller.controller import Controller
-    from broodline.storage.location import StudyLocation
     from broodline.workers.devices import devices_for
     from broodline.workers.heartbeat import HeartbeatProcess
     from broodline.workers.liveness import alive
     from broodline.workers.worker import Worker
 
-    location, handover, session = StudyLocation(url=url), _Handover(), uuid.uuid4().hex
+    handover, session = _Handover(), uuid.uuid4().hex
     with location.records(study) as records:
         defined = study_from(records.definition())
     with location.open_study(study, checksums=defined.checkpoints.checksums) as opened:
-        files, client = opened.files, Controller(opened.store)
+        files, client = opened.files, client_of(opened.store)
         files.prepare()
         worker = Worker(
             client=client,

@@ -14,10 +14,10 @@ import pytest
 from broodline.controller.controller import Controller
 from broodline.core.trial import Trial, TrialState
 from broodline.errors import FilesMissing, StoreError
-from broodline.storage.claims import check_new, claim
-from broodline.storage.identity import has_checkpoints, identity_of
 from broodline.storage.location import StudyLocation
 from broodline.storage.root import IDENTITY_FILE, identity_in, is_vacant, mark
+from broodline.storage.sqlite.claims import check_new, claim
+from broodline.storage.sqlite.identity import has_checkpoints, identity_of
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import study_from_tables
 
@@ -203,7 +203,7 @@ def test_a_copy_whose_fork_was_interrupted_is_completed(tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("broodline.storage.claims.mark", crash)
+        patched.setattr("broodline.storage.sqlite.claims.mark", crash)
         with pytest.raises(KeyboardInterrupt):
             claim(copy)
     assert identity_in(tmp_path / "b" / "x.db.files") == id_of(path) != id_of(copy)
@@ -249,7 +249,7 @@ def test_a_new_disk_is_vacant_and_becomes_the_directory(tmp_path: Path) -> None:
 def test_files_for_reading_claim_nothing(tmp_path: Path) -> None:
     path = of_former_version(database(tmp_path / "x.db"))
     SqliteStore(path).close()
-    assert StudyLocation(url=f"sqlite:///{path}").files("s").root == tmp_path / "x.files" / "s"
+    assert StudyLocation(url=f"sqlite:///{path}").files_of("s").root == tmp_path / "x.files" / "s"
     assert identity_in(tmp_path / "x.files") is None
 
 

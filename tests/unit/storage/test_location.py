@@ -39,7 +39,7 @@ def test_every_path_to_a_database_leads_to_one_store_and_one_directory(tmp_path:
     (tmp_path / "link.db").symlink_to("real.db")
     linked = StudyLocation(url=f"sqlite:///{tmp_path / 'link.db'}")
     assert linked == StudyLocation(url=f"sqlite:///{tmp_path / 'real.db'}")
-    assert linked.files("s").root == tmp_path / "real.db.files" / "s"
+    assert linked.files_of("s").root == tmp_path / "real.db.files" / "s"
 
 
 def test_an_open_study_has_its_records_and_its_checkpoints(tmp_path: Path) -> None:

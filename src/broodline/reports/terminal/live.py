@@ -17,7 +17,7 @@ from broodline.reports.observer import Every, View, ViewOf
 from broodline.reports.status import StudyOverview, read_overview
 from broodline.reports.terminal.status import budget_used, facts, headline, remarks, trial_counts, workers_table
 from broodline.reports.terminal.tables import terminal_console
-from broodline.storage.base import Store
+from broodline.storage.base import Records
 
 LIVE_SECONDS = 0.25
 PLAIN_SECONDS = 5.0
@@ -39,7 +39,7 @@ def terminal_view(study: str, *, workers: int = 0, console: Console | None = Non
     return lambda store: PlainLines(store, study, chosen)
 
 
-def quiet_view(_store: Store) -> View:
+def quiet_view(_store: Records) -> View:
     """Returns a view for scripts: messages of workers go to standard error, and standard output stays empty."""
     return _QuietView()
 
@@ -102,7 +102,7 @@ class Pace:
 class _Reader:
     """Reads the overview of a study again and again, and keeps the last one and its pace."""
 
-    def __init__(self, store: Store, study: str) -> None:
+    def __init__(self, store: Records, study: str) -> None:
         self._store, self._study, self._pace = store, study, Pace()
         self.last: StudyOverview | None = None
         self.rate: float | None = None
@@ -129,7 +129,7 @@ class LiveView:
         workers: How many workers, named by number, the run has.
     """
 
-    def __init__(self, store: Store, study: str, console: Console, *, workers: int = 0) -> None:
+    def __init__(self, store: Records, study: str, console: Console, *, workers: int = 0) -> None:
         self._reader, self._console = _Reader(store, study), console
         self._workers = [str(index) for index in range(workers)]
         self._frames = Every(LIVE_SECONDS)
@@ -189,7 +189,7 @@ class PlainLines:
         console: The output.
     """
 
-    def __init__(self, store: Store, study: str, console: Console) -> None:
+    def __init__(self, store: Records, study: str, console: Console) -> None:
         self._reader, self._console = _Reader(store, study), console
         self._lines = Every(PLAIN_SECONDS, wait=True)
 

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 # Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
 # A store of an older version gets the missing tables and indexes when it is opened.
 # 2: scores. 3: the index of pending trials. 4: the identity of the store; the most trained of equal trials is best; doubtful
-# trials; open leaves; which scores count at a step. 5: reports are numbered.
+# trials; open leaves; which scores count at a step. 5: the directories of studies;
+# reports are numbered.
 VERSION = 5
 
 # The indexes and the queries share these conditions word for word: SQLite only then finds the partial index of a query.
@@ -33,7 +34,7 @@ metadata = sa.MetaData()
 
 version = sa.Table("broodline", metadata, sa.Column("version", sa.Integer, nullable=False))
 
-# One row; `storage.identity` explains it.
+# One row; `storage.sqlite.identity` explains it.
 identity = sa.Table(
     "identity",
     metadata,
@@ -41,6 +42,16 @@ identity = sa.Table(
     sa.Column("adopts", sa.Text),
     sa.Column("place", sa.Text),
     sa.Column("files", sa.Text),
+)
+
+# The directory of each study's files, for stores whose files lie elsewhere: `storage.base.FilesRecord`. A row can be older than
+# its study, and is removed after the files.
+directories = sa.Table(
+    "directories",
+    metadata,
+    sa.Column("study", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("place", sa.Text),
 )
 
 studies = sa.Table(

@@ -101,6 +101,12 @@ CHECKPOINTS = _by(
     ),
 )
 CHECKPOINTS_OF = CHECKPOINTS.where(_member)
+ANY_SWEEPABLE = _by(
+    "sweepable_checkpoints", sa.select(sa.literal(1)).select_from(trials).where(_study, schema.SWEEPABLE).limit(1)
+)
+ANY_KEPT = (
+    sa.select(trials.c.number).where(_study, trials.c.checkpoint.is_not(None), trials.c.kept).order_by(trials.c.number).limit(1)
+)
 FORGET_CHECKPOINT = sa.update(trials).where(_study, trials.c.number == sa.bindparam("of_number")).values(checkpoint=None)
 MEASUREMENTS = (
     sa.select(measurements.c.attempt, measurements.c.step, measurements.c.metrics)
@@ -333,6 +339,11 @@ class SqlTransaction:
 
     def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
         return _by_number(self._all(RUNNING_IN, sessions=list(sessions)))
+
+    def has_checkpoints(self) -> bool:
+        # Nearly every study with checkpoints has one that is not kept, which an index holds. The other query may read all trials.
+        key = {"of_study": self._study}
+        return any(self._connection.execute(query, key).first() is not None for query in (ANY_SWEEPABLE, ANY_KEPT))
 
     def checkpoints(self, member: int | None = None) -> tuple[Checkpoint, ...]:
         values = {"of_study": self._study} | ({} if member is None else {"member": member})

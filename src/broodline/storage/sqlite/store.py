@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from broodline.core.population import Progress
 from broodline.errors import StoreError, StoreFull, StoreUnavailable
-from broodline.storage.base import Clock
-from broodline.storage.sql import schema
+from broodline.storage.base import Clock, FilesRecord
+from broodline.storage.sql import directories, schema
 from broodline.storage.sql.rows import row_of_progress
 from broodline.storage.sql.transaction import SqlTransaction
 from broodline.storage.sqlite.connections import (
@@ -118,6 +118,15 @@ class SqliteStore:
         self._check_place()
         with translated(self._path), reading(self._engine) as connection:
             yield SqlTransaction(connection, study, self._clock())
+
+    def files_record(self, study: str) -> FilesRecord | None:
+        with translated(self._path), reading(self._engine) as connection:
+            return directories.files_record(connection, study)
+
+    def replace_files_record(self, study: str, before: FilesRecord | None, after: FilesRecord | None) -> bool:
+        self._check_writable()
+        with translated(self._path), writing(self._engine) as connection:
+            return directories.replace_files_record(connection, study, before, after)
 
     def wait_for_change(self, seconds: float) -> None:
         """Polls SQLite's counter of commits, which costs microseconds and takes no lock.

@@ -16,20 +16,24 @@ from broodline.controller.client import WorkerSession
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """The work of all workers of a study. It names no path of a machine: a worker derives those where it runs.
+    """The work of all workers of a study.
 
     Args:
-        store: The store's URL, from which a worker also derives the folder of the study's checkpoints and logs.
+        store: The store's URL. The folder of the study's checkpoints and logs follows from it, or is `files`. A URL may hold a
+            password, so it belongs into no command line and no message.
         study: The study's name.
         trainer: A function that makes the trainer, pickled by cloudpickle (a function from `__main__` or a notebook travels
             by value). It takes `cwd`, the folder that programs run in.
         checksums: Whether checkpoints carry checksums.
+        files: The directory of the files of the studies, for a store whose files lie in a directory that is given. Hosts that
+            share the study mount it at this path.
     """
 
     store: str
     study: str
     trainer: bytes
     checksums: bool = False
+    files: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from broodline.controller.controller import Controller
+from broodline.controller.access import client_of
 from broodline.core.trial import Measurement
 from broodline.errors import BroodlineError
 from broodline.storage.disk import is_disk_full
@@ -30,8 +30,9 @@ from broodline.workers.engines.launcher import Job, WorkerSpec
 from broodline.workers.engines.messages import Channel, Event, ForwardedRecords
 from broodline.workers.engines.process_end import end_in_time
 from broodline.workers.liveness import alive
+from broodline.workers.log import WorkerLog
 from broodline.workers.own_module import wait_for_end_of
-from broodline.workers.retrying import pauses
+from broodline.workers.retrying import pauses, until_answered
 from broodline.workers.signals import keep_exit_statuses
 from broodline.workers.trainers.base import Assignment, Trainer
 from broodline.workers.trainers.process_tree import kill_all_of
@@ -93,11 +94,11 @@ def worker_for(job: Job, spec: WorkerSpec, announce: Callable[[], None] = lambda
         spec: The worker's name, session and devices.
         announce: Called when the first trial begins.
     """
-    location = StudyLocation(url=job.store)
-    files = _present_files(location, job)
+    location = StudyLocation(url=job.store, files=None if job.files is None else Path(job.files))
+    files = _present_files(location, job, spec)
     trainer: Trainer = pickle.loads(job.trainer)(cwd=Path.cwd())
     return Worker(
-        client=Controller(location.open(create=False)),
+        client=client_of(location.open(create=False)),
         study=job.study,
         identity=spec.identity,
         files=files,
@@ -106,13 +107,18 @@ def worker_for(job: Job, spec: WorkerSpec, announce: Callable[[], None] = lambda
     )
 
 
-def _present_files(location: StudyLocation, job: Job) -> StudyFiles:
+def _present_files(location: StudyLocation, job: Job, spec: WorkerSpec) -> StudyFiles:
     """The files of the study, as soon as their directory is there: it may be away for a while."""
+    log = WorkerLog(_log, study=job.study, worker=spec.identity.worker)
+
+    def find() -> StudyFiles:
+        return location.files_of(job.study, checksums=job.checksums)
+
     logged, wait = False, pauses()
-    while not (files := location.files(job.study, checksums=job.checksums)).are_present:
+    while not (files := until_answered(find, log)).are_present:
         if not logged:
             fields = {"study": job.study, "worker": None, "trial": None}
-            _log.warning(f"{files.root.parent}: the directory of the store's files is away; work waits for it", extra=fields)
+            _log.warning(f"{files.marked}: the directory of the store's files is away; work waits for it", extra=fields)
             logged = True
         wait()
     return files

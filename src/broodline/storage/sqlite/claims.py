@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from broodline.errors import FilesMissing, StoreError
-from broodline.storage.identity import Identity, change_identity, has_checkpoints, identity_of, same_file
 from broodline.storage.root import IDENTITY_FILE, document_of, identity_in, is_vacant, mark, roots_of
+from broodline.storage.sqlite.identity import Identity, change_identity, has_checkpoints, identity_of, same_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
