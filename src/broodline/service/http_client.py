@@ -260,6 +260,10 @@ class HttpClient:
         """Ends a study, as `Controller.end` does."""
         self._post(study, "/end", {"now": now, "reason": failure_texts(reason, "")[0]})
 
+    def delete(self, study: str) -> None:
+        """Deletes the records of a study."""
+        self._requests.send("DELETE", path_of(study))
+
     def wait(self, seconds: float) -> None:
         """Asks again for the worker that was answered `Wait`; the service holds that request until there is a trial.
 

@@ -57,7 +57,7 @@ class HttpStore:
         return True
 
     def delete(self, name: str) -> None:
-        self._requests.send("DELETE", path_of(name))
+        self._client.delete(name)
 
     def studies(self) -> tuple[str, ...]:
         return tuple(self._requests.send("GET", "/studies")["studies"])
