@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
+from serving import Service, SharedClock, serving_by_clock
 
 from broodline.controller.client import Client
 from broodline.controller.controller import Controller
@@ -14,7 +15,6 @@ from broodline.core.study import StudyConfig
 from broodline.errors import StudyNotFound
 from broodline.storage.sqlite.store import SqliteStore
 from broodline.testing import ClientContract, FakeClock
-from serving import Service, SharedClock, serving_by_clock
 
 
 class TestController(ClientContract):

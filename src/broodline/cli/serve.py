@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tls-cert", metavar="FILE", type=Path, help="the certificate, with its chain, in PEM: serve https")
     add("--tls-key", metavar="FILE", type=Path, help="the key of the certificate, in PEM")
     add("--max-body", metavar="BYTES", type=positive_integer, default=16 << 20, help="the largest request (default: 16 MiB)")
-    add("--max-rate", metavar="N", type=positive_integer, default=5_000, help="requests a second from one address (default: 5000)")
+    add(
+        "--max-rate", metavar="N", type=positive_integer, default=5_000, help="requests a second from one address (default: 5000)"
+    )
     add("--max-connections", metavar="N", type=positive_integer, default=5_000, help="open connections (default: 5000)")
 
 
@@ -40,7 +42,9 @@ def main(arguments: argparse.Namespace) -> None:
     try:
         from broodline.service.server import serve
     except ImportError as error:
-        raise UsageError(f"`broodline serve` needs more packages ({error.name})\nhelp: pip install 'broodline[service]'") from error
+        raise UsageError(
+            f"`broodline serve` needs more packages ({error.name})\nhelp: pip install 'broodline[service]'"
+        ) from error
     from broodline.storage.location import open_store
     from broodline.storage.urls import scheme_of, shown
 
@@ -50,7 +54,12 @@ def main(arguments: argparse.Namespace) -> None:
     tokens = _tokens(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="broodline: %(message)s")
     with closing(open_store(arguments.store)) as store:
-        serve(store, tokens=tokens, options=options, ready=lambda url: print(f"serving {shown(arguments.store)} at {url}", flush=True))
+        serve(
+            store,
+            tokens=tokens,
+            options=options,
+            ready=lambda url: print(f"serving {shown(arguments.store)} at {url}", flush=True),
+        )
 
 
 def _port(text: str) -> int:

@@ -33,7 +33,6 @@ CA_FILE = "BROODLINE_TLS_CA"
 HELD_SECONDS = 20.0  # for which the service holds the request of a worker that waits
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0
-_LARGEST_ANSWER = 256 << 20
 _BROKEN = (OSError, http.client.HTTPException)
 
 
@@ -175,7 +174,7 @@ class Requests:
                 self._held |= {connection} if held else set()
             connection.request(method, path, data, self._headers)
             answer = connection.getresponse()
-            content = answer.read(_LARGEST_ANSWER)
+            content = answer.read()  # with a number of bytes it would not notice an answer that was cut off
             if answer.will_close or not answer.isclosed():
                 connection.close()
                 return answer.status, content

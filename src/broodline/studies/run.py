@@ -14,7 +14,7 @@ from typing import TypeVar
 from broodline.config.study import study_from
 from broodline.controller.access import client_of
 from broodline.controller.controller import check_same
-from broodline.core.population import StudyState
+from broodline.core.population import Progress, StudyState
 from broodline.core.study import StudyConfig
 from broodline.errors import StudyFailed, WorkerError
 from broodline.reports.observer import Observer, ViewOf, observing
@@ -29,6 +29,7 @@ from broodline.studies.sole_run import sole_run
 from broodline.studies.supervision import supervise
 from broodline.studies.trainer import TrainerSetup
 from broodline.workers.devices import devices_for, joining_note, sharing_note
+from broodline.workers.retrying import until_answered
 
 T = TypeVar("T")
 
@@ -92,7 +93,8 @@ def run(
                 interruptions=interruptions,
             )
         if files.are_present:
-            delete_orphans(store, study.name, files)  # of attempts that were lost while the study ran
+            # Of attempts that were lost while the study ran.
+            _insist(study.name, lambda: delete_orphans(store, study.name, files))
         _raise_if_failed(store, study.name)
 
 
@@ -183,8 +185,16 @@ def _view_of(study: str, *, workers: int, show: bool) -> ViewOf:
     return lambda store: Unfailing(view_of(store))
 
 
+def _insist(study: str, call: Callable[[], T]) -> T:
+    """Makes a call as soon as the store answers: hours of training are over, and a service that starts again ends no run."""
+    return until_answered(call, logging.LoggerAdapter(_log, {"study": study, "worker": None, "trial": None}))
+
+
 def _raise_if_failed(store: Store, study: str) -> None:
-    with store.snapshot(study) as records:
-        progress = records.progress()
+    def read() -> Progress:
+        with store.snapshot(study) as records:
+            return records.progress()
+
+    progress = _insist(study, read)
     if progress.state is StudyState.FAILED:
         raise StudyFailed(f"study '{study}' failed: {progress.reason}")
