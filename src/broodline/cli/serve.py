@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tls-cert", metavar="FILE", type=Path, help="the certificate, with its chain, in PEM: serve https")
     add("--tls-key", metavar="FILE", type=Path, help="the key of the certificate, in PEM")
     add("--max-body", metavar="BYTES", type=positive_integer, default=16 << 20, help="the largest request (default: 16 MiB)")
-    add(
-        "--max-rate", metavar="N", type=positive_integer, default=5_000, help="requests a second from one address (default: 5000)"
-    )
+    add("--max-rate", metavar="N", type=positive_integer, default=5_000, help="requests a second per address (default: 5000)")
     add("--max-connections", metavar="N", type=positive_integer, default=5_000, help="open connections (default: 5000)")
 
 

@@ -174,7 +174,10 @@ class Requests:
                 self._held |= {connection} if held else set()
             connection.request(method, path, data, self._headers)
             answer = connection.getresponse()
-            content = answer.read()  # with a number of bytes it would not notice an answer that was cut off
+            # The library takes an answer that is cut off in its head, or a read of a number of bytes, for a whole one.
+            if answer.length is None and not answer.chunked:
+                raise http.client.IncompleteRead(b"")
+            content = answer.read()
             if answer.will_close or not answer.isclosed():
                 connection.close()
                 return answer.status, content
