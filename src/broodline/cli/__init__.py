@@ -21,6 +21,7 @@ from broodline.cli import (
     rm,
     run,
     schedule,
+    serve,
     status,
     stop,
     streams,
@@ -31,10 +32,10 @@ from broodline.core.text import printable
 from broodline.errors import BroodlineError, StoreError, UsageError
 from broodline.workers.signals import keep_exit_statuses
 
-COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export)
+COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export, serve)
 
 # Their work is a study: they continue when standard output breaks, and their exit status is that of the study.
-TRAINING = (check, run, continue_, worker, replay, stop)
+TRAINING = (check, run, continue_, worker, replay, stop, serve)
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 

@@ -142,4 +142,10 @@ class Client(Protocol):
         """
 
     def wait(self, seconds: float) -> None:
-        """Returns when the answer to an ask may have changed, at the latest after so many seconds."""
+        """Returns when the answer to an ask may have changed, after about so many seconds.
+
+        A client that is told of changes may wait for longer; `wake` ends that.
+        """
+
+    def wake(self) -> None:
+        """Makes a `wait` of another thread return soon, because its worker is to leave."""

@@ -19,6 +19,9 @@ workers. `_answered` therefore works in three steps:
 
 A study that changed during step 2 makes the decision stale, and steps 2 and 3 are repeated. After `_TRIES` repetitions the
 decision is made inside the lock, so that a busy study cannot starve a worker.
+
+A commit waits for the disk. A process that has the calls of many workers at hand executes them with `together`: in one
+transaction with one commit, where each call is a part that fails alone.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from broodline.config import study as definition
 from broodline.controller.client import Answer, Signal, WorkerSession
@@ -35,11 +40,42 @@ from broodline.core.population import StudyState
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Measurement
 from broodline.core.untrained import Likeness
-from broodline.errors import StudyChanged
+from broodline.errors import BroodlineError, RetryableError, StoreError, StudyChanged
 from broodline.storage.base import Store, Transaction
 from broodline.strategies.registry import load_strategy
 
 _TRIES = 5  # computations of a slow decision outside of the lock
+
+T = TypeVar("T")
+Work = Callable[[UnitOfWork], T]
+"""What one call does inside of its transaction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """The report of a call is saved, and its answer takes a slow decision: `Controller.decide` makes it.
+
+    Args:
+        delete: Checkpoints that are no longer needed.
+    """
+
+    delete: tuple[str, ...]
+
+
+def answering(identity: WorkerSession, save: Work[None] = lambda _: None) -> Work[Answer | Undecided]:
+    """The work of a call that saves a worker's report and answers its next ask."""
+
+    def work(unit: UnitOfWork) -> Answer | Undecided:
+        save(unit)
+        held = unit.held_by(identity)
+        if not unit.strategy.slow:
+            return unit.answer(identity, held)
+        try:
+            return unit.answer(identity, held, sample_initial=not_now)
+        except SlowDecision:
+            return Undecided(delete=tuple(unit.records.deleted))
+
+    return work
 
 
 class Controller:
@@ -54,7 +90,7 @@ class Controller:
         self._store, self._strategy_of = store, strategy_of
 
     def ask(self, study: str, identity: WorkerSession) -> Answer:
-        return self._answered(study, identity, lambda _unit_of_work: None)
+        return self._answered(study, identity, lambda _: None)
 
     def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], index: int) -> Signal:
         with self._unit_of_work(study) as work:
@@ -104,6 +140,9 @@ class Controller:
     def wait(self, seconds: float) -> None:
         self._store.wait_for_change(seconds)
 
+    def wake(self) -> None:
+        """Does nothing: no wait is long."""
+
     def open(self, study: StudyConfig) -> None:
         """Creates a study, or resumes it: settings that may change are updated, and a study that had ended is active again.
 
@@ -130,17 +169,24 @@ class Controller:
         with self._unit_of_work(study) as work:
             work.records.end(StudyState.STOPPED if now else StudyState.STOPPING, reason)
 
-    def _answered(self, study: str, identity: WorkerSession, save: Callable[[UnitOfWork], None]) -> Answer:
-        """Saves a worker's report and answers its next ask; the theory of operation above explains slow decisions."""
-        with self._unit_of_work(study) as work:
-            save(work)
-            held = work.held_by(identity)
-            if not work.strategy.slow:
-                return work.answer(identity, held)
-            try:
-                return work.answer(identity, held, sample_initial=not_now)
-            except SlowDecision:
-                deleted = work.records.deleted
+    def together(self, study: str, works: Sequence[Work[Any]]) -> list[Any]:
+        """Executes the work of several calls in one transaction. An error of broodline undoes the one call that raised it.
+
+        Returns:
+            The result of each call, or its error.
+
+        Raises:
+            StoreUnavailable: The store does not answer at the moment; nothing of any call was changed.
+            StoreError: The store can't be used; likewise.
+            StudyNotFound: There is no such study.
+            Exception: An error that is none of broodline left a call; nothing of any call was changed.
+        """
+        with self._store.transaction(study) as transaction:
+            return [self._outcome(transaction, work) for work in works]
+
+    def decide(self, study: str, identity: WorkerSession, undecided: Undecided) -> Answer:
+        """Answers a call whose report is saved; the theory of operation above explains slow decisions."""
+        deleted = list(undecided.delete)
         # Other workers may start or finish trials while this decision is computed, which outdates it.
         for _ in range(_TRIES):
             precomputed = self._precomputed(study, identity)
@@ -154,6 +200,23 @@ class Controller:
         with self._unit_of_work(study) as work:
             work.records.deleted += deleted
             return work.answer(identity, work.held_by(identity))
+
+    def _answered(self, study: str, identity: WorkerSession, save: Work[None]) -> Answer:
+        with self._unit_of_work(study) as unit:
+            outcome = answering(identity, save)(unit)
+        return self.decide(study, identity, outcome) if isinstance(outcome, Undecided) else outcome
+
+    def _outcome(self, transaction: Transaction, work: Work[Any]) -> Any:
+        try:
+            with transaction.part() as records:
+                unit = UnitOfWork(records, self._strategy_of)
+                result = work(unit)
+                unit.records.save()
+                return result
+        except (RetryableError, StoreError):
+            raise
+        except BroodlineError as error:
+            return error
 
     def _precomputed(self, study: str, identity: WorkerSession) -> PrecomputedDecision:
         with self._store.snapshot(study) as records:

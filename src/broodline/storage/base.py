@@ -14,6 +14,12 @@ from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Tria
 class Transaction(Population, Protocol):
     """Everything that is read and written of one study in one consistent step."""
 
+    def part(self) -> AbstractContextManager[Transaction]:
+        """A part of this transaction that is undone alone if an error of broodline leaves it; parts follow one another.
+
+        After any other error the whole transaction has to be undone.
+        """
+
     @property
     def now(self) -> float:
         """The store's clock, in seconds since the epoch; it does not advance during a transaction."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 from broodline.config.study import study_from
 from broodline.controller.access import client_of
 from broodline.controller.controller import check_same
-from broodline.core.population import StudyState
+from broodline.core.population import Progress, StudyState
 from broodline.core.study import StudyConfig
 from broodline.core.trial import Trial
 from broodline.errors import StudyFailed, WorkerError
@@ -33,6 +33,7 @@ from broodline.studies.trainer import TrainerSetup
 from broodline.workers.device_choice import as_named, for_run, for_worker
 from broodline.workers.device_leases import leased
 from broodline.workers.devices import devices_for
+from broodline.workers.retrying import until_answered
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ def run(
                 grace=setup.grace,
                 interruptions=interruptions,
             )
-        recover_at_end(store, client, study.name, files)
+        _insist(study.name, lambda: recover_at_end(store, client, study.name, files))
         _raise_if_failed(store, study.name)
 
 
@@ -242,8 +243,16 @@ class _ViewOnDemand:
         self._view.end()
 
 
+def _insist(study: str, call: Callable[[], T]) -> T:
+    """Makes a call as soon as the store answers: hours of training are over, and a service that starts again ends no run."""
+    return until_answered(call, logging.LoggerAdapter(_log, {"study": study, "worker": None, "trial": None}))
+
+
 def _raise_if_failed(store: Store, study: str) -> None:
-    with store.snapshot(study) as records:
-        progress = records.progress()
+    def read() -> Progress:
+        with store.snapshot(study) as records:
+            return records.progress()
+
+    progress = _insist(study, read)
     if progress.state is StudyState.FAILED:
         raise StudyFailed(f"study '{study}' failed: {progress.reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
@@ -9,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from broodline.errors import StoreError, StoreFailing, StoreUnavailable
-from broodline.workers.log import WorkerLog
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def pauses(longest: float = LONGEST_WAIT) -> Callable[[], None]:
     return lambda: time.sleep(next(waits) * random.uniform(0.5, 1.0))
 
 
-def until_answered(call: Callable[[], T], log: WorkerLog, *, patience: float = PATIENCE) -> T:
+def until_answered(call: Callable[[], T], log: logging.LoggerAdapter[logging.Logger], *, patience: float = PATIENCE) -> T:
     """Makes a call, again and again while the store is unavailable; every other error is raised.
 
     Args:

@@ -94,6 +94,7 @@ class Worker:
     def leave(self) -> None:
         """Makes the worker leave as soon as it can, with its trial given back; for another thread."""
         self._interruption.request()
+        self.client.wake()
 
     @property
     def leaving(self) -> bool:

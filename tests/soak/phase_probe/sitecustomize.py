@@ -136,34 +136,13 @@ def watch_clean_up() -> None:
         module.clear_after = cleared  # type: ignore[attr-defined]
 
 
-def watch_work() -> None:
-    """Wraps the methods that a worker calls."""
-    import shutil
-
-    from broodline.controller.controller import Controller
+def log_completions(client: Any) -> None:
+    """Makes a client log which completions were acknowledged, and which refused."""
     from broodline.errors import LeaseLost
-    from broodline.storage.checkpoints.local import REMOVED, LocalCheckpointStore
-    from broodline.workers.trainers.command import CommandTrainer
-    from broodline.workers.trainers.function import FunctionTrainer
-    from broodline.workers.trainers.resident import ResidentTrainer
-    from broodline.workers.trial_loop import _Handover
 
-    phases = Phases()
-    phases.wrap(Controller, "ask", "asking")
-    phases.wrap(LocalCheckpointStore, "open", "restoring")
-    for trainer in (CommandTrainer, ResidentTrainer, FunctionTrainer, _Handover):
-        phases.wrap(trainer, "train", "training")
-    phases.wrap(LocalCheckpointStore, "commit", "committing")
-    phases.wrap(Controller, "complete", "completing")
-    remove, complete = shutil.rmtree, Controller.complete
+    complete = client.complete
 
-    def deleted(path: Any, *args: Any, **kwargs: Any) -> None:
-        if not Path(path).name.endswith(REMOVED):
-            return remove(path, *args, **kwargs)
-        with phases.deletion():
-            return remove(path, *args, **kwargs)
-
-    def completed(self: Controller, study: str, number: int, attempt: int, *rest: Any) -> Any:
+    def completed(self: Any, study: str, number: int, attempt: int, *rest: Any) -> Any:
         try:
             answer = complete(self, study, number, attempt, *rest)
         except LeaseLost as lost:
@@ -172,9 +151,41 @@ def watch_work() -> None:
         log("acknowledged", trial=number, attempt=attempt, checkpoint=rest[1])
         return answer
 
+    client.complete = completed
+
+
+def watch_work() -> None:
+    """Wraps the methods that a worker calls."""
+    import shutil
+
+    from broodline.controller.controller import Controller
+    from broodline.service.http_client import HttpClient
+    from broodline.storage.checkpoints.local import REMOVED, LocalCheckpointStore
+    from broodline.workers.trainers.command import CommandTrainer
+    from broodline.workers.trainers.function import FunctionTrainer
+    from broodline.workers.trainers.resident import ResidentTrainer
+    from broodline.workers.trial_loop import _Handover
+
+    phases = Phases()
+    for client in (Controller, HttpClient):
+        phases.wrap(client, "ask", "asking")
+    phases.wrap(LocalCheckpointStore, "open", "restoring")
+    for trainer in (CommandTrainer, ResidentTrainer, FunctionTrainer, _Handover):
+        phases.wrap(trainer, "train", "training")
+    phases.wrap(LocalCheckpointStore, "commit", "committing")
+    remove = shutil.rmtree
+    for client in (Controller, HttpClient):
+        phases.wrap(client, "complete", "completing")
+        log_completions(client)
+
+    def deleted(path: Any, *args: Any, **kwargs: Any) -> None:
+        if not Path(path).name.endswith(REMOVED):
+            return remove(path, *args, **kwargs)
+        with phases.deletion():
+            return remove(path, *args, **kwargs)
+
     replaced: Callable[..., Any] = deleted
     shutil.rmtree = replaced  # type: ignore[assignment]
-    Controller.complete = completed  # type: ignore[method-assign, assignment]
 
 
 def main(arguments: list[str]) -> None:

@@ -45,7 +45,6 @@ def raw(path: Path) -> Iterator[sqlite3.Connection]:
 
 _SINCE_5 = "ALTER TABLE trials DROP COLUMN reports; DROP TABLE directories"
 _SINCE_4 = (
-    f"{_SINCE_5};"
     "DROP TABLE identity; DROP INDEX best_trials; DROP INDEX doubtful_trials;"
     "CREATE INDEX fittest_trials ON trials (study, score DESC, number) WHERE state = 'completed';"
     "DROP INDEX open_leaves; DROP INDEX open_leaves_by_worker; ALTER TABLE trials DROP COLUMN extendable;"

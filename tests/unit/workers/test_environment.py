@@ -60,7 +60,9 @@ def test_the_variables_of_an_outer_trial_are_not_inherited() -> None:
     around = {
         "BROODLINE_RESTORE": "/elsewhere",
         "BROODLINE_REPLY": "5",
+        "BROODLINE_PROCESS": "x",
         "BROODLINE_TOKEN": "x",
+        "BROODLINE_TOKEN_FILE": "x",
         "HOME": "/home",
         "BROODLINE_MINE": "1",
     }

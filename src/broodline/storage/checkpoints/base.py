@@ -20,7 +20,12 @@ def checkpoint_of(trial: Trial) -> str:
 
     It holds the attempt's number, so no superseded attempt can reach the checkpoint of its successor.
     """
-    return f"checkpoints/{attempt_name(trial)}"
+    return checkpoint_of_attempt(trial.number, trial.attempt)
+
+
+def checkpoint_of_attempt(number: int, attempt: int) -> str:
+    """The name of the checkpoint that an attempt at a trial commits."""
+    return f"checkpoints/{number:06d}.{attempt}"
 
 
 def attempt_name(trial: Trial, attempt: int | None = None) -> str:

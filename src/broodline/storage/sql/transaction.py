@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import sqlalchemy as sa
 
 from broodline.core.population import Progress
 from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
-from broodline.errors import StudyNotFound
+from broodline.errors import BroodlineError, StudyNotFound
 from broodline.storage.sql import queries
 from broodline.storage.sql.rows import (
     measurement_of_row,
@@ -52,6 +54,20 @@ class SqlTransaction:
         self._row: dict[str, Any] = dict(row)
         self._known: dict[int, Trial] = {}
         self._last_completed: dict[int, tuple[Trial, ...]] = {}
+
+    @contextmanager
+    def part(self) -> Iterator[SqlTransaction]:
+        part = copy(self)
+        part._known, part._last_completed = self._known.copy(), self._last_completed.copy()
+        self._connection.exec_driver_sql("SAVEPOINT part")
+        try:
+            yield part
+        except BroodlineError:
+            self._connection.exec_driver_sql("ROLLBACK TO part")
+            self._connection.exec_driver_sql("RELEASE part")
+            raise
+        self._connection.exec_driver_sql("RELEASE part")
+        self._row, self._known, self._last_completed = part._row, part._known, part._last_completed
 
     @property
     def now(self) -> float:

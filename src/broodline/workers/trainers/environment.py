@@ -13,7 +13,8 @@ from broodline.workers.trainers.base import Assignment
 PREFIX = "BROODLINE_"
 _NAMES = (
     *("params", "restore", "save", "metrics", "steps", "start", "end", "trial", "attempt", "member", "generation", "seed"),
-    *("worker", "devices", "port", "reply", "token"),
+    *("worker", "devices", "port", "reply", "process"),
+    *("token", "token_file"),  # those of a service are for workers, not for the programs that they run
 )
 _OURS = frozenset(PREFIX + name.upper() for name in _NAMES)
 

@@ -5,7 +5,7 @@ a checkpoint is committed, or one could still write to it. No single mark finds 
 session, clear its environment, or lose its parent. So a process belongs to a program if any of these holds:
 
 1. its session is the one that the program was started in;
-2. its environment holds the program's token (`BROODLINE_TOKEN`), which children inherit;
+2. its environment holds the program's token (`BROODLINE_PROCESS`), which children inherit;
 3. it belonged to the program at an earlier look (the same number *and* the same start time: numbers are used again);
 4. it is an orphan that this process adopted, is younger than the program, is in no session of another program of ours, and
    carries no token. Every orphan becomes a child of the nearest ancestor that asked the kernel for it
@@ -33,7 +33,7 @@ from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
-TOKEN = "BROODLINE_TOKEN"
+TOKEN = "BROODLINE_PROCESS"
 HANGING_SECONDS = 5.0  # after which a process that SIGKILL did not end hangs in the kernel
 _PROC = "/proc"
 _DEAD = (b"Z", b"X")
