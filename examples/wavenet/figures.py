@@ -10,81 +10,27 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median, stdev
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 import findings
+from broodline.reports.figure_style import GREEN, ORANGE, PURPLE, SKY_BLUE, STYLE, VERMILION
+from drawing import COLOURS, LOSS, RESOURCE, STEP, banded, panels, thousands, zoomed
 from findings import Results, Run
 from report import bring_up_to_date
 from studies import CONTROLS, HERE, METHODS, SIZES, SPREAD, Size
 
-# Okabe and Ito's colours, which are distinct for any colour vision.
-COLOURS = {
-    "pbt-5x5": "#D55E00",
-    "pbt-5x20": "#E69F00",
-    "grid": "#000000",
-    "random": "#009E73",
-    "gp": "#0072B2",
-    "cmaes": "#CC79A7",
-    "random-deep": "#56B4E9",
-}
 SPANS = {  # of a trial, in the order in which they happen, bottom first
-    "ask": ("ask", "#56B4E9"),
-    "setup": ("set-up", "#009E73"),
-    "warmup": ("warm-up", "#CC79A7"),
+    "ask": ("ask", SKY_BLUE),
+    "setup": ("set-up", GREEN),
+    "warmup": ("warm-up", PURPLE),
     "train": ("training", "#dddddd"),
-    "save": ("save", "#E69F00"),
-    "complete": ("complete", "#D55E00"),
+    "save": ("save", ORANGE),
+    "complete": ("complete", VERMILION),
 }
-STYLE: dict[str, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-    "svg.hashsalt": "broodline",  # the same results give the same file
-    "svg.fonttype": "none",
-}
-LOSS = "validation loss (nats a sample)"
-RESOURCE = "resource: steps, summed over all workers"
-STEP = "step of the lineage"
-
-
-def panels(columns: int, width: float = 5.6, height: float = 3.8) -> tuple[Figure, list[Axes]]:
-    """An empty figure with panels in a row."""
-    figure = Figure(figsize=(width * columns, height), layout="constrained")
-    return figure, [figure.add_subplot(1, columns, k + 1) for k in range(columns)]
-
-
-def banded(axes: Axes, xs: Sequence[float], curves: Sequence[Sequence[float]], method: str, label: str | None = None) -> None:
-    """The median of curves, with a band from the lowest to the highest."""
-    rows = np.array(curves, dtype=float)
-    colour = COLOURS[method]
-    if len(rows) > 1:
-        axes.fill_between(xs, rows.min(axis=0), rows.max(axis=0), color=colour, alpha=0.13, linewidth=0)
-    axes.plot(xs, np.median(rows, axis=0), color=colour, label=label or f"{METHODS[method].title} ({len(rows)})")
-
-
-def thousands(axes: Axes) -> None:
-    """Steps as 4 k."""
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-
-
-def zoomed(axes: Axes, losses: Sequence[float], head: float = 1.0) -> None:
-    """The axis of losses: curves start at 5.5, and differ near 3."""
-    low, high = min(losses), max(losses)
-    axes.set_ylim(low - 0.15 * head * (high - low) - 0.02, high + head * (high - low) + 0.05)
 
 
 def figure_4(results: Results, size: Size) -> Figure:
@@ -207,9 +153,7 @@ def figure_8(results: Results, _size: Size) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
-    axes.set(
-        title=f"What a trial of {point['train_s']:.1f} s of training costs beside it", xlabel="milliseconds a trial (median)"
-    )
+    axes.set(title=f"The other parts of a trial that trains {point['train_s']:.1f} s", xlabel="milliseconds a trial (median)")
     return figure
 
 
@@ -277,7 +221,7 @@ def draw(results: Results, size: Size, folder: Path, suffix: str = ".svg") -> li
     """Draws every figure that has results, and returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context({**STYLE, "legend.frameon": False}):
         for name, (figure_of, needed) in FIGURES.items():
             if needed(results):
                 path = folder / f"{name}{suffix}"

@@ -123,7 +123,7 @@ def test_what_went_on_from_one_trial_is_not_taken_for_another_ones(folder: Path)
     before = trials_of(folder, "further")
     done = call("continue", "study.toml", "--trial", others[0], "--name", "further", "--steps", 30, cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"study 'further' continues another trial than {others[0]}; give another --name" in done.stderr
+    assert f"study 'further' continues another trial than {others[0]}\nhelp: choose another name with --name" in done.stderr
     assert trials_of(folder, "further") == before
 
 

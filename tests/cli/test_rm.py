@@ -49,7 +49,7 @@ def test_without_a_terminal_rm_deletes_nothing_unless_told_to(two_studies: Path)
     )
     assert asked.returncode == 2
     assert "study 'digits' has 2 trials, " in asked.stderr
-    assert asked.stderr.endswith("nothing was deleted; add --yes to delete it\n")
+    assert asked.stderr.endswith("nothing was deleted\nhelp: add --yes to delete it\n")
     assert states_in(two_studies) == ["completed"] * 2
 
 

@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "broodline"
 FOLDERS = (
-    *("config", "controller", "core", "reports", "simulation", "strategies"),
+    *("cli", "config", "controller", "core", "reports", "simulation", "strategies", "studies", "workers"),
     *("storage/sql", "storage/sqlite", "storage/checkpoints"),
 )
 _VERBS = "add|call|choose|copy|delete|give|install|make|mount|move|name|put|restore|set|start|stop|undo|upgrade|use|write"

@@ -75,7 +75,7 @@ def _contenders(studies: Sequence[str], store: str | None, files: Path | None, *
 def _check_distinct(targets: Sequence[Target]) -> None:
     (name, _), times = Counter((target.name, target.location) for target in targets).most_common(1)[0]
     if times > 1:
-        raise UsageError(f"study '{name}' is given {times} times; give each study once")
+        raise UsageError(f"study '{name}' is given {times} times\nhelp: give each study once")
 
 
 def _labelled(study: str) -> re.Match[str] | None:
@@ -110,4 +110,4 @@ def _draw(contenders: Sequence[Contender], path: Path) -> None:
     try:
         draw(contenders, path)
     except OSError as error:
-        raise UsageError(f"{path}: can't be written: {error.strerror}; name another file with -o") from error
+        raise UsageError(f"{path}: can't be written: {error.strerror}\nhelp: name another file with -o") from error

@@ -93,4 +93,4 @@ def _check_started_from(target: Target, source: Target, number: int) -> None:
     with target.records() as records:
         copied = [trial for trial in records.trials() if trial.is_copy][-1]
     if (copied.seed, copied.params, copied.end) != (asked.seed, asked.params, asked.end):
-        raise StudyChanged(f"study '{target.name}' continues another trial than {number}; give another --name")
+        raise StudyChanged(f"study '{target.name}' continues another trial than {number}\nhelp: choose another name with --name")

@@ -44,8 +44,8 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     from broodline.storage.disk import write_whole
 
     if path.is_dir():
-        raise UsageError(f"{path}: is a directory; name a file with -o")
+        raise UsageError(f"{path}: is a directory\nhelp: name a file with -o")
     try:
         write_whole(path, (f"{line}\n".encode() for line in lines))
     except OSError as error:
-        raise UsageError(f"{path}: can't be written: {error.strerror}; name another file with -o") from error
+        raise UsageError(f"{path}: can't be written: {error.strerror}\nhelp: name another file with -o") from error

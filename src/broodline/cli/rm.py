@@ -42,7 +42,7 @@ def _ask(target: Target, content: str) -> None:
         UsageError: The answer is not yes, or there is no terminal to ask at.
     """
     if not sys.stdin.isatty():
-        raise UsageError(f"study '{target.name}' has {content}; nothing was deleted; add --yes to delete it")
+        raise UsageError(f"study '{target.name}' has {content}; nothing was deleted\nhelp: add --yes to delete it")
     print(f"Delete study '{target.name}' ({content})? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was deleted")

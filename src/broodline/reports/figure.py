@@ -17,31 +17,12 @@ from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullForma
 
 from broodline.core.parameters import Fixed, Float, Int, Ordered, Param
 from broodline.reports.comparison import Contender, Curve, band, grouped, metric_of
+from broodline.reports.figure_style import COLOURS, STYLE
 from broodline.reports.format import format_value
 
 FORMATS = (".svg", ".png", ".pdf")
 
-# Okabe and Ito's colours differ for all kinds of colour vision; their yellow is left out, as it is too pale on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", ":", "-.")
-_STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "axes.labelcolor": "#222222",
-    "lines.linewidth": 1.8,
-    "svg.hashsalt": "broodline",  # a fixed salt: the same studies make the same file
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-}
 _PANEL = (4.6, 3.1)  # inches
 _MOST_COLUMNS = 3
 _FEWEST_TICKS, _MOST_TICKS = 3, 7
@@ -60,7 +41,7 @@ def draw(contenders: Sequence[Contender], path: Path) -> None:
     Raises:
         OSError: The file can't be written.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = _figure(contenders)
         metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[path.suffix]
         figure.savefig(path, dpi=150, metadata=metadata, facecolor="white")
@@ -105,8 +86,8 @@ def _params(contenders: Sequence[Contender]) -> dict[str, Param]:
 
 
 def _look(index: int) -> Mapping[str, Any]:
-    dashes = _DASHES[index // len(_COLOURS) % len(_DASHES)]
-    return {"color": _COLOURS[index % len(_COLOURS)], "linestyle": dashes}
+    dashes = _DASHES[index // len(COLOURS) % len(_DASHES)]
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": dashes}
 
 
 def _width(index: int, groups: Sequence[object]) -> float:

@@ -56,8 +56,8 @@ def trials(
     if store is None or study is None:
         if "BROODLINE_REPLY" not in os.environ:
             raise UsageError(
-                "broodline.trials(): this program was not started as a resident program ([train] resident = true); "
-                "name a store and a study: broodline.trials('sqlite:///broodline.db', 'my-study')"
+                "broodline.trials(): this program was not started as a resident program ([train] resident = true)\n"
+                "help: name a store and a study: broodline.trials('sqlite:///broodline.db', 'my-study')"
             )
         from broodline.workers.resident_client import trials as resident_trials
 

@@ -78,6 +78,12 @@ def test_every_lease_is_another_attempt() -> None:
     assert (leased.attempt, leased.worker, leased.session, leased.lease_until) == (3, "1", "b", NOW + 30)
 
 
+def test_a_lease_includes_its_last_moment() -> None:
+    trial = lifecycle.lease(trial_in(TrialState.PENDING), worker="a", session="s", now=5.0, seconds=10.0)
+    assert [trial.is_leased(now) for now in (5.0, 15.0, 15.1)] == [True, True, False]
+    assert not lifecycle.release(trial).is_leased(5.0)
+
+
 def test_a_goodbye_is_not_a_loss() -> None:
     assert MOVES[Move.RELEASE](trial_in(TrialState.RUNNING)).lost == 0
 
