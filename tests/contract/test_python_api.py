@@ -64,7 +64,7 @@ def test_unlimited_is_said(study: Study, caplog: pytest.LogCaptureFixture, monke
         budgets.append(config.budget)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("broodline.studies.api.run", stop)
+    monkeypatch.setattr("broodline.studies.function_run.run", stop)
     for budget in (None, Budget.unlimited()):
         with pytest.raises(KeyboardInterrupt):
             study.run(learn, budget=budget, show=False)
