@@ -172,7 +172,9 @@ _standing = (
     )
     .with_hint(scores, "INDEXED BY scores_at_steps", "sqlite")
 )
-STANDING = _standing.with_only_columns(sa.func.count())
+STANDING_AND_MEASURED = sa.select(
+    _standing.with_only_columns(sa.func.count()).scalar_subquery(), PEERS_MEASURED.scalar_subquery()
+)
 MIDDLE = (
     _standing.order_by(scores.c.score)
     .limit(sa.bindparam("count", type_=sa.Integer))
@@ -182,12 +184,14 @@ _of_trial = (scores.c.study == sa.bindparam("of_study"), scores.c.trial == sa.bi
 DISCOUNT = sa.update(scores).where(*_of_trial).values(counts=False)
 DISCOUNT_STEPS = DISCOUNT.where(_among(scores.c.step, "steps"))
 MOVE_SCORES = sa.update(scores).where(*_of_trial).values(start=sa.bindparam("new_start"))
-MEASURED = sa.select(trials.c.measured).where(_study, trials.c.number == sa.bindparam("number"))
 INSERT_SCORE = sa.insert(scores)
 INSERT_TRIAL = sa.insert(trials)
 INSERT_MEASUREMENT = sa.insert(measurements)
 SAVE_PROGRESS = sa.update(studies).where(studies.c.id == sa.bindparam("of_study"))
 UPDATE_TRIAL = sa.update(trials).where(_study, trials.c.number == sa.bindparam("of_number"))
+NOTE_MEASURED = UPDATE_TRIAL.where(
+    sa.or_(trials.c.measured.is_(None), trials.c.measured < sa.bindparam("earliest", type_=sa.Integer))
+).values(measured=sa.bindparam("latest"))
 
 
 class SqlTransaction:
@@ -364,19 +368,18 @@ class SqlTransaction:
 
     def _note_measured(self, number: int, steps: Sequence[int]) -> None:
         """Notes how far a trial is measured; earlier scores at these steps, if there are any, count no more."""
-        measured = self._connection.scalar(MEASURED, {"of_study": self._study, "number": number})
-        if measured is not None and steps[0] <= measured:
-            key = {"of_study": self._study, "of_trial": number}
-            self._connection.execute(DISCOUNT_STEPS, {**key, "steps": list(steps)})
-        if measured is None or steps[-1] > measured:
-            self._connection.execute(UPDATE_TRIAL, {"of_study": self._study, "of_number": number, "measured": steps[-1]})
+        key = {"of_study": self._study, "of_number": number, "latest": steps[-1]}
+        if self._connection.execute(NOTE_MEASURED, {**key, "earliest": steps[0]}).rowcount:
+            return  # the common case: all earlier steps were before these
+        self._connection.execute(DISCOUNT_STEPS, {"of_study": self._study, "of_trial": number, "steps": list(steps)})
+        self._connection.execute(NOTE_MEASURED, {**key, "earliest": steps[-1]})
 
     def middle_scores(self, step: int, count: int, besides: int) -> tuple[int, tuple[float, ...]] | None:
         key = {"of_study": self._study, "step": step, "besides": besides}
         last = self._connection.execute(LAST_PEER, {**key, "offset": count - 1}).first() or (-_UNBOUNDED, -1)
         place = {**key, "start": last[0], "number": last[1]}
-        standing = self._connection.scalar(STANDING, place) or 0
-        if standing != self._connection.scalar(PEERS_MEASURED, {**key, "count": count}):
+        standing, measured = self._connection.execute(STANDING_AND_MEASURED, {**place, "count": count}).one()
+        if standing != measured:
             return None
         middle = {"offset": max(0, standing - 1) // 2, "count": 2 - standing % 2}
         return standing, tuple(self._connection.scalars(MIDDLE, {**place, **middle}))
