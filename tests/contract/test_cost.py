@@ -79,7 +79,7 @@ def test_no_statement_of_a_turn_looks_through_a_study(plans: dict[str, list[str]
         assert not whole, statement
 
 
-def test_a_report_to_a_study_that_stops_trials_asks_seven_statements_more_and_to_any_other_none(tmp_path: Path) -> None:
+def test_a_report_to_a_study_that_stops_trials_asks_five_statements_more_and_to_any_other_none(tmp_path: Path) -> None:
     counted: dict[str, list[str]] = {}
     for name, tables in (("plain", {}), ("stopping", STOPPING)):
         store = SqliteStore(tmp_path / f"{name}.db")
@@ -101,7 +101,7 @@ def test_a_report_to_a_study_that_stops_trials_asks_seven_statements_more_and_to
             sa.event.remove(Engine, "before_cursor_execute", remember)
             store.close()
     assert [statement for statement in counted["plain"] if "scores" in statement] == []
-    assert len(counted["stopping"]) == len(counted["plain"]) + 7 <= 20
+    assert len(counted["stopping"]) == len(counted["plain"]) + 5 <= 18
 
 
 def test_a_report_late_in_a_study_that_stops_trials_reads_no_more_than_an_early_one() -> None:

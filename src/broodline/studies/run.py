@@ -211,7 +211,7 @@ def _log_note(study: str, note: str) -> None:
 
 
 class _ViewOnDemand:
-    """A view that is made at its first use: the terminal library takes time to load, and meanwhile the workers start.
+    """A view that is made at its first use: the terminal library takes time to load, and the workers start during that time.
 
     Args:
         store: The study's store.

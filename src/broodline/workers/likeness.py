@@ -15,8 +15,9 @@ import os
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from broodline.core.untrained import Likeness
 from broodline.storage.checkpoints.manifest import MANIFEST
@@ -59,7 +60,8 @@ def _compared(
 
 def _judged(one: Path, other: Path) -> tuple[bool, bool]:
     """Whether two files have the same contents, and whether at least their largest parts are equal; opens each file once."""
-    with one.open("rb") as before, other.open("rb") as after:
+    # Without buffers: they are larger than what is read of most files.
+    with open(one, "rb", buffering=0) as before, open(other, "rb", buffering=0) as after:
         if _same_bytes(before, after):
             return True, True
         if parts := _parts(before):
@@ -79,7 +81,7 @@ def _sizes(directory: Path) -> dict[str, int]:
     return sizes
 
 
-def _same_bytes(one: BinaryIO, other: BinaryIO) -> bool:
+def _same_bytes(one: FileIO, other: FileIO) -> bool:
     if _size(one) != _size(other):
         return False
     while chunk := one.read(_CHUNK):
@@ -88,11 +90,11 @@ def _same_bytes(one: BinaryIO, other: BinaryIO) -> bool:
     return True
 
 
-def _size(file: BinaryIO) -> int:
+def _size(file: FileIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _same_fractions(one: BinaryIO, other: BinaryIO) -> bool:
+def _same_fractions(one: FileIO, other: FileIO) -> bool:
     """True for two JSON files that have fractions, and differ in integers at most."""
     if max(_size(one), _size(other)) > _LONGEST_JSON:
         return False
@@ -103,7 +105,7 @@ def _same_fractions(one: BinaryIO, other: BinaryIO) -> bool:
     return _has_fraction(after) and bool(before == after)
 
 
-def _without_integers(file: BinaryIO) -> Any:
+def _without_integers(file: FileIO) -> Any:
     file.seek(0)
     return json.loads(file.read(), parse_int=lambda _: None)
 
@@ -119,7 +121,7 @@ def _same_largest_part(one: Parts, other: Parts) -> bool:
     return size > 0 and all(before.get(name) == part for name, part in after.items() if part[0] == size)
 
 
-def _parts(file: BinaryIO) -> Parts:
+def _parts(file: FileIO) -> Parts:
     """The size and the checksum of each part of a ZIP archive; empty for any other file."""
     try:
         if not zipfile.is_zipfile(file):

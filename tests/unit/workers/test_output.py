@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from assignments import SEES_US, script
 
-from broodline.workers.trainers.output import captured, keep_short, last_lines, log_file, tail
+from broodline.workers.trainers.output import LogWatch, captured, keep_short, last_lines, log_file, tail
 
 
 def test_the_tail_is_the_last_20_lines_and_4_kilobytes_at_most(tmp_path: Path) -> None:
@@ -119,6 +121,42 @@ def test_the_log_of_a_function_is_kept_short_too(tmp_path: Path, monkeypatch: py
     with captured(tmp_path / "log"):
         os.write(1, b"x" * (8 << 20))
     assert (tmp_path / "log").stat().st_size < 4 << 20
+
+
+def test_a_forked_process_ends_its_log_though_the_watch_held_its_lock(tmp_path: Path) -> None:
+    code = """
+import os
+from pathlib import Path
+from broodline.workers.trainers import output
+
+with output.captured(Path("log")):
+    with output._WATCH._lock:
+        child = os.fork()
+    if child:
+        status = os.waitpid(child, 0)[1]
+if not child:
+    os._exit(3)
+os._exit(os.waitstatus_to_exitcode(status))
+"""
+    done = subprocess.run(script(tmp_path, "forks.py", code), cwd=tmp_path, env=SEES_US, timeout=60)
+    assert done.returncode == 3
+
+
+def test_the_log_of_a_function_is_kept_short_while_it_runs_by_one_thread_for_all_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broodline.workers.trainers.output.LOG_BYTES", 4 << 20)
+    monkeypatch.setattr("broodline.workers.trainers.output._WATCH_SECONDS", 0.01)
+    watch, threads = LogWatch(), list[threading.Thread | None]()
+    for name in ("first", "second"):
+        with log_file(tmp_path / name) as log, watch.over(log.fileno()):
+            log.write(b"x" * (8 << 20))
+            until = time.monotonic() + 60
+            while (tmp_path / name).stat().st_size > 4 << 20 and time.monotonic() < until:
+                time.sleep(0.005)
+            assert (tmp_path / name).stat().st_size < 4 << 20
+            threads.append(watch._thread)
+    assert threads[0] is threads[1] is not None
 
 
 def test_the_tail_has_no_sequence_that_a_terminal_obeys(tmp_path: Path) -> None:

@@ -168,7 +168,9 @@ _standing = (
     )
     .with_hint(scores, "INDEXED BY scores_at_steps", "sqlite")
 )
-STANDING = _standing.with_only_columns(sa.func.count())
+STANDING_AND_MEASURED = sa.select(
+    _standing.with_only_columns(sa.func.count()).scalar_subquery(), PEERS_MEASURED.scalar_subquery()
+)
 MIDDLE = (
     _standing.order_by(scores.c.score)
     .limit(sa.bindparam("count", type_=sa.Integer))
@@ -178,9 +180,11 @@ _of_trial = (scores.c.study == sa.bindparam("of_study"), scores.c.trial == sa.bi
 DISCOUNT = sa.update(scores).where(*_of_trial).values(counts=False)
 DISCOUNT_STEPS = DISCOUNT.where(_among(scores.c.step, "steps"))
 MOVE_SCORES = sa.update(scores).where(*_of_trial).values(start=sa.bindparam("new_start"))
-MEASURED = sa.select(trials.c.measured).where(_study, trials.c.number == sa.bindparam("number"))
 INSERT_SCORE = sa.insert(scores)
 INSERT_TRIAL = sa.insert(trials)
 INSERT_MEASUREMENT = sa.insert(measurements)
 SAVE_PROGRESS = sa.update(studies).where(studies.c.id == sa.bindparam("of_study"))
 UPDATE_TRIAL = sa.update(trials).where(_study, trials.c.number == sa.bindparam("of_number"))
+NOTE_MEASURED = UPDATE_TRIAL.where(
+    sa.or_(trials.c.measured.is_(None), trials.c.measured < sa.bindparam("earliest", type_=sa.BigInteger))
+).values(measured=sa.bindparam("latest"))

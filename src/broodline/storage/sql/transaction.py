@@ -241,21 +241,20 @@ class SqlTransaction:
 
     def _note_measured(self, number: int, steps: Sequence[int]) -> None:
         """Notes how far a trial is measured; earlier scores at these steps, if there are any, count no more."""
-        measured = self._connection.scalar(queries.MEASURED, {"of_study": self._study, "number": number})
-        if measured is not None and steps[0] <= measured:
-            key = {"of_study": self._study, "of_trial": number}
-            self._connection.execute(queries.DISCOUNT_STEPS, {**key, "steps": list(steps)})
-        if measured is None or steps[-1] > measured:
-            self._connection.execute(queries.UPDATE_TRIAL, {"of_study": self._study, "of_number": number, "measured": steps[-1]})
+        key = {"of_study": self._study, "of_number": number, "latest": steps[-1]}
+        if self._connection.execute(queries.NOTE_MEASURED, {**key, "earliest": steps[0]}).rowcount:
+            return  # the common case: all earlier steps were before these
+        self._connection.execute(queries.DISCOUNT_STEPS, {"of_study": self._study, "of_trial": number, "steps": list(steps)})
+        self._connection.execute(queries.NOTE_MEASURED, {**key, "earliest": steps[-1]})
 
     def middle_scores(self, step: int, count: int, besides: int) -> tuple[int, tuple[float, ...]] | None:
         key = {"of_study": self._study, "step": step, "besides": besides}
         # Fewer trials than `count`: then all of them are compared.
         last = self._connection.execute(queries.LAST_PEER, {**key, "offset": count - 1}).first() or (-_UNBOUNDED, -1)
         place = {**key, "start": last[0], "number": last[1]}
-        standing = self._connection.scalar(queries.STANDING, place) or 0
+        standing, measured = self._connection.execute(queries.STANDING_AND_MEASURED, {**place, "count": count}).one()
         # A peer has passed the step without a score at it, so the index does not hold its score there.
-        if standing != self._connection.scalar(queries.PEERS_MEASURED, {**key, "count": count}):
+        if standing != measured:
             return None
         middle = {"offset": max(0, standing - 1) // 2, "count": 2 - standing % 2}
         return standing, tuple(self._connection.scalars(queries.MIDDLE, {**place, **middle}))
