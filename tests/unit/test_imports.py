@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,13 @@ HOME = Path(broodline.__file__).parent
 MODULES = {path: ".".join(path.relative_to(HOME).with_suffix("").parts) for path in sorted(HOME.rglob("*.py"))}
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@cache
+def imports_of(path: Path) -> tuple[str, ...]:
     """What a file imports when it runs, inside of functions too, as dotted names; `from a import b` counts as `a.b`."""
+    return tuple(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[str]:
     nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while nodes:
         node = nodes.pop()
