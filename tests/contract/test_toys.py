@@ -17,7 +17,7 @@ from broodline.controller.controller import Controller
 from broodline.core.trial import Measurement, Trial
 from broodline.storage.sqlite.store import SqliteStore
 
-SEEDS = range(4)
+SEEDS = pytest.mark.parametrize("seeds", [2, pytest.param(4, marks=pytest.mark.soak)])
 
 
 def best_of(name: str, seed: int, *, strategy: str = "initiator", workers: int = 16, population: int = 16) -> float:
@@ -70,13 +70,15 @@ def trained(name: str, trial: Trial, state: list[float]) -> list[float]:
 
 
 @pytest.mark.parametrize(("name", "least"), [("jaderberg", 1.198), ("plain", 1.1985), ("deceptive", 1.18)])
-def test_evolution_comes_near_the_best_that_there_is(name: str, least: float) -> None:
-    assert mean(best_of(name, seed) for seed in SEEDS) >= least
+@SEEDS
+def test_evolution_comes_near_the_best_that_there_is(name: str, least: float, seeds: int) -> None:
+    assert mean(best_of(name, seed) for seed in range(seeds)) >= least
 
 
 @pytest.mark.parametrize(("name", "most"), [("plain", 1.1915), ("deceptive", 1.06)])
-def test_random_search_does_not(name: str, most: float) -> None:
-    assert mean(best_of(name, seed, strategy="random") for seed in SEEDS) <= most
+@SEEDS
+def test_random_search_does_not(name: str, most: float, seeds: int) -> None:
+    assert mean(best_of(name, seed, strategy="random") for seed in range(seeds)) <= most
 
 
 def test_the_same_seed_gives_the_same_study_and_another_seed_another() -> None:

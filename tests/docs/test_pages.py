@@ -71,9 +71,9 @@ def test_the_study_that_the_readme_prints_trains_the_script_that_it_speaks_of(
     monkeypatch.setitem(ENVIRONMENT, "PATH", f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}")
     first, *_ = blocks(ROOT / "README.md", "toml")
     assert "trials = 240" in first
-    (tmp_path / "study.toml").write_text(first.replace("trials = 240", "trials = 30"), encoding="utf-8")
+    (tmp_path / "study.toml").write_text(first.replace("trials = 240", "trials = 22"), encoding="utf-8")
     shutil.copy(ROOT / "examples" / "digits" / "train.py", tmp_path)
-    output("run", "study.toml", cwd=tmp_path)
+    output("run", "study.toml", "--workers", "2", cwd=tmp_path)
     trials = lines_of_json("trials", "study.toml", cwd=tmp_path)
     assert {trial["state"] for trial in trials} == {"completed"}
     assert any(trial["parent"] is not None for trial in trials)

@@ -83,7 +83,7 @@ def test_the_disk_never_holds_more_than_two_checkpoints_per_member_the_parents_i
         named = [0]
         while run.popen.poll() is None:
             named.append(check_records(store))
-            time.sleep(0.005)
+            time.sleep(0.02)
         assert run.end() == 0, run.said
     print(f"at most {watch.most} checkpoints on the disk, {max(named)} in the records; bound {BOUND}")
     assert sorted(watch.came) == [f"{number:06d}.1" for number in range(TRIALS)]

@@ -19,7 +19,10 @@ import broodline
 
 _SOURCE = str(Path(broodline.__file__).resolve().parents[1])
 _LIBRARY = os.path.dirname(os.__file__)
-_CODE = "import sys; sys.path[:] = {safe!r}; from {module} import main; sys.path[:] = {path!r}; main()"
+_CODE = (
+    "import gc, sys; gc.disable(); sys.path[:] = {safe!r}; from {module} import main; "  # imports leave nothing to collect
+    "gc.enable(); sys.path[:] = {path!r}; main()"
+)
 _LOOK_SECONDS = 1.0
 
 
