@@ -24,7 +24,8 @@ INSERT INTO trials (study, number, member, generation, state, parent, initiator,
                     finished)
 SELECT s.id, n, mod(n, {_MEMBERS}), n / {_MEMBERS}, 'completed', CASE WHEN n >= {_MEMBERS} THEN n - {_MEMBERS} END, NULL,
        CASE WHEN n < {TRIALS - _MEMBERS} THEN n + {_MEMBERS} END, false, '{{"lr": 0.1, "width": 64}}', '{{}}', 1,
-       10 * (n / {_MEMBERS}), 10, 1, 'w' || mod(n, 7), 'gone', 0, 0, '{{"accuracy": 0.5}}', '[0.5]', 0.5 + mod(n * 7919, 10007) * 1e-5,
+       10 * (n / {_MEMBERS}), 10, 1, 'w' || mod(n, 7), 'gone', 0, 0, '{{"accuracy": 0.5}}', '[0.5]',
+       0.5 + mod(n * 7919, 10007) * 1e-5,
        10 * (n / {_MEMBERS}) + 10, false, 1, 2, 3 + n
 FROM studies s, generate_series(0, {TRIALS - 1}) n WHERE s.name = 'digits'
 """
