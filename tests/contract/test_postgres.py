@@ -368,21 +368,29 @@ class PostgresStoreAddress:
 # Lost connections
 
 
-def test_a_restart_costs_one_call_that_can_be_repeated(postgres: Server, store: PostgresStore) -> None:
+def test_a_restart_between_two_calls_costs_none_and_a_server_that_is_down_is_waited_for(
+    postgres: Server, store: PostgresStore
+) -> None:
     study = recorded(store)
     study.complete({"accuracy": 0.5})
-    postgres.restart()
+    postgres.stop()
     with pytest.raises(StoreUnavailable, match=r"postgresql://postgres@127\.0\.0\.1"):
         study.complete({"accuracy": 0.6})
+    postgres.start()
     study.complete({"accuracy": 0.6})
+    postgres.restart()
     with store.snapshot("digits") as records:
         assert records.progress().completed == 2
 
 
-def test_a_connection_that_another_process_ends_costs_one_call(postgres: Server, store: PostgresStore) -> None:
-    postgres.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'broodline'")
-    with pytest.raises(StoreUnavailable), store.transaction("s"):
-        pass
+def test_a_connection_that_ends_within_a_transaction_changes_nothing(postgres: Server, store: PostgresStore) -> None:
+    def write() -> None:
+        with store.transaction("s") as records:
+            postgres.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'broodline'")
+            records.redefine("new")
+
+    with pytest.raises(StoreUnavailable):
+        write()
     with store.transaction("s") as records:
         assert records.definition() == "{}"
 

@@ -21,8 +21,8 @@ def test_a_url_without_a_scheme_or_a_path_is_refused(url: str) -> None:
 
 
 def test_an_unknown_scheme_is_refused_with_the_schemes_that_are_installed() -> None:
-    with pytest.raises(StoreError, match=r"'postgresql://host/db'.* unknown store 'postgresql'; installed: .*\bsqlite\b"):
-        open_store("postgresql://host/db")
+    with pytest.raises(StoreError, match=r"'mysql://host/db'.* unknown store 'mysql'; installed: .*\bsqlite\b"):
+        open_store("mysql://host/db")
     with pytest.raises(StoreError, match=r"unknown checkpoint store 's3'; installed: .*\bfile\b"):
         open_checkpoints("s3://bucket/study")
 

@@ -20,6 +20,7 @@ The controller answers after the commit, so `synchronous_commit` must not be off
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -67,6 +68,7 @@ def engine_for(address: Address) -> sa.Engine:
         use_native_hstore=False,
     )
     sa.event.listen(engine, "connect", _configure)
+    sa.event.listen(engine, "checkout", _refuse_closed)
     sa.event.listen(engine, "after_cursor_execute", _note_writes)
     return engine
 
@@ -74,6 +76,17 @@ def engine_for(address: Address) -> sa.Engine:
 def _configure(connection: Any, _record: object) -> None:
     connection.execute(_SETTINGS)
     connection.commit()
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Replaces an idle connection that the server has closed, at a restart for instance. It costs no question to the server.
+
+    The server sends nothing to an idle connection but its end, so whatever can be read is that.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise sa.exc.DisconnectionError("the server has closed the connection")
 
 
 def _note_writes(connection: sa.Connection, _cursor: object, _statement: str, _values: object, context: Any, _many: bool) -> None:
