@@ -72,13 +72,13 @@ def _own_trials(location: StudyLocation, study: str, name: str) -> Iterator[Runn
     """Works on a study in a thread that hands its trials to the caller's."""
     from broodline.config.study import study_from
     from broodline.controller.access import client_of
-    from broodline.controller.client import RENEWALS, WorkerSession
+    from broodline.controller.client import RENEWALS, WorkerSession, session_of_host
     from broodline.workers.devices import devices_for
     from broodline.workers.heartbeat import HeartbeatProcess
     from broodline.workers.liveness import alive
     from broodline.workers.worker import Worker
 
-    handover, session = _Handover(), uuid.uuid4().hex
+    handover, session = _Handover(), session_of_host(socket.gethostname(), uuid.uuid4().hex)
     with location.records(study) as records:
         defined = study_from(records.definition())
     with location.open_study(study, checksums=defined.checkpoints.checksums) as opened:
