@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import signal
@@ -105,24 +106,26 @@ def serving(directory: Path, *arguments: str, store: str | None = None, command:
 
 
 @contextmanager
-def serving_by_clock(directory: Path, clock: SharedClock) -> Iterator[Service]:
-    """Serves the database of a directory, by a clock that the test advances."""
-    command = [sys.executable, __file__, str(directory), str(clock.path)]
+def serving_by_clock(directory: Path, clock: SharedClock, **limits: float) -> Iterator[Service]:
+    """Serves the database of a directory, by a clock that the test advances, with these limits."""
+    command = [sys.executable, __file__, str(directory), str(clock.path), json.dumps(limits)]
     with serving(directory, command=command) as service:
         yield service
 
 
 def main() -> None:
     from broodline.service.auth import read_tokens
+    from broodline.service.guard import Limits
     from broodline.service.server import ServerOptions, serve
     from broodline.storage.sqlite.store import SqliteStore
 
-    directory, clock = map(Path, sys.argv[1:])
+    directory, clock = map(Path, sys.argv[1:3])
+    options = ServerOptions(port=0, limits=Limits(**json.loads(sys.argv[3])))
     with clock.open("rb") as file:
         shared = mmap.mmap(file.fileno(), 8, prot=mmap.PROT_READ)
     store = SqliteStore(directory / "broodline.db", clock=lambda: float(struct.unpack("d", shared[:8])[0]))
     tokens = read_tokens(directory / "broodline.tokens")
-    serve(store, tokens=tokens, options=ServerOptions(port=0), ready=lambda url: print(f"serving at {url}", flush=True))
+    serve(store, tokens=tokens, options=options, ready=lambda url: print(f"serving at {url}", flush=True))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ tests every implementation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,8 @@ from typing import Protocol
 
 from broodline.core.trial import Measurement, Trial
 from broodline.core.untrained import Likeness
+
+_NO_NAME = re.compile("[^A-Za-z0-9._-]")  # a session is the name of a file too
 
 RENEWALS = 3
 """Renewals that a running trial's lease gets before it would expire: it is renewed every `lease / RENEWALS` seconds.
@@ -27,11 +30,25 @@ class WorkerSession:
 
     Args:
         worker: The worker's name. A worker that restarts under its name gets the trial back that it held.
-        session: The name of this run. The same worker in another session means that the earlier run died.
+        session: The name of this run. The same worker in another session means that the earlier run died. `session_of_host`
+            makes one; `Trial.host` finds the host in it.
     """
 
     worker: str
     session: str
+
+
+def session_of_host(host: str, unique: str) -> str:
+    """The name of a session that shows its host.
+
+    Args:
+        host: The host's name.
+        unique: A string that no other session has.
+
+    >>> session_of_host("gpu-1.example.org", "5ac")
+    'gpu-1.example.org@5ac'
+    """
+    return f"{_NO_NAME.sub('-', host)[:100]}@{unique}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,6 +146,11 @@ class Trial:
         return replace(self, **changes)
 
     @property
+    def host(self) -> str | None:
+        """The host of the session that holds it; None if no session does, or one that does not name its host."""
+        return (self.session or "").rpartition("@")[0] or None
+
+    @property
     def end(self) -> int:
         """The step at which a child of this trial starts."""
         return self.start + self.steps

@@ -104,7 +104,7 @@ class StudyOverview:
             "completed": progress.completed,
             "failed_or_stopped": self.unsuccessful_count,
             "trained_nothing": self.doubtful,
-            "running": [_running_record(trial) for trial in self.running],
+            "running": [_running_record(self.study, trial) for trial in self.running],
             "pending": [trial.number for trial in self.pending],
             **_replay(self.study),
             "steps": progress.steps,
@@ -218,9 +218,16 @@ def _unsuccessful(records: Transaction, progress: Progress, former: StudyOvervie
     return tuple(sorted(ended, key=lambda trial: trial.finished or 0.0, reverse=True))
 
 
-def _running_record(trial: Trial) -> dict[str, Any]:
+def last_heartbeat(study: StudyConfig, trial: Trial) -> float | None:
+    """When the worker of a running trial was last heard of: its lease was renewed then."""
+    return None if trial.lease_until is None else trial.lease_until - study.limits.lease
+
+
+def _running_record(study: StudyConfig, trial: Trial) -> dict[str, Any]:
     return {
         "worker": trial.worker,
+        "host": trial.host,
+        "heartbeat": moment(last_heartbeat(study, trial)),
         "number": trial.number,
         "member": trial.member,
         "generation": trial.generation,

@@ -62,7 +62,7 @@ class Application:
         _add_views(app, views)
         for route in app.routes:
             if isinstance(route, Route):
-                route.largest = self.limits.body
+                route.limits = self.limits
         description = to_json(_openapi(app))
 
         async def describe(_: HttpRequest) -> Response:

@@ -7,15 +7,15 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_SECONDS = 10.0
 LARGEST_HEAD = 32 << 10
 
 
-def bounded_protocol(most: int) -> type[asyncio.Protocol]:
+def bounded_protocol(most: int, seconds: float) -> type[asyncio.Protocol]:
     """The protocol of a server's connections.
 
     Args:
         most: Connections that may be open; a further one is closed at once.
+        seconds: Within which a head has to arrive.
     """
 
     class Bounded(HttpToolsProtocol):
@@ -33,7 +33,7 @@ def bounded_protocol(most: int) -> type[asyncio.Protocol]:
                 return
             Bounded.open_connections += 1
             self._counted = True
-            self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
+            self._deadline = self.loop.call_later(seconds, transport.close)
 
         def data_received(self, data: bytes) -> None:
             self._head += len(data)
@@ -51,7 +51,7 @@ def bounded_protocol(most: int) -> type[asyncio.Protocol]:
         def on_message_begin(self) -> None:
             super().on_message_begin()
             self._end_deadline()
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+            self._deadline = self.loop.call_later(seconds, self.transport.close)
 
         def on_headers_complete(self) -> None:
             self._end_deadline()

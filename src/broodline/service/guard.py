@@ -24,7 +24,6 @@ from broodline.service.encoding import to_json
 from broodline.service.errors import Refused
 
 HEALTH = "/health"
-BODY_SECONDS = 20.0
 _MOST_ADDRESSES = 10_000
 _WRONG_TOKENS, _WRONG_TOKENS_A_SECOND = 20.0, 1.0
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -38,11 +37,15 @@ class Limits:
         body: Bytes of the largest body.
         rate: Requests a second from one address.
         connections: Open connections.
+        head_seconds: Seconds within which a connection sends the head of its first request, and each head ends.
+        body_seconds: Seconds within which a body arrives.
     """
 
     body: int = 16 << 20
     rate: float = 5_000.0
     connections: int = 5_000
+    head_seconds: float = 10.0
+    body_seconds: float = 20.0
 
 
 @dataclass(slots=True)
@@ -55,12 +58,12 @@ class _Bucket:
     def __post_init__(self) -> None:
         self.level = self.size
 
-    def take(self, count: float = 1.0) -> bool:
+    def take(self) -> bool:
         now = time.monotonic()
         self.level, self.at = min(self.size, self.level + (now - self.at) * self.a_second), now
-        if self.level < count:
+        if self.level < 1.0:
             return False
-        self.level -= count
+        self.level -= 1.0
         return True
 
 
@@ -76,7 +79,7 @@ class Buckets:
         self._size, self._a_second = size, a_second
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self, address: str, count: float = 1.0) -> bool:
+    def take(self, address: str) -> bool:
         """Takes from the bucket of an address; False if it is empty."""
         bucket = self._buckets.get(address)
         if bucket is None:
@@ -85,7 +88,7 @@ class Buckets:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(address)
-        return bucket.take(count)
+        return bucket.take()
 
 
 class Guard:
@@ -144,14 +147,14 @@ class Guard:
 
     def _role(self, authorization: bytes | None, address: str) -> Role:
         scheme, _, token = (authorization or b"").partition(b" ")
-        if not self._wrong.take(address, 0.0) or (authorization is not None and not self._wrong.take(address, 1.0)):
-            raise Refused(429, "too_many_requests", "too many wrong tokens from this address", (("retry-after", "1"),))
         role = self._tokens.role_of(token) if scheme.lower() == b"bearer" else None
-        if role is None:
-            problem = "this service needs a token" if authorization is None else "the service does not know this token"
-            raise Refused(401, "unauthorized", problem, (("www-authenticate", "Bearer"),))
-        self._wrong.take(address, -1.0)
-        return role
+        if role is not None:
+            return role
+        # A right token passes always: whoever shares an address with an attacker is not locked out.
+        if authorization is not None and not self._wrong.take(address):
+            raise Refused(429, "too_many_requests", "too many wrong tokens from this address", (("retry-after", "1"),))
+        problem = "this service needs a token" if authorization is None else "the service does not know this token"
+        raise Refused(401, "unauthorized", problem, (("www-authenticate", "Bearer"),))
 
 
 def _without_port(host: str) -> str:
@@ -160,7 +163,7 @@ def _without_port(host: str) -> str:
     return host.rpartition(":")[0] if host.count(":") == 1 else host
 
 
-async def body_of(scope: Scope, receive: Receive, largest: int) -> bytes:
+async def body_of(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     """The body of a request.
 
     Raises:
@@ -171,13 +174,14 @@ async def body_of(scope: Scope, receive: Receive, largest: int) -> bytes:
         raise Refused(415, "media_type", "the body must be application/json", close=True)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(415, "media_type", "the body must not be compressed", close=True)
+    largest = limits.body
     too_large = Refused(413, "too_large", f"the body is larger than {largest} bytes; raise --max-body of the service", close=True)
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length) > largest:
         raise too_large
     chunks, size = list[bytes](), 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(limits.body_seconds):
             while True:
                 message: Message = await receive()
                 if message["type"] == "http.disconnect":
@@ -190,7 +194,7 @@ async def body_of(scope: Scope, receive: Receive, largest: int) -> bytes:
                 if not message.get("more_body", False):
                     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
     except TimeoutError:
-        raise Refused(408, "slow_body", f"the body did not arrive within {BODY_SECONDS:g} s", close=True) from None
+        raise Refused(408, "slow_body", f"the body did not arrive within {limits.body_seconds:g} s", close=True) from None
 
 
 async def answer(send: Send, refused: Refused) -> None:

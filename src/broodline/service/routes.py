@@ -23,7 +23,7 @@ from broodline.errors import BroodlineError
 from broodline.service.auth import Role
 from broodline.service.encoding import to_json
 from broodline.service.errors import Refused, refusal
-from broodline.service.guard import answer, body_of, send_json
+from broodline.service.guard import Limits, answer, body_of, send_json
 from broodline.service.models import Problem, Query, Request
 from broodline.service.strict_json import BadJson, read_json
 
@@ -66,11 +66,11 @@ class Endpoint:
 
     Args:
         function: Answers a request with a document.
-        largest: Bytes of the largest body.
+        limits: The limits of a body.
     """
 
     function: Callable[..., Awaitable[Any]]
-    largest: int
+    limits: Limits
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -100,7 +100,7 @@ class Endpoint:
                 return kind.validate_python(scope["path_params"][name])
             if issubclass(kind, Query):
                 return kind.model_validate(_query(scope))
-            return kind.model_validate(read_json(await body_of(scope, receive, self.largest)))
+            return kind.model_validate(read_json(await body_of(scope, receive, self.limits)))
         except BadJson as error:
             raise Refused(400, "bad_json", str(error)) from None
         except ValidationError as error:
@@ -148,11 +148,11 @@ def _described(error: ValidationError, where: str) -> str:
 class Route(APIRoute):
     """A route that FastAPI describes, and an `Endpoint` answers."""
 
-    largest = 16 << 20
+    limits = Limits()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in (self.methods or ()):
             allowed = ", ".join(sorted(self.methods or ()))
             await answer(send, Refused(405, "method", f"this path takes {allowed}", (("allow", allowed),), close=True))
             return
-        await Endpoint(function=self.endpoint, largest=self.largest).serve(scope, receive, send)
+        await Endpoint(function=self.endpoint, limits=self.limits).serve(scope, receive, send)

@@ -81,7 +81,7 @@ def serve(store: Store, *, tokens: Tokens, options: ServerOptions, ready: Callab
     try:
         config = uvicorn.Config(
             application,
-            http=bounded_protocol(options.limits.connections),
+            http=bounded_protocol(options.limits.connections, options.limits.head_seconds),
             ws="none",
             lifespan="on",
             access_log=False,

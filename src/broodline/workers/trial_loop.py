@@ -72,7 +72,7 @@ def _own_trials(location: StudyLocation, study: str, name: str) -> Iterator[Runn
     """Works on a study in a thread that hands its trials to the caller's."""
     from broodline.config.study import study_from
     from broodline.controller.access import client_of
-    from broodline.controller.client import RENEWALS, WorkerSession
+    from broodline.controller.client import RENEWALS, WorkerSession, session_of_host
     from broodline.workers.device_choice import as_named
     from broodline.workers.device_leases import leased
     from broodline.workers.devices import devices_for
@@ -80,7 +80,7 @@ def _own_trials(location: StudyLocation, study: str, name: str) -> Iterator[Runn
     from broodline.workers.liveness import alive
     from broodline.workers.worker import Worker
 
-    handover, session = _Handover(), uuid.uuid4().hex
+    handover, session = _Handover(), session_of_host(socket.gethostname(), uuid.uuid4().hex)
     location.check_new()  # a database that was deleted: put it back, from its rescued copy
     with location.records(study) as records:
         defined = study_from(records.definition())

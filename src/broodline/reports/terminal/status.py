@@ -22,7 +22,7 @@ from broodline.reports.format import (
     format_searched,
     format_value,
 )
-from broodline.reports.status import StudyOverview, StudyStatus
+from broodline.reports.status import StudyOverview, StudyStatus, last_heartbeat
 from broodline.reports.terminal.tables import STATE_STYLES, new_table
 
 STYLES: Mapping[StudyStatus, str] = {
@@ -95,7 +95,7 @@ def trial_counts(view: StudyOverview) -> Text:
 
 
 def workers_table(study: StudyConfig, running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
-    """The workers and the trials that they train, a row a worker.
+    """The workers with their hosts, the trials that they train, and when they were last heard of; a row a worker.
 
     Args:
         study: The study.
@@ -104,8 +104,8 @@ def workers_table(study: StudyConfig, running: Sequence[Trial], idle: Sequence[s
         now: The store's clock.
     """
     numbers = ("trial", "member", "generation", "steps", "for")
-    made = new_table("worker", *numbers, "params", right=numbers)
-    rows: dict[str, list[str]] = {name: [name, "", "", "", "", "", "waiting"] for name in idle}
+    made = new_table("worker", "host", *numbers, "heard", "params", right=(*numbers, "heard"))
+    rows: dict[str, list[str]] = {name: [name, *[""] * 7, "waiting"] for name in idle}
     rows |= {trial.worker or "?": _row(study, trial, now) for trial in running}
     # Workers are mostly named by numbers: 10 comes after 9.
     for name in sorted(rows, key=lambda name: (len(name), name)):
@@ -158,4 +158,6 @@ def _best(view: StudyOverview) -> list[RenderableType]:
 def _row(study: StudyConfig, trial: Trial, now: float) -> list[str]:
     location = [str(trial.number), str(trial.member), str(trial.generation), f"{trial.start} → {trial.end}"]
     since = "" if trial.started is None else format_duration(now - trial.started)
-    return [trial.worker or "?", *location, since, format_searched(study, trial.params)]
+    heard = last_heartbeat(study, trial)
+    ago = "" if heard is None else f"{format_duration(max(0.0, now - heard))} ago"
+    return [trial.worker or "?", trial.host or "", *location, since, ago, format_searched(study, trial.params)]

@@ -23,6 +23,7 @@ Where and how a worker is started is left to a `Launcher`. Nothing here knows of
 from __future__ import annotations
 
 import logging
+import socket
 import time
 import uuid
 from collections import deque
@@ -30,7 +31,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from broodline.controller.client import RENEWALS, Client, WorkerSession
+from broodline.controller.client import RENEWALS, Client, WorkerSession, session_of_host
 from broodline.errors import StoreUnavailable, WorkerError
 from broodline.workers.devices import devices_of, variables_for
 from broodline.workers.engines.deaths import FALSE_STARTS, DeathsInARow
@@ -142,7 +143,7 @@ class Engine:
                 self.client.release(self.study, dead)
 
     def _launch(self, index: int) -> None:
-        identity = WorkerSession(worker=self.name(index), session=uuid.uuid4().hex)
+        identity = WorkerSession(worker=self.name(index), session=session_of_host(socket.gethostname(), uuid.uuid4().hex))
         share = devices_of(self.devices, index, self._places)
         visible = variables_for(share, self.visibility)
         spec = WorkerSpec(index=index, identity=identity, devices=share, variables=visible)
