@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import properties  # registers the profiles # noqa: F401
@@ -9,8 +10,9 @@ from commands import warm_interpreter
 from hypothesis import settings
 
 # Where PYTHONDONTWRITEBYTECODE is set, pytest would rewrite every test again in each of its processes, and each process that a
-# test starts would compile broodline again: a fifth of all time. What the tests start still writes none.
-sys.dont_write_bytecode = False
+# test starts would compile broodline again, a quarter of its start. What the tests start still writes none. `mutants.py`
+# changes files so quickly that Python would take the bytecode of one mistake for that of the next.
+sys.dont_write_bytecode = "MUTANTS" in os.environ
 
 settings.load_profile("broodline")  # --hypothesis-profile comes later and takes its place
 
