@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import properties  # registers the profiles # noqa: F401
@@ -13,6 +14,10 @@ from hypothesis import settings
 # test starts would compile broodline again, a quarter of its start. What the tests start still writes none. `mutants.py`
 # changes files so quickly that Python would take the bytecode of one mistake for that of the next.
 sys.dont_write_bytecode = "MUTANTS" in os.environ
+
+# A shell ignores Ctrl-C in what it runs in the background, and programs inherit that: the tests of interruptions need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.load_profile("broodline")  # --hypothesis-profile comes later and takes its place
 
