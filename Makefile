@@ -32,7 +32,9 @@ $(STAMP): pyproject.toml
 demo: setup
 	$(BIN)/python examples/digits/demo.py
 
+# The first line because tests start a thousand processes, and where PYTHONDONTWRITEBYTECODE is set each would compile the package.
 test: setup
+	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest $(PYTEST_OPTIONS) $(ARGS)
 
 # Every process is measured, pytest's own and those that the tests start: `patch` in pyproject.toml. Each writes a file at its

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -11,6 +14,15 @@ import pytest
 from commands import warm_interpreter
 from hypothesis import settings
 from postgres import Server, started_server
+
+# Where PYTHONDONTWRITEBYTECODE is set, pytest would rewrite every test again in each of its processes, and each process that a
+# test starts would compile broodline again, a quarter of its start. What the tests start still writes none. `mutants.py`
+# changes files so quickly that Python would take the bytecode of one mistake for that of the next.
+sys.dont_write_bytecode = "MUTANTS" in os.environ
+
+# A shell ignores Ctrl-C in what it runs in the background, and programs inherit that: the tests of interruptions need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.load_profile("broodline")  # --hypothesis-profile comes later and takes its place
 

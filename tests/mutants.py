@@ -164,7 +164,7 @@ def read(path: Path) -> Mutant:
 
 def outcome(test: str, source: Path) -> int:
     """The exit status of pytest on one test, with the package as it is in a directory."""
-    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1", "MUTANTS": "1"}
     options = ["-q", "-x", "-p", "no:cacheprovider", "-o", "addopts=", "--import-mode=importlib"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, test],
