@@ -123,7 +123,8 @@ def test_the_scores_of_an_older_study_count_as_new_ones_do(tmp_path: Path) -> No
             "WHERE state <> 'failed' AND scores.attempt = trials.attempt GROUP BY trial, step ORDER BY trial, step"
         ).fetchall()
         measured = database.execute(
-            "SELECT DISTINCT measured IS NULL FROM trials AS t JOIN scores AS s ON t.study = s.study AND number = trial WHERE counts"
+            "SELECT DISTINCT measured IS NULL FROM trials AS t "
+            "JOIN scores AS s ON t.study = s.study AND t.number = s.trial WHERE counts"
         ).fetchall()
     assert counted == last != []
     assert measured == [(0,)]

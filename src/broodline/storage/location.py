@@ -72,7 +72,7 @@ class StudyLocation:
         UsageError: `files` is given, and the files of this store lie elsewhere.
     """
 
-    url: str
+    url: str = field(repr=False)  # it may hold a password
     files: Path | None = field(default=None, compare=False)
     default_files: Path | None = field(default=None, compare=False)
 

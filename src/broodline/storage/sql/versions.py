@@ -1,4 +1,4 @@
-"""The versions of a store's tables: what a store says about tables of another version, and the result of an upgrade."""
+"""The versions of a store's tables: the messages about tables of another version, and the result of an upgrade."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def upgrade_database(path: Path) -> Upgrade:
     """Brings a database up to date.
 
     Raises:
-        StoreError: There is none, another process uses it, or it is of a newer version.
+        StoreError: There is no such database, another process uses it, or it is of a newer version.
     """
     check_file(path, create=False)
     with translated(path):
