@@ -2,9 +2,10 @@
 
 Fills two stores, with a short and a long study. Then completes one more trial at a time in each, in turn::
 
-    python -m benchmarks.ask_cost [--short 1000] [--long 100000] [--asks 500]
+    python -m benchmarks.ask_cost [--short 1000] [--long 100000] [--asks 500] [--store postgresql://HOST/DATABASE]
 
-Prints the median of each in ms, and the ratio.
+Both studies are new ones of the store; without one, each lies in a SQLite file of its own. Prints the median of each in ms,
+and the ratio.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import argparse
 import json
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 from broodline.config.study import parse
@@ -27,14 +28,14 @@ POPULATION = 20
 SESSION = WorkerSession(worker="0", session="benchmark")
 
 
-def filled(path: Path, trials: int) -> Callable[[], None]:
+def filled(url: str, trials: int) -> Callable[[], None]:
     """Fills a store with a study of that many trials, and returns a function that trains one more."""
-    store = open_store(f"sqlite:///{path}")
+    store, name = open_store(url), f"{trials}-{uuid.uuid4().hex}"
     controller = Controller(store)
     controller.open(
         parse(
             {
-                "name": "long",
+                "name": name,
                 "trial_steps": 10,
                 "population": POPULATION,
                 "objective": {"score": "maximize"},
@@ -43,14 +44,14 @@ def filled(path: Path, trials: int) -> Callable[[], None]:
             "benchmark",
         )
     )
-    answer = controller.ask("long", SESSION)
+    answer = controller.ask(name, SESSION)
 
     def train_one() -> None:
         nonlocal answer
         assert isinstance(answer, Start)
         trial = answer.trial
         measured = [Measurement(step=trial.end, metrics={"score": trial.params["lr"]})]
-        answer = controller.complete("long", trial.number, trial.attempt, measured, f"checkpoints/{trial.number:06d}.1", SESSION)
+        answer = controller.complete(name, trial.number, trial.attempt, measured, f"checkpoints/{trial.number:06d}.1", SESSION)
 
     for _ in range(trials):
         train_one()
@@ -63,9 +64,10 @@ def main() -> None:
     parser.add_argument("--short", type=int, default=1000)
     parser.add_argument("--long", type=int, default=100_000)
     parser.add_argument("--asks", type=int, default=500)
+    parser.add_argument("--store", metavar="URL")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        studies = {n: filled(Path(directory) / f"{n}.db", n) for n in (options.short, options.long)}
+        studies = {n: filled(options.store or f"sqlite:///{directory}/{n}.db", n) for n in (options.short, options.long)}
         times: dict[int, list[float]] = {n: [] for n in studies}
         for _ in range(options.asks):
             for n, train_one in studies.items():

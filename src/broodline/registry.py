@@ -86,6 +86,7 @@ def _own(group: str) -> dict[str, EntryPoint]:
 STRATEGIES = Registry("broodline.strategies", "strategy")
 STORES = Registry("broodline.stores", "store")
 STORE_FILES = Registry("broodline.store_files", "place of a store's files")
+STORE_UPGRADES = Registry("broodline.store_upgrades", "upgrade of a store")
 CHECKPOINT_STORES = Registry("broodline.checkpoint_stores", "checkpoint store")
 ENGINES = Registry("broodline.engines", "engine")
 TRAINERS = Registry("broodline.trainers", "trainer")

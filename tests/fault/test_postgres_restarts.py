@@ -18,7 +18,8 @@ import pytest
 from commands import ENVIRONMENT
 from living import wait_for
 from postgres import Server
-from soak.log_checker import checked, checkpoint_problems, disk_problems
+from soak.disk_checker import checkpoint_problems, disk_problems
+from soak.log_checker import checked
 from soak.phase_log import DIRECTORY, logged
 from soak.stage import STUDY
 

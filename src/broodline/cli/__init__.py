@@ -26,13 +26,32 @@ from broodline.cli import (
     stop,
     streams,
     trials,
+    upgrade,
     worker,
 )
 from broodline.core.text import printable
 from broodline.errors import BroodlineError, StoreError, UsageError
 from broodline.workers.signals import keep_exit_statuses
 
-COMMANDS = (check, run, continue_, worker, status, trials, best, lineage, schedule, replay, compare, stop, gc, rm, export, serve)
+COMMANDS = (
+    check,
+    run,
+    continue_,
+    worker,
+    status,
+    trials,
+    best,
+    lineage,
+    schedule,
+    replay,
+    compare,
+    stop,
+    gc,
+    rm,
+    export,
+    upgrade,
+    serve,
+)
 
 # Their work is a study: they continue when standard output breaks, and their exit status is that of the study.
 TRAINING = (check, run, continue_, worker, replay, stop, serve)

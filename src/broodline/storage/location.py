@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from broodline.errors import StoreError, UsageError
-from broodline.registry import CHECKPOINT_STORES, STORE_FILES, STORES, Registry
+from broodline.registry import CHECKPOINT_STORES, STORE_FILES, STORE_UPGRADES, STORES, Registry
 from broodline.storage.base import Store, Transaction
 from broodline.storage.checkpoints.base import CheckpointStore
 from broodline.storage.files_place import FilesPlace, FilesPlaceType, StudyDirectory
@@ -72,7 +72,7 @@ class StudyLocation:
         UsageError: `files` is given, and the files of this store lie elsewhere.
     """
 
-    url: str
+    url: str = field(repr=False)  # it may hold a password
     files: Path | None = field(default=None, compare=False)
     default_files: Path | None = field(default=None, compare=False)
 
@@ -212,6 +212,15 @@ def open_store(url: str, *, create: bool = True) -> Store:
     """
     opened: Store = _implementation(STORES, url)(url, create=create)
     return opened
+
+
+def upgrade_store(url: str) -> Any:
+    """Brings the tables of a store up to date, and returns the versions `before` and `after`.
+
+    Raises:
+        StoreError: The store can't be used, is in use, or is of a newer version.
+    """
+    return _implementation(STORE_UPGRADES, url)(absolute(url))
 
 
 def open_checkpoints(url: str, *, checksums: bool = False) -> CheckpointStore:

@@ -66,7 +66,7 @@ class HeartbeatProcess:
         WorkerError: The process can't be started.
     """
 
-    store: str
+    store: str = field(repr=False)
     study: str
     session: str
     seconds: float

@@ -7,9 +7,10 @@ import sqlalchemy as sa
 from broodline.errors import StoreError, StoreMissing
 from broodline.storage.postgres.connections import reading, writing
 from broodline.storage.sql import schema
+from broodline.storage.sql.versions import check_not_newer, older
 
 TABLES = tuple(table for table in schema.metadata.sorted_tables if table is not schema.identity)  # which is of SQLite
-_CREATION = 0x62726F6F646C696E  # the key of the lock under which tables are made: "broodlin"
+CREATION = 0x62726F6F646C696E  # the key of the lock under which tables are made: "broodlin"
 _STATE = sa.select(
     sa.func.to_regclass(schema.version.name).is_not(None),
     sa.func.current_setting("server_encoding"),
@@ -36,7 +37,7 @@ def check_tables(engine: sa.Engine, name: str, *, create: bool) -> None:
         raise StoreMissing(f"{name}: the database has no tables of broodline; is --store right, and has the study been run?")
     if found is None:
         with writing(engine) as connection:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION)))
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION)))
             found = version_in(connection, name) or _made(connection)  # another process may have made them before the lock
     check_version(found, name)
 
@@ -47,16 +48,9 @@ def check_version(found: int, name: str) -> None:
     Raises:
         StoreError: They are older or newer.
     """
-    if found > schema.VERSION:
-        raise StoreError(
-            f"{name}: this store was written by a newer broodline (schema {found}; this one knows {schema.VERSION}): "
-            "upgrade broodline, or use another --store"
-        )
+    check_not_newer(found, name)
     if found < schema.VERSION:
-        raise StoreError(
-            f"{name}: this store was written by an older broodline (schema {found}; this one needs {schema.VERSION})\n"
-            "help: stop all runs and workers that use it, then upgrade it: broodline upgrade --store URL"
-        )
+        raise older(found, name, "\nhelp: stop all runs and workers that use it, then upgrade it: broodline upgrade --store URL")
 
 
 def version_in(connection: sa.Connection, name: str) -> int | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-# Every change raises the version, also that of an index, since queries name indexes. A store of a newer version is refused.
-# A store of an older version gets the missing tables and indexes when it is opened.
+# Every change raises the version, also that of an index, since queries name indexes, and needs a step in `migrations`. A store
+# of a newer version is refused.
 # 2: scores. 3: the index of pending trials. 4: the identity of the store; the most trained of equal trials is best; doubtful
 # trials; open leaves; which scores count at a step. 5: the directories of studies; reports are numbered.
 VERSION = 5
@@ -25,11 +25,7 @@ DOUBTFUL = sa.text("state = 'completed' AND reason IS NOT NULL")
 NOT_INITIATED = sa.text("child IS NULL AND state IN ('completed', 'failed', 'stopped')")
 # It holds no trial of a study whose lineages mix, so those studies do not pay for its indexes.
 OPEN_LEAF = sa.text("extendable AND child IS NULL AND checkpoint IS NOT NULL")
-UNMARKED_LEAF = sa.text("state = 'completed' AND child IS NULL AND checkpoint IS NOT NULL")
 SWEEPABLE = sa.text("checkpoint IS NOT NULL AND NOT kept")
-
-# Indexes of older versions that no query names any more.
-OBSOLETE = ("fittest_trials",)
 
 # Of 64 bits in every database. SQLite's are, and only a column of the type INTEGER is a key that counts up there.
 INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

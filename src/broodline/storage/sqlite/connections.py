@@ -28,7 +28,6 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -47,16 +46,6 @@ BUSY_SECONDS = 30.0
 LOG_BYTES = 4 << 20
 _LOG_PAGES = 256  # after which a commit copies the log into the database
 _LOG_WAIT = 0.25  # seconds for the readers of the moment
-_OPEN_LEAVES = 4  # the version of the tables that first marks open leaves
-_COUNT_SCORES = (
-    "DROP INDEX IF EXISTS trials_by_start",
-    "UPDATE scores SET start = (SELECT start FROM trials AS t WHERE t.study = scores.study AND t.number = scores.trial)",
-    "UPDATE scores SET counts = 1 WHERE id IN ("
-    "SELECT max(s.id) FROM scores AS s JOIN trials AS t ON t.study = s.study AND t.number = s.trial AND t.attempt = s.attempt "
-    "WHERE t.state <> 'failed' GROUP BY s.study, s.trial, s.step)",
-    "UPDATE trials SET measured = (SELECT max(step) FROM scores AS s "
-    "WHERE s.study = trials.study AND s.trial = trials.number AND s.counts)",
-)
 _FIRST_PAUSE, _LONG_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005, 0.1  # seconds
 _PAUSE_SHARE = 0.1  # of the time that was waited
 
@@ -185,66 +174,3 @@ def _executed(raw: sqlite3.Connection, statement: str, *, give_up: bool) -> bool
             raise
         return False
     return True
-
-
-def check_version(engine: sa.Engine, path: Path | None, *, read_only: bool) -> None:
-    """Creates the tables of a new database, upgrades those of an older one, and refuses a newer one."""
-    with reading(engine) as connection:
-        found = _version_in(connection)
-    if read_only and (found is None or found < schema.VERSION):
-        state = "is empty" if found is None else f"was written by an older broodline (schema {found}; this one: {schema.VERSION})"
-        raise StoreError(
-            f"{path}: {state}, and can't be written\nhelp: copy it to a writable directory, and name that with --store"
-        )
-    if found is None or found < schema.VERSION:
-        with writing(engine) as connection:
-            found = _version_in(connection)  # another process may have upgraded it before the lock
-            if found is None or found < schema.VERSION:
-                found = _upgraded(connection, found)
-    if found > schema.VERSION:
-        raise StoreError(
-            f"{path}: this store was written by a newer broodline (schema {found}; this one knows {schema.VERSION})\n"
-            "help: upgrade broodline, or use another --store"
-        )
-
-
-def _upgraded(connection: sa.Connection, found: int | None) -> int:
-    """Creates the missing tables, columns and indexes, and returns their version."""
-    columns = _columns_in(connection)
-    schema.metadata.create_all(connection, tables=[table for table in schema.metadata.sorted_tables if table.name not in columns])
-    for table in schema.metadata.sorted_tables:
-        for column in table.columns:
-            if column.name not in columns.get(table.name, (column.name,)):
-                _add_column(connection, column)
-    if found is not None and found < _OPEN_LEAVES:
-        # The store can't know which lineages have ended: the next run marks them, and until then decisions read them too.
-        connection.execute(sa.update(schema.trials).where(schema.UNMARKED_LEAF).values(extendable=True))
-        for statement in _COUNT_SCORES:
-            connection.exec_driver_sql(statement)
-    for table in schema.metadata.sorted_tables:
-        for index in table.indexes:
-            connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-    for obsolete in schema.OBSOLETE:
-        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {obsolete}")
-    note = sa.insert(schema.version) if found is None else sa.update(schema.version)
-    connection.execute(note, {"version": schema.VERSION})
-    if connection.scalar(sa.select(schema.identity.c.id)) is None:
-        # A database that existed before adopts the directory that an earlier version made for it.
-        connection.execute(sa.insert(schema.identity), {"id": uuid.uuid4().hex, "adopts": None if found is None else ""})
-    return schema.VERSION
-
-
-def _columns_in(connection: sa.Connection) -> dict[str, set[str]]:
-    inspected = sa.inspect(connection)
-    return {name: {column["name"] for column in inspected.get_columns(name)} for name in inspected.get_table_names()}
-
-
-def _add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
-    definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
-    connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}")
-
-
-def _version_in(connection: sa.Connection) -> int | None:
-    if not sa.inspect(connection).has_table(schema.version.name):
-        return None
-    return connection.scalar(sa.select(schema.version.c.version))

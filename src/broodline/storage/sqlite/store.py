@@ -19,10 +19,10 @@ from broodline.storage.sql import directories, schema
 from broodline.storage.sql.queries import FIND_STUDY
 from broodline.storage.sql.rows import row_of_progress
 from broodline.storage.sql.transaction import SqlTransaction, study_row
+from broodline.storage.sql.versions import Upgrade
 from broodline.storage.sqlite.connections import (
     BUSY_SECONDS,
     LOG_BYTES,
-    check_version,
     empty_log,
     engine_for,
     reading,
@@ -31,6 +31,7 @@ from broodline.storage.sqlite.connections import (
 from broodline.storage.sqlite.errors import translated
 from broodline.storage.sqlite.file import can_be_written, check_file, opened_for_writing
 from broodline.storage.sqlite.place import DatabasePlace, rescue
+from broodline.storage.sqlite.tables import check_tables, upgrade_database
 from broodline.storage.urls import IN_MEMORY, sqlite_path
 
 _FIRST_WATCH, _LONGEST_WATCH = 0.005, 0.05  # seconds between two looks at the counter of commits
@@ -44,6 +45,15 @@ def open_url(url: str, *, create: bool = True) -> SqliteStore:
         StoreError: The URL or the database can't be used.
     """
     return SqliteStore(None if url == IN_MEMORY else sqlite_path(url), create=create)
+
+
+def upgrade(url: str) -> Upgrade:
+    """Brings the tables of a store up to date.
+
+    Raises:
+        StoreError: There is no such database, another process uses it, or it is of a newer version.
+    """
+    return upgrade_database(sqlite_path(url))
 
 
 class SqliteStore:
@@ -75,7 +85,7 @@ class SqliteStore:
         self._log = None if path is None else f"{path}-wal"
         try:
             with translated(self._path):
-                check_version(self._engine, path, read_only=self._read_only)
+                check_tables(self._engine, path, read_only=self._read_only)
                 self._version()  # opens the other connection while the file has its name: `rescue` reads from it
         except BaseException:
             self.close()

@@ -32,7 +32,7 @@ class Job:
             share the study mount it at this path.
     """
 
-    store: str
+    store: str = field(repr=False)
     study: str
     trainer: bytes
     checksums: bool = False
