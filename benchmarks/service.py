@@ -15,7 +15,7 @@ import json
 import multiprocessing
 import os
 import resource
-import select
+import selectors
 import socket
 import subprocess
 import sys
@@ -58,8 +58,10 @@ def served(directory: Path) -> Iterator[tuple[str, int]]:
     command = [sys.executable, "-m", "broodline", "serve", *store, "--port", "0", "--max-rate", "1000000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield process.stdout.readline().split()[-1], process.pid
-        process.terminate()
+        try:
+            yield process.stdout.readline().split()[-1], process.pid
+        finally:
+            process.terminate()
 
 
 def complete(client: StudyClient, name: str, start: Start, identity: WorkerSession) -> Any:
@@ -170,20 +172,25 @@ def waiting(workers: int, seconds: float) -> None:
             client.open(study("s", population=1, trials=1))
             client.ask("s", WorkerSession(worker="trains", session="the only trial"))
         address = url.partition("://")[2].partition(":")
-        sockets = [socket.create_connection((address[0], int(address[2]))) for _ in range(workers)]
-        for number, each in enumerate(sockets):
+        sockets = selectors.DefaultSelector()
+        for number in range(workers):
+            each = socket.create_connection((address[0], int(address[2])))
+            sockets.register(each, selectors.EVENT_READ, held_request(number))
             each.sendall(held_request(number))
         time.sleep(5.0)
         before, began = cpu_seconds(pid), time.monotonic()
         asked = 0
         while (left := seconds - (time.monotonic() - began)) > 0:
-            for each in select.select(sockets, [], [], left)[0]:
-                assert each.recv(1 << 16).startswith(b"HTTP/1.1 200")
-                each.sendall(held_request(sockets.index(each)))
-                asked += 1
+            for key, _ in sockets.select(left):
+                assert isinstance(key.fileobj, socket.socket)
+                answer = key.fileobj.recv(1 << 16)
+                assert answer.startswith((b"HTTP/1.1 200", b'{"answer":"wait"')), answer
+                if answer.endswith(b"}"):  # the head may come alone
+                    key.fileobj.sendall(key.data)
+                    asked += 1
         share = 100 * (cpu_seconds(pid) - before) / (time.monotonic() - began)
-        for each in sockets:
-            each.close()
+        for key in list(sockets.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
         print(json.dumps({"waiting": workers, "percent_of_a_core": round(share, 1), "requests": asked}), flush=True)
 
 
