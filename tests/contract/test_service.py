@@ -253,7 +253,7 @@ def test_every_metric_comes_over_the_wire_as_it_was(metrics: dict[str, Any], fit
 @pytest.mark.parametrize("path", [["metrics", "x"], ["metrics", "a", 0], ["metrics", "b"], ["metrics"], []])
 def test_a_place_that_is_not_there_is_refused(path: list[Any]) -> None:
     with pytest.raises(ValueError, match="special"):
-        measurement_from({"step": 1, "metrics": {"a": None, "b": 1}, "special": [[path, "nan"]]})
+        measurement_from({"step": 1, "metrics": {"a": None, "b": 1}, "special": [{"path": path, "value": "nan"}]})
 
 
 HOSTILE = (

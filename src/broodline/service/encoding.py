@@ -1,7 +1,9 @@
 """Values of broodline as JSON documents, and back. The service and its client share it.
 
 JSON has no NaN and no infinity, and a metric of a model that diverged is one. A document with such numbers holds null in their
-places, and names the places under `special`: `{"step": 9, "metrics": {"loss": null}, "special": [[["metrics", "loss"], "nan"]]}`.
+places, and names the places under `special`::
+
+    {"step": 9, "metrics": {"loss": null}, "special": [{"path": ["metrics", "loss"], "value": "nan"}]}
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ def with_special(document: Document) -> Document:
     finite: Document = _copied(document)
     for path, _ in places:
         _container(finite, path)[path[-1]] = None
-    return {**finite, SPECIAL: [[list(path), kind] for path, kind in places]}
+    return {**finite, SPECIAL: [{"path": list(path), "value": kind} for path, kind in places]}
 
 
 def without_special(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -117,7 +119,8 @@ def without_special(document: Mapping[str, Any]) -> Mapping[str, Any]:
     if not places:
         return document
     values = _copied({name: value for name, value in document.items() if name != SPECIAL})
-    for path, kind in places:
+    for place in places:
+        path, kind = place["path"], place["value"]
         try:
             container = _container(values, path)
             if container[path[-1]] is not None:

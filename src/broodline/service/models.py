@@ -43,16 +43,23 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Special(Request):
+    """A place in a document that holds null, and the number that is meant."""
+
+    path: list[str | int] = Field(max_length=100)
+    value: Literal["nan", "inf", "-inf"]
+
+
 class MeasurementModel(Request):
     """The metrics at a step. `special` names the places of NaN and infinity, which hold null."""
 
     step: Step
     metrics: dict[str, Any] = Field(max_length=100_000)
-    special: list[tuple[list[str | int], Literal["nan", "inf", "-inf"]]] = Field(default=[], max_length=100_000)
+    special: list[Special] = Field(default=[], max_length=100_000)
 
     def value(self) -> Measurement:
         """The measurement."""
-        return measurement_from({"step": self.step, "metrics": self.metrics, "special": self.special})
+        return measurement_from(self.model_dump())
 
 
 class Session(Request):

@@ -57,7 +57,9 @@ class _Server(uvicorn.Server):
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
+        # The server's own method raises the signal again at the end: a service that was asked to end has not failed.
+        self.force_exit = self.should_exit
+        self.should_exit = True
         self._loop.call_soon_threadsafe(self._application.calls.waiting.end_all)
 
 
