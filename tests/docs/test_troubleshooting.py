@@ -57,4 +57,4 @@ def test_a_quoted_message_is_one_that_the_code_prints(message: str) -> None:
 def test_a_message_that_was_reworded_is_found() -> None:
     assert len(QUOTED) > 30
     assert is_printed("study 'x' is running already")
-    assert not is_printed("study 'x' is being run already")
+    assert not is_printed("study 'x' gets executed twice")

@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
     from broodline.storage.urls import scheme_of, shown
 
     if scheme_of(arguments.store) in ("http", "https"):
-        raise UsageError(f"{shown(arguments.store)}: is a service itself; name the store that it has")
+        raise UsageError(f"{shown(arguments.store)}: is a service itself\nhelp: name the store of that service")
     options = _options(arguments)
     tokens = _tokens(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="broodline: %(message)s")
@@ -71,7 +71,7 @@ def _options(arguments: argparse.Namespace) -> ServerOptions:
     from broodline.service.server import ServerOptions
 
     if (arguments.tls_cert is None) != (arguments.tls_key is None):
-        raise UsageError("--tls-cert and --tls-key: give both, or none of them")
+        raise UsageError("one of --tls-cert and --tls-key is missing\nhelp: give both, or none of them")
     limits = Limits(body=arguments.max_body, rate=arguments.max_rate, connections=arguments.max_connections)
     return ServerOptions(
         host=arguments.host,
@@ -87,7 +87,7 @@ def _tokens(arguments: argparse.Namespace) -> Tokens:
     """The tokens; those of a service of this machine are made at its first start.
 
     Raises:
-        UsageError: There are none, and the service is to listen to other machines.
+        UsageError: The service must listen to other machines, and has no tokens.
     """
     from broodline.service.auth import make_tokens, read_tokens
     from broodline.service.guard import is_loopback

@@ -219,7 +219,7 @@ def _unsuccessful(records: Transaction, progress: Progress, former: StudyOvervie
 
 
 def last_heartbeat(study: StudyConfig, trial: Trial) -> float | None:
-    """When the worker of a running trial was last heard of: its lease was renewed then."""
+    """The time of the last heartbeat of a running trial's worker: its lease was renewed then."""
     return None if trial.lease_until is None else trial.lease_until - study.limits.lease
 
 

@@ -95,7 +95,7 @@ def trial_counts(view: StudyOverview) -> Text:
 
 
 def workers_table(study: StudyConfig, running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
-    """The workers with their hosts, the trials that they train, and when they were last heard of; a row a worker.
+    """The workers with their hosts, the trials that they train, and their last heartbeats; a row a worker.
 
     Args:
         study: The study.

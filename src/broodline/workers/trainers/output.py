@@ -83,7 +83,7 @@ class LogWatch:
         try:
             yield
         finally:
-            with self._lock:  # a look at a descriptor that is closed meanwhile could cut another file
+            with self._lock:  # a look at a descriptor that is closed at the same time could cut another file
                 self._logs.discard(log)
             keep_short(log)
 
@@ -105,7 +105,7 @@ class LogWatch:
                     self._any.clear()
 
     def forget(self) -> None:
-        """Begins anew in a process that was forked: it has no thread, and a lock that the thread held stays locked there."""
+        """Starts again in a process that was forked: it has no thread, and a lock that the thread held stays locked there."""
         self.__init__()  # type: ignore[misc]
 
 
