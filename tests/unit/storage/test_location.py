@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from broodline.controller.controller import Controller
 from broodline.core.trial import Trial
 from broodline.errors import StoreError, StudyNotFound
 from broodline.storage.location import StudyLocation, default_location, open_checkpoints, open_store
-from broodline.storage.urls import IN_MEMORY, absolute
+from broodline.storage.urls import IN_MEMORY, absolute, shown
 from broodline.testing import study_from_tables
 
 
@@ -66,3 +68,30 @@ def test_to_open_a_study_creates_neither_a_store_nor_a_study_unless_asked_to(tmp
     location.open().close()
     with location.open_study("s") as opened, pytest.raises(StudyNotFound), opened.snapshot():
         pass
+
+
+def test_without_psycopg_only_postgresql_is_missing_and_the_error_names_the_remedy() -> None:
+    code = """
+import sys
+sys.modules["psycopg"] = None
+from broodline.storage.location import open_store
+open_store("sqlite://").close()
+open_store("postgresql://host/db")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "StoreError: a PostgreSQL store needs psycopg" in done.stderr
+    assert "help: pip install 'broodline[postgres]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("postgresql://me:a/b@c@host:5432/db?x=1", "postgresql://me@host:5432/db?x=1"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("postgresql:///db?password=secret", "postgresql:///db?"),
+        ("sqlite:////data/a:b@c.db", "sqlite:////data/a:b@c.db"),
+    ],
+)
+def test_messages_show_a_url_without_its_password(url: str, safe: str) -> None:
+    assert shown(url) == safe
+    assert "secret" not in repr(StudyLocation(url="postgresql://me:secret@host/db"))
