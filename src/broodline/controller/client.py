@@ -111,7 +111,7 @@ class Client(Protocol):
             study: The study's name.
             number: The number of the trial.
             attempt: The attempt at it.
-            measurements: What was measured since the last report that was answered.
+            measurements: The measurements since the last report that was answered.
             index: Counts the reports of the attempt, from 1. A report that is repeated keeps its index: of an index that is not
                 higher than all before, the measurements are known, and are not saved again.
         """
@@ -161,7 +161,7 @@ class Client(Protocol):
     def wait(self, seconds: float) -> None:
         """Returns when the answer to an ask may have changed, after about so many seconds.
 
-        A client that is told of changes may wait for longer; `wake` ends that.
+        A client that learns of changes may wait for longer; `wake` ends that.
         """
 
     def wake(self) -> None:

@@ -47,7 +47,7 @@ _TRIES = 5  # computations of a slow decision outside of the lock
 
 T = TypeVar("T")
 Work = Callable[[UnitOfWork], T]
-"""What one call does inside of its transaction."""
+"""The work of one call inside of its transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

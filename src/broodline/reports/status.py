@@ -293,7 +293,7 @@ def _warnings(study: StudyConfig, trial: Trial, now: float) -> Iterator[str]:
 
 
 def last_heartbeat(study: StudyConfig, trial: Trial) -> float | None:
-    """When the worker of a running trial was last heard of: its lease was renewed then."""
+    """The time of the last heartbeat of the worker of a running trial, which renewed its lease."""
     return None if trial.lease_until is None else trial.lease_until - study.limits.lease
 
 

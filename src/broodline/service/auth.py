@@ -22,13 +22,13 @@ TOKEN, TOKEN_FILE = "BROODLINE_TOKEN", "BROODLINE_TOKEN_FILE"
 _SHORTEST = 16
 _TOKEN = re.compile(rf"[A-Za-z0-9._~+/=-]{{{_SHORTEST},200}}")
 _HEAD = (
-    "# Tokens of `broodline serve`, a role and a token a line. Who can read this file can use them.\n"
+    "# Tokens of `broodline serve`, a role and a token a line. Every reader of this file can use them.\n"
     "# reader: sees studies. worker: trains too. admin: creates, ends and deletes studies too.\n"
 )
 
 
 class Role(IntEnum):
-    """What a token permits; a higher role permits all that a lower one does."""
+    """The permissions of a token; a higher role permits all that a lower one does."""
 
     READER = 1
     WORKER = 2
@@ -102,7 +102,7 @@ def _lines(path: Path) -> list[tuple[Role, str]]:
             _check_private(path, os.fstat(file.fileno()).st_mode)
             lines = [line.split() for line in file if line.strip() and not line.startswith("#")]
     except (OSError, UnicodeDecodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "it is not a text of ASCII"
+        problem = error.strerror if isinstance(error, OSError) else "it is not ASCII"
         raise UsageError(f"{path}: the token file can't be read: {problem}") from error
     if not lines:
         raise UsageError(f"{path}: the token file holds no token")

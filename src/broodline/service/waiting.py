@@ -65,7 +65,7 @@ class Waiting:
                 del self._workers[study]
 
     def changed(self) -> None:
-        """Says that a call was committed."""
+        """Notes that a call was committed."""
         if self._workers:
             self._changed.set()
 

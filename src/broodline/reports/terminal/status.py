@@ -94,7 +94,7 @@ def trial_counts(view: StudyOverview) -> Text:
 
 
 def workers_table(study: StudyConfig, running: Sequence[Trial], idle: Sequence[str], now: float) -> Table:
-    """The workers with their hosts, the trials that they train, and when they were last heard of; a row a worker.
+    """The workers with their hosts, the trials that they train, and their last heartbeats; a row a worker.
 
     Args:
         study: The study.
@@ -103,7 +103,7 @@ def workers_table(study: StudyConfig, running: Sequence[Trial], idle: Sequence[s
         now: The store's clock.
     """
     numbers = ("trial", "member", "generation", "steps", "for")
-    made = new_table("worker", "host", *numbers, "heard", "params", right=(*numbers, "heard"))
+    made = new_table("worker", "host", *numbers, "heartbeat", "params", right=(*numbers, "heartbeat"))
     rows: dict[str, list[str]] = {name: [name, *[""] * 7, "waiting"] for name in idle}
     rows |= {trial.worker or "?": _row(study, trial, now) for trial in running}
     for name in sorted(rows, key=lambda name: (len(name), name)):
@@ -156,6 +156,6 @@ def _best(view: StudyOverview) -> list[RenderableType]:
 def _row(study: StudyConfig, trial: Trial, now: float) -> list[str]:
     location = [str(trial.number), str(trial.member), str(trial.generation), f"{trial.start} → {trial.end}"]
     since = "" if trial.started is None else format_duration(now - trial.started)
-    heard = last_heartbeat(study, trial)
-    ago = "" if heard is None else f"{format_duration(max(0.0, now - heard))} ago"
+    beat = last_heartbeat(study, trial)
+    ago = "" if beat is None else f"{format_duration(max(0.0, now - beat))} ago"
     return [trial.worker or "?", trial.host or "", *location, since, ago, format_searched(study, trial.params)]
