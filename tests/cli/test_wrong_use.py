@@ -9,7 +9,8 @@ from commands import call, call_cold, write_study
 
 from broodline.cli import COMMANDS
 
-NAMES = [command.__name__.rpartition(".")[2].rstrip("_") for command in COMMANDS]
+ALL = [command.__name__.rpartition(".")[2].rstrip("_") for command in COMMANDS]
+NAMES = [name for name in ALL if name != "serve"]  # which serves a store, and names no study
 TRAINING = ["check", "run", "worker"]
 READING = [name for name in NAMES if name not in TRAINING]
 STORED = [name for name in NAMES if name != "check"]
@@ -36,7 +37,23 @@ def test_every_command_has_help_with_its_purpose_and_an_example(name: str, tmp_p
 
 def test_the_help_of_all_lists_each_command(tmp_path: Path) -> None:
     shown = call_cold("--help", cwd=tmp_path).stdout
-    assert [name for name in NAMES if f"\n    {name} " in shown] == NAMES
+    assert [name for name in ALL if f"\n    {name} " in shown] == ALL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "saying"),
+    [
+        ((), "--store"),
+        (("--store", "http://127.0.0.1:1"), "is a service itself"),
+        (("--store", "nothing"), "names no store"),
+        (("--store", "sqlite:///x.db", "--port", "99999"), "0 to 65535"),
+        (("--store", "sqlite:///x.db", "--tls-cert", "x.pem"), "give both"),
+        (("--store", "sqlite:///x.db", "--tls-cert", "x.pem", "--tls-key", "x.pem"), "can't be used"),
+        (("--store", "sqlite:///x.db", "--host", "192.0.2.1"), "there are no tokens"),
+    ],
+)
+def test_a_service_that_cannot_start(arguments: tuple[str, ...], saying: str, tmp_path: Path) -> None:
+    assert_refused("serve", *arguments, cwd=tmp_path, saying=saying)
 
 
 @pytest.mark.parametrize(

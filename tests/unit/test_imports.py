@@ -41,7 +41,10 @@ IMPLEMENTATIONS = (
 WIRING = ("cli", "studies", "simulation", "testing")
 REGISTRIES = ("strategies.registry",)
 MOST_FOLDERS = 13
-HEAVY = ("sqlalchemy", "psycopg", "alembic", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna")
+HEAVY = (
+    *("sqlalchemy", "psycopg", "alembic", "rich", "numpy", "matplotlib", "torch", "pandas", "jax", "optax", "keras", "optuna"),
+    *("fastapi", "uvicorn", "pydantic"),
+)
 
 HOME = Path(broodline.__file__).parent
 MODULES = {path: ".".join(path.relative_to(HOME).with_suffix("").parts) for path in sorted(HOME.rglob("*.py"))}

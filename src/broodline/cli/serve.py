@@ -87,7 +87,7 @@ def _tokens(arguments: argparse.Namespace) -> Tokens:
     """The tokens; those of a service of this machine are made at its first start.
 
     Raises:
-        UsageError: The service must listen to other machines, and has no tokens.
+        UsageError: There is no token, and the service is to listen to other machines.
     """
     from broodline.service.auth import make_tokens, read_tokens
     from broodline.service.guard import is_loopback

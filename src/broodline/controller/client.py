@@ -161,7 +161,7 @@ class Client(Protocol):
     def wait(self, seconds: float) -> None:
         """Returns when the answer to an ask may have changed, after about so many seconds.
 
-        A client that receives changes as they happen may wait for longer; `wake` ends that.
+        A client that learns of changes may wait for longer; `wake` ends that.
         """
 
     def wake(self) -> None:

@@ -219,7 +219,7 @@ def _unsuccessful(records: Transaction, progress: Progress, former: StudyOvervie
 
 
 def last_heartbeat(study: StudyConfig, trial: Trial) -> float | None:
-    """The time of the last heartbeat of a running trial's worker: its lease was renewed then."""
+    """The time of the last heartbeat of the worker of a running trial, which renewed its lease."""
     return None if trial.lease_until is None else trial.lease_until - study.limits.lease
 
 

@@ -22,13 +22,13 @@ TOKEN, TOKEN_FILE = "BROODLINE_TOKEN", "BROODLINE_TOKEN_FILE"
 _SHORTEST = 16
 _TOKEN = re.compile(rf"[A-Za-z0-9._~+/=-]{{{_SHORTEST},200}}")
 _HEAD = (
-    "# Tokens of `broodline serve`, a role and a token a line. Everybody who can read this file can use them.\n"
+    "# Tokens of `broodline serve`, a role and a token a line. Every reader of this file can use them.\n"
     "# reader: sees studies. worker: trains too. admin: creates, ends and deletes studies too.\n"
 )
 
 
 class Role(IntEnum):
-    """The calls that a token permits; a higher role permits all that a lower one does."""
+    """The permissions of a token; a higher role permits all that a lower one does."""
 
     READER = 1
     WORKER = 2

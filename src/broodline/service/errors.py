@@ -1,6 +1,6 @@
 """The errors of a service on the wire: a status, a code and a sentence; and back to the errors of broodline.
 
-A status below 500: the request is at fault. 503: the request may be repeated. 500: a person has to act.
+A status below 500 means that the request is at fault, 503 that it may be repeated, and 500 that a person has to act.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ class Guard:
         role = self._tokens.role_of(token) if scheme.lower() == b"bearer" else None
         if role is not None:
             return role
-        # A right token passes always, so a user who shares an address with an attacker is not locked out.
+        # A right token passes always: a worker that shares an address with an attacker is not locked out.
         if authorization is not None and not self._wrong.take(address):
             raise Refused(429, "too_many_requests", "too many wrong tokens from this address", (("retry-after", "1"),))
         problem = "this service needs a token" if authorization is None else "the service does not know this token"

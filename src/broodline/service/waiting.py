@@ -65,7 +65,7 @@ class Waiting:
                 del self._workers[study]
 
     def changed(self) -> None:
-        """Called after each commit of a call."""
+        """Notes that a call was committed."""
         if self._workers:
             self._changed.set()
 

@@ -114,7 +114,7 @@ class HeartbeatProcess:
             raise WorkerError(f"the heartbeat process can't be started: {error}") from error
         assert popen.stdin
         assert popen.stdout
-        with suppress(OSError):  # it died, and its output states why
+        with suppress(OSError):  # it died; its output has the reason
             popen.stdin.write(f"{self.store}\n")
         printed: deque[str] = deque(maxlen=_LINES_KEPT)
         for line in popen.stdout:

@@ -104,7 +104,7 @@ def workers_table(study: StudyConfig, running: Sequence[Trial], idle: Sequence[s
         now: The store's clock.
     """
     numbers = ("trial", "member", "generation", "steps", "for")
-    made = new_table("worker", "host", *numbers, "heard", "params", right=(*numbers, "heard"))
+    made = new_table("worker", "host", *numbers, "heartbeat", "params", right=(*numbers, "heartbeat"))
     rows: dict[str, list[str]] = {name: [name, *[""] * 7, "waiting"] for name in idle}
     rows |= {trial.worker or "?": _row(study, trial, now) for trial in running}
     # Workers are mostly named by numbers: 10 comes after 9.
@@ -158,6 +158,6 @@ def _best(view: StudyOverview) -> list[RenderableType]:
 def _row(study: StudyConfig, trial: Trial, now: float) -> list[str]:
     location = [str(trial.number), str(trial.member), str(trial.generation), f"{trial.start} → {trial.end}"]
     since = "" if trial.started is None else format_duration(now - trial.started)
-    heard = last_heartbeat(study, trial)
-    ago = "" if heard is None else f"{format_duration(max(0.0, now - heard))} ago"
+    beat = last_heartbeat(study, trial)
+    ago = "" if beat is None else f"{format_duration(max(0.0, now - beat))} ago"
     return [trial.worker or "?", trial.host or "", *location, since, ago, format_searched(study, trial.params)]
