@@ -67,11 +67,10 @@ def answering(identity: WorkerSession, save: Work[None] = lambda _: None) -> Wor
 
     def work(unit: UnitOfWork) -> Answer | Undecided:
         save(unit)
-        held = unit.held_by(identity)
         if not unit.strategy.slow:
-            return unit.answer(identity, held)
+            return unit.answer(identity)
         try:
-            return unit.answer(identity, held, sample_initial=not_now)
+            return unit.answer(identity, sample_initial=not_now)
         except SlowDecision:
             return Undecided(delete=tuple(unit.records.deleted))
 
@@ -193,13 +192,13 @@ class Controller:
             with self._unit_of_work(study) as work:
                 work.records.deleted += deleted
                 try:
-                    return work.answer(identity, work.held_by(identity), sample_initial=work.as_precomputed(precomputed))
+                    return work.answer(identity, sample_initial=work.as_precomputed(precomputed))
                 except SlowDecision:
                     deleted = work.records.deleted
         # A busy study could outdate every computation: the last one holds the lock, so each worker gets an answer.
         with self._unit_of_work(study) as work:
             work.records.deleted += deleted
-            return work.answer(identity, work.held_by(identity))
+            return work.answer(identity)
 
     def _answered(self, study: str, identity: WorkerSession, save: Work[None]) -> Answer:
         with self._unit_of_work(study) as unit:

@@ -24,8 +24,7 @@ def no_longer_needed(transaction: Transaction, rules: Retention, finished: Trial
     best = transaction.best(keep + 1)
     parent = None if finished.parent is None else transaction.trial(finished.parent)
     members = sorted({trial.member for trial in (finished, parent, *best[keep:]) if trial is not None})
-    checkpoints = [checkpoint for member in members for checkpoint in transaction.checkpoints(member)]
-    return sweep(transaction, checkpoints, best_to_keep(transaction, best[:keep]))
+    return sweep(transaction, transaction.checkpoints(members), best_to_keep(transaction, best[:keep]))
 
 
 def best_to_keep(records: Transaction, best: Sequence[Trial]) -> Sequence[Trial]:

@@ -67,14 +67,6 @@ class UnitOfWork:
         self.reports = TrialReports(self.records)
         self.study, self.strategy, self._tx = self.records.study, self.records.strategy, transaction
 
-    def held_by(self, identity: WorkerSession) -> Trial | None:
-        """The trial that the caller holds. A trial that it held in an earlier session is taken back: that session has died."""
-        held = self._tx.held_by(identity.worker)
-        if held is None or held.session == identity.session:
-            return held
-        self.records.lose(held)
-        return None
-
     @property
     def _version(self) -> tuple[StudyConfig, int, int]:
         return self.study, self.records.progress.trials, self.records.progress.finished
@@ -90,11 +82,17 @@ class UnitOfWork:
         new_trial = precomputed.new_trial if precomputed.version == self._version else None
         return not_now if new_trial is None else lambda *_: new_trial
 
-    def answer(self, identity: WorkerSession, held: Trial | None, *, sample_initial: SampleInitial | None = None) -> Answer:
-        """Takes back expired leases, and chooses and leases the caller's next trial."""
-        for trial in self._tx.running_until(self._tx.now):
-            if held is None or trial.number != held.number:  # a caller is alive, however late it is
-                self.records.lose(trial)
+    def answer(
+        self, identity: WorkerSession, *, held: Trial | None = None, sample_initial: SampleInitial | None = None
+    ) -> Answer:
+        """Takes back the trials of dead workers, and chooses and leases the caller's next trial.
+
+        Args:
+            identity: The caller.
+            held: The trial that it names as its own; None: the one that the records name.
+            sample_initial: Makes the first trial of a member, in place of the strategy's `sample_initial`.
+        """
+        held = self._held_after_losses(identity, held)
         decision = next_trial(
             self.study,
             self.records.progress,
@@ -121,6 +119,19 @@ class UnitOfWork:
                 if held is not None and held.state is TrialState.RUNNING:  # recalled; a worker that is done makes no further call
                     self._tx.update(lifecycle.release(held))
                 return Done(reason=reason, delete=tuple(self.records.deleted))
+
+    def _held_after_losses(self, identity: WorkerSession, held: Trial | None) -> Trial | None:
+        """Takes back expired leases, and the caller's own of an earlier session, which has died; returns the trial it holds."""
+        leases = self._tx.leases(identity.worker, self._tx.now)
+        if held is None and leases.held is not None and leases.held.session != identity.session:
+            self.records.lose(leases.held)
+        elif held is None:
+            held = leases.held
+        for trial in leases.expired:
+            # A caller is alive, however late it is.
+            if trial.number not in [own.number for own in (held, leases.held) if own is not None]:
+                self.records.lose(trial)
+        return held
 
     def _judged(self, reason: str) -> str:
         """The reason for the end of the study, which has failed if most of its trials did."""

@@ -8,7 +8,7 @@ comes from one request at its start, and trials, which hardly change once they h
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NoReturn
@@ -21,7 +21,7 @@ from broodline.errors import StoreError
 from broodline.service.encoding import checkpoint_from, measurement_from, progress_from, trial_from
 from broodline.service.errors import TrialNotFound
 from broodline.service.http_client import HttpClient, Requests, path_of, requests_to
-from broodline.storage.base import FilesRecord
+from broodline.storage.base import FilesRecord, Leases
 
 _PAGE = 200
 
@@ -125,11 +125,11 @@ class HttpRecords:
     def any_running(self) -> bool:
         return bool(self._running())
 
-    def held_by(self, worker: str) -> Trial | None:
-        return next((trial for trial in self._running() if trial.worker == worker), None)
-
-    def running_until(self, time: float) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self._running() if trial.lease_until is not None and trial.lease_until < time)
+    def leases(self, worker: str, until: float) -> Leases:
+        return Leases(
+            held=next((trial for trial in self._running() if trial.worker == worker), None),
+            expired=tuple(trial for trial in self._running() if trial.lease_until is not None and trial.lease_until < until),
+        )
 
     def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
         return tuple(trial for trial in self._running() if trial.session in sessions)
@@ -172,9 +172,10 @@ class HttpRecords:
     def has_checkpoints(self) -> bool:
         return bool(self._view("/has-checkpoints")["count"])
 
-    def checkpoints(self, member: int | None = None) -> tuple[Checkpoint, ...]:
-        values = {} if member is None else {"member": member}
-        return tuple(map(checkpoint_from, self._view("/checkpoints", **values)["checkpoints"]))
+    def checkpoints(self, members: Collection[int] | None = None) -> tuple[Checkpoint, ...]:
+        of: list[dict[str, int]] = [{}] if members is None else [{"member": member} for member in members]
+        views = [self._view("/checkpoints", **each) for each in of]
+        return tuple(checkpoint_from(document) for view in views for document in view["checkpoints"])
 
     def first_initiator(self, worker: str) -> Trial | None:
         found = self._view("/initiator", worker=worker)["trial"]

@@ -81,7 +81,8 @@ class Views:
     @permits(Role.READER)
     async def checkpoints(self, study: StudyName, query: Annotated[models.MemberQuery, Query()]) -> Document:
         """The checkpoints that are not kept for good."""
-        found = await self._of(study, lambda records: records.checkpoints(query.member))
+        members = None if query.member is None else (query.member,)
+        found = await self._of(study, lambda records: records.checkpoints(members))
         return {"checkpoints": [checkpoint_document(checkpoint) for checkpoint in found]}
 
     @permits(Role.READER)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from heapq import heappop, heappush
 from math import ceil, floor, inf
 from typing import Any, cast
 
 from broodline.controller.client import RENEWALS
-from broodline.core.trial import Trial
 from broodline.simulation.clock import EPOCH
-from broodline.storage.base import Store, Transaction
+from broodline.storage.base import Leases, Store, Transaction
 from broodline.storage.wrapper import StoreWrapper
 
 
@@ -113,6 +113,7 @@ class _BeatingTransaction:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transaction, name)
 
-    def running_until(self, time: float) -> tuple[Trial, ...]:
-        sessions = self._heartbeats.lapsed(time - EPOCH)
-        return self._transaction.running_in(sessions) if sessions else ()
+    def leases(self, worker: str, until: float) -> Leases:
+        sessions = self._heartbeats.lapsed(until - EPOCH)
+        expired = self._transaction.running_in(sessions) if sessions else ()
+        return replace(self._transaction.leases(worker, until), expired=expired)

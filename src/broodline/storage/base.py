@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from broodline.core.population import Population, Progress
 from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leases:
+    """The leases that an answer to a worker depends on.
+
+    Args:
+        held: The running trial that the worker holds.
+        expired: The running trials whose lease has expired, by number; the worker's own may be among them.
+    """
+
+    held: Trial | None = None
+    expired: tuple[Trial, ...] = ()
 
 
 class Transaction(Population, Protocol):
@@ -54,14 +67,11 @@ class Transaction(Population, Protocol):
     def doubtful(self) -> tuple[int, Trial | None]:
         """How many completed trials have a reason to doubt them, and the first of those."""
 
-    def held_by(self, worker: str) -> Trial | None:
-        """The running trial that this worker holds."""
+    def leases(self, worker: str, until: float) -> Leases:
+        """The leases that an answer to this worker depends on: its own, and those that expire before the time `until`."""
 
     def unfinished(self) -> tuple[Trial, ...]:
         """The pending and the running trials, by number."""
-
-    def running_until(self, time: float) -> tuple[Trial, ...]:
-        """The running trials whose lease expires before `time`."""
 
     def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
         """The running trials that these sessions hold."""
@@ -69,8 +79,8 @@ class Transaction(Population, Protocol):
     def has_checkpoints(self) -> bool:
         """True if a trial of the study has a checkpoint, whether it is kept for good or not."""
 
-    def checkpoints(self, member: int | None = None) -> tuple[Checkpoint, ...]:
-        """The checkpoints of a member (None: of all) that are not kept for good."""
+    def checkpoints(self, members: Collection[int] | None = None) -> tuple[Checkpoint, ...]:
+        """The checkpoints of these members (None: of all) that are not kept for good."""
 
     def forget_checkpoint(self, trial: int) -> None:
         """Removes the checkpoint of a trial from the records."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from broodline.core.objective import fittest
 from broodline.core.trial import Change, Checkpoint, Trial, TrialState
-from broodline.storage.base import Transaction
+from broodline.storage.base import Leases, Transaction
 from broodline.storage.checkpoints.base import checkpoint_of
 
 EVERY_FIELD = Trial(
@@ -89,12 +89,13 @@ def check_answers(records: Transaction, trials: list[Trial]) -> None:
         assert records.count_of_score(score) == sum(trial.fitness == (score,) for trial in done)
     doubtful = [trial for trial in done if trial.reason]
     assert records.doubtful() == (len(doubtful), next(iter(doubtful), None))
-    assert records.running_until(5.0) == tuple(trial for trial in running if (trial.lease_until or 0.0) < 5.0)
+    expired = tuple(trial for trial in running if (trial.lease_until or 0.0) < 5.0)
     assert records.running_in(["s0", "s2"]) == tuple(trial for trial in running if trial.session in ("s0", "s2"))
     assert records.running_in([]) == ()
     for trial in trials:
         held = [each for each in running if each.worker == trial.worker]
-        assert records.held_by(str(trial.worker)) == next(iter(held), None)
+        assert records.leases(str(trial.worker), 5.0) == Leases(held=next(iter(held), None), expired=expired)
+        assert records.first_pending() == next(iter(pending), None)
     lowest = [trial for trial in waiting if trial.generation == min(each.generation for each in waiting)]
     assert records.first_initiator("stranger") == next(iter(lowest), None)
     for worker in ("w0", "w1", "w2"):
@@ -117,7 +118,7 @@ def check_answers(records: Transaction, trials: list[Trial]) -> None:
         assert records.of_generation(generation) == tuple(trial for trial in trials if trial.generation == generation)
     used = {trial.parent for trial in unfinished}
     sweepable = [trial for trial in trials if trial.checkpoint and not trial.kept]
-    for whose in (None, *range(5)):
+    for whose in (None, (), *((member,) for member in range(5)), (0, 3)):
         assert sorted(records.checkpoints(whose), key=lambda each: each.trial) == [
             Checkpoint(
                 trial=each.number,
@@ -127,5 +128,5 @@ def check_answers(records: Transaction, trials: list[Trial]) -> None:
                 in_use=each.number in used,
             )
             for each in sweepable
-            if whose in (None, each.member)
+            if whose is None or each.member in whose
         ]

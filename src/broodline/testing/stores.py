@@ -13,7 +13,7 @@ import pytest
 from broodline.core.population import Progress, StudyState
 from broodline.core.trial import Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import StudyNotFound
-from broodline.storage.base import FilesRecord, Store
+from broodline.storage.base import FilesRecord, Leases, Store
 from broodline.testing.playing import FakeClock
 from broodline.testing.rows import EVERY_FIELD, any_row, check_answers, completed, row
 
@@ -176,8 +176,8 @@ class StoreContract(ABC):
         self.fill(store, row(0), study="other")
         with store.snapshot("other") as records:
             assert list(records.trials()) == [row(0)]
-            assert (records.best(5), records.checkpoints(), records.held_by("a")) == ((), (), None)
-            assert (records.running_in(["b"]), records.running_until(9.0), records.any_running()) == ((), (), False)
+            assert (records.best(5), records.checkpoints(), records.leases("a", 9.0)) == ((), (), Leases())
+            assert (records.running_in(["b"]), records.any_running()) == ((), False)
 
     def test_trials_are_read_in_order_and_in_parts(self, store: Store) -> None:
         self.fill(store, *(row(number) for number in reversed(range(1200))))
@@ -189,8 +189,22 @@ class StoreContract(ABC):
     def test_a_lease_runs_out_after_its_last_moment(self, store: Store) -> None:
         self.fill(store, row(0, state=TrialState.RUNNING, worker="a", session="b", lease_until=10.0))
         with store.snapshot("s") as records:
-            assert records.running_until(10.0) == ()
-            assert [trial.number for trial in records.running_until(10.000001)] == [0]
+            assert records.leases("b", 10.0) == Leases()
+            assert [trial.number for trial in records.leases("b", 10.000001).expired] == [0]
+
+    def test_the_first_pending_trial_is_that_of_the_moment(self, store: Store) -> None:
+        lost = row(0, state=TrialState.RUNNING, worker="a", session="b", lease_until=10.0)
+        self.fill(store, lost, row(1), row(2))
+        with store.transaction("s") as transaction:
+            assert transaction.leases("a", 11.0) == Leases(held=lost, expired=(lost,))
+            assert transaction.first_pending() == row(1)
+            transaction.update(row(0))
+            assert transaction.first_pending() == row(0)
+            for number in (0, 1, 2):
+                transaction.update(row(number, state=TrialState.RUNNING))
+            assert transaction.first_pending() is None
+            transaction.insert(row(3))
+            assert transaction.first_pending() == row(3)
 
     def test_measurements_are_those_of_the_last_attempt_in_the_order_in_which_they_came(self, store: Store) -> None:
         first, second, third = (Measurement(step=step, metrics={"score": 0.1, "x": [1]}) for step in (5, 3, 4))

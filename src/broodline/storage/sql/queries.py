@@ -28,6 +28,12 @@ def _among(column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
     return column.in_(sa.bindparam(name, expanding=True))
 
 
+def _numbered(*queries: sa.Select[Any]) -> sa.Select[Any]:
+    """The trials that these queries find, of which each finds at most one."""
+    numbers = [query.with_only_columns(trials.c.number).correlate(None).scalar_subquery() for query in queries]
+    return _trials.where(trials.c.number.in_(numbers))
+
+
 _initiators = _trials.where(schema.NOT_INITIATED)
 
 FIND_STUDY = sa.select(studies).where(studies.c.name == sa.bindparam("name"))
@@ -36,12 +42,19 @@ TRIALS_AFTER = _trials.where(trials.c.number > sa.bindparam("after")).order_by(t
 OF_GENERATION = _trials.where(trials.c.generation == sa.bindparam("generation")).order_by(trials.c.member)
 UNFINISHED = _by("unfinished_trials", _trials.where(schema.UNFINISHED).order_by(trials.c.number))
 FIRST_PENDING = _by("pending_trials", _trials.where(schema.PENDING).order_by(trials.c.number).limit(1))
-HELD_BY = _by("held_trials", _trials.where(schema.RUNNING, _worker).limit(1))
+# What an answer needs of the unfinished trials: the worker's own, those whose lease has expired, and the first pending one.
+AT_HAND = sa.union_all(
+    _by("held_trials", _trials.where(schema.RUNNING, _worker)),
+    _by("leases", _trials.where(schema.RUNNING, trials.c.lease_until < sa.bindparam("until"))),
+    _numbered(FIRST_PENDING),
+)
 RUNNING_IN = _by("sessions", _trials.where(schema.RUNNING, _among(trials.c.session, "sessions")))
-RUNNING_UNTIL = _by("leases", _trials.where(schema.RUNNING, trials.c.lease_until < sa.bindparam("time")))
 ANY_RUNNING = _by("leases", sa.select(sa.literal(1)).select_from(trials).where(_study, schema.RUNNING).limit(1))
-LOWEST_GENERATION = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number).limit(1))
-OWN_LAST = _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc()).limit(1))
+# The first of the lowest generation, and the worker's own last.
+FIRST_INITIATORS = _numbered(
+    _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number).limit(1)),
+    _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc()).limit(1)),
+)
 LAST_MEMBER = sa.select(trials.c.member).where(_study, trials.c.generation == 0).order_by(trials.c.member.desc()).limit(1)
 LEAVES = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number))
 _open_leaves = _trials.where(
@@ -88,7 +101,7 @@ CHECKPOINTS = _by(
         _study, schema.SWEEPABLE
     ),
 )
-CHECKPOINTS_OF = CHECKPOINTS.where(_member)
+CHECKPOINTS_OF = CHECKPOINTS.where(_among(trials.c.member, "members"))
 ANY_SWEEPABLE = _by(
     "sweepable_checkpoints", sa.select(sa.literal(1)).select_from(trials).where(_study, schema.SWEEPABLE).limit(1)
 )

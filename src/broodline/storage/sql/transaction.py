@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from broodline.core.population import Progress
 from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Trial, TrialState
 from broodline.errors import BroodlineError, StudyNotFound
+from broodline.storage.base import Leases
 from broodline.storage.sql import queries
 from broodline.storage.sql.rows import (
     measurement_of_row,
@@ -54,6 +55,7 @@ class SqlTransaction:
         self._row: dict[str, Any] = dict(row)
         self._known: dict[int, Trial] = {}
         self._last_completed: dict[int, tuple[Trial, ...]] = {}
+        self._first_pending: tuple[Trial, ...] | None = None  # one trial or none; None: not known
 
     @contextmanager
     def part(self) -> Iterator[SqlTransaction]:
@@ -67,7 +69,8 @@ class SqlTransaction:
             self._connection.exec_driver_sql("RELEASE part")
             raise
         self._connection.exec_driver_sql("RELEASE part")
-        self._row, self._known, self._last_completed = part._row, part._known, part._last_completed
+        self._row, self._known = part._row, part._known
+        self._last_completed, self._first_pending = part._last_completed, part._first_pending
 
     @property
     def now(self) -> float:
@@ -99,6 +102,7 @@ class SqlTransaction:
     def insert(self, trial: Trial) -> None:
         self._connection.execute(queries.INSERT_TRIAL, {"study": self._study, **row_of_trial(trial)})
         self._known[trial.number] = trial
+        self._first_pending = None
 
     def update(self, trial: Trial) -> None:
         before = self.trial(trial.number)
@@ -108,6 +112,8 @@ class SqlTransaction:
             self._connection.execute(queries.UPDATE_TRIAL, {"of_study": self._study, "of_number": trial.number, **changed})
             self._known[trial.number] = trial
             self._last_completed.pop(trial.member, None)
+            if TrialState.PENDING in (before.state, trial.state):
+                self._first_pending = None
             self._keep_scores_right(before, trial)
 
     def _keep_scores_right(self, before: Trial, after: Trial) -> None:
@@ -127,19 +133,25 @@ class SqlTransaction:
         rows = self._connection.execute(query.execution_options(yield_per=500), {"of_study": self._study, "after": after})
         return (trial_of_row(row) for row in rows)
 
-    def held_by(self, worker: str) -> Trial | None:
-        return self._one(queries.HELD_BY, worker=worker)
+    def leases(self, worker: str, until: float) -> Leases:
+        found = _by_number({trial.number: trial for trial in self._all(queries.AT_HAND, worker=worker, until=until)}.values())
+        running = [trial for trial in found if trial.state is TrialState.RUNNING]
+        # The same statement answers the next question of an answer: each statement takes a round trip to a server.
+        self._first_pending = tuple(trial for trial in found if trial.state is TrialState.PENDING)
+        return Leases(
+            held=next((trial for trial in running if trial.worker == worker), None),
+            expired=tuple(trial for trial in running if trial.lease_until is not None and trial.lease_until < until),
+        )
 
     def first_pending(self) -> Trial | None:
-        return self._one(queries.FIRST_PENDING)
+        if self._first_pending is None:
+            self._first_pending = self._all(queries.FIRST_PENDING)
+        return next(iter(self._first_pending), None)
 
     def first_initiator(self, worker: str) -> Trial | None:
-        first = self._one(queries.LOWEST_GENERATION)
-        if first is None:
-            return None
+        found = sorted(self._all(queries.FIRST_INITIATORS, worker=worker), key=lambda trial: (trial.generation, trial.number))
         # Its own last trial only within the lowest generation, or a fast worker would run ahead with its member.
-        own = self._one(queries.OWN_LAST, worker=worker)
-        return own if own is not None and own.generation == first.generation else first
+        return next((trial for trial in reversed(found) if trial.generation == found[0].generation), None)
 
     def members_started(self) -> int:
         last = self._connection.execute(queries.LAST_MEMBER, {"of_study": self._study}).first()
@@ -182,9 +194,6 @@ class SqlTransaction:
     def unfinished(self) -> tuple[Trial, ...]:
         return self._all(queries.UNFINISHED)
 
-    def running_until(self, time: float) -> tuple[Trial, ...]:
-        return _by_number(self._all(queries.RUNNING_UNTIL, time=time))
-
     def running_in(self, sessions: Sequence[str]) -> tuple[Trial, ...]:
         return _by_number(self._all(queries.RUNNING_IN, sessions=list(sessions)))
 
@@ -195,9 +204,9 @@ class SqlTransaction:
             self._connection.execute(query, key).first() is not None for query in (queries.ANY_SWEEPABLE, queries.ANY_KEPT)
         )
 
-    def checkpoints(self, member: int | None = None) -> tuple[Checkpoint, ...]:
-        values = {"of_study": self._study} | ({} if member is None else {"member": member})
-        rows = self._connection.execute(queries.CHECKPOINTS if member is None else queries.CHECKPOINTS_OF, values)
+    def checkpoints(self, members: Collection[int] | None = None) -> tuple[Checkpoint, ...]:
+        values = {"of_study": self._study} | ({} if members is None else {"members": list(members)})
+        rows = self._connection.execute(queries.CHECKPOINTS if members is None else queries.CHECKPOINTS_OF, values)
         return tuple(Checkpoint(trial=t, member=m, generation=g, path=p, in_use=bool(used)) for t, m, g, p, used in rows)
 
     def forget_checkpoint(self, trial: int) -> None:
@@ -267,7 +276,7 @@ class SqlTransaction:
         row = self._connection.execute(query, {"of_study": self._study, **values}).first()
         return None if row is None else self._remembered(row)
 
-    def _all(self, query: sa.Select[Any], **values: Any) -> tuple[Trial, ...]:
+    def _all(self, query: sa.SelectBase, **values: Any) -> tuple[Trial, ...]:
         rows = self._connection.execute(query, {"of_study": self._study, **values})
         return tuple(self._remembered(row) for row in rows)
 
@@ -286,5 +295,5 @@ class SqlTransaction:
         return self._known[number]
 
 
-def _by_number(trials_: tuple[Trial, ...]) -> tuple[Trial, ...]:
+def _by_number(trials_: Iterable[Trial]) -> tuple[Trial, ...]:
     return tuple(sorted(trials_, key=lambda trial: trial.number))
