@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from living import collect_dead_sessions
 
 from broodline.workers import liveness
-from broodline.workers.liveness import alive, collect_dead_sessions, has_sessions, remove_copied_sessions
+from broodline.workers.liveness import alive, has_sessions, remove_copied_sessions
 
 
 def session(directory: Path, *, inode: int | None = None, host: str = "another", device: int | None = None) -> Path:
