@@ -159,7 +159,8 @@ metrics = st.dictionaries(st.sampled_from("xy"), st.sampled_from([0.1, 0.7, 3, f
 def test_recent_measurements_give_the_fitness_of_all_of_them(told: list[dict[str, Any]], last: int, x: int, y: int) -> None:
     objective = Objective(goals=(Goal(metric="x", mean_of_last=x), Goal(metric="y", goal="minimize", mean_of_last=y)))
     every = [Measurement(step=step, metrics=each) for step, each in enumerate(told)]
-    earlier, batch = every[: len(every) - last], every[max(0, len(every) - last) :]
+    cut = max(0, len(every) - last)
+    earlier, batch = every[:cut], every[cut:]
     assert objective.fitness(objective.recent(batch, reversed(earlier))) == objective.fitness(every)
 
 
