@@ -68,10 +68,12 @@ def _port(text: str) -> int:
 
 def _options(arguments: argparse.Namespace) -> ServerOptions:
     from broodline.service.guard import Limits
-    from broodline.service.server import ServerOptions
+    from broodline.service.server import ServerOptions, check_certificate
 
     if (arguments.tls_cert is None) != (arguments.tls_key is None):
         raise UsageError("one of --tls-cert and --tls-key is missing\nhelp: give both, or none of them")
+    if arguments.tls_cert is not None:
+        check_certificate(arguments.tls_cert, arguments.tls_key)
     limits = Limits(body=arguments.max_body, rate=arguments.max_rate, connections=arguments.max_connections)
     return ServerOptions(
         host=arguments.host,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +45,18 @@ class ServerOptions:
     limits: Limits = field(default_factory=Limits)
 
 
+def check_certificate(certificate: Path, key: Path) -> None:
+    """Refuses files that are no certificate and its key.
+
+    Raises:
+        UsageError: They can't be used.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:  # of OpenSSL too
+        raise UsageError(f"{certificate}: the certificate or its key {key} can't be used: {error}") from error
+
+
 class _Server(uvicorn.Server):
     """A server that answers the workers that wait as soon as it is to end."""
 
@@ -73,33 +86,28 @@ def serve(store: Store, *, tokens: Tokens, options: ServerOptions, ready: Callab
         ready: Called with the URL once requests are served.
 
     Raises:
-        UsageError: The address is in use, or the certificate can't be read.
+        UsageError: The address is in use.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     application = Application(store, tokens=tokens, hosts=(options.host, *options.hosts), limits=options.limits)
     listening = _listening(options)
     host, port = listening.getsockname()[:2]
     scheme = "http" if options.certificate is None else "https"
-    try:
-        config = uvicorn.Config(
-            application,
-            http=bounded_protocol(options.limits.connections, options.limits.head_seconds),
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_GRACE,
-            backlog=1024,
-            ssl_certfile=options.certificate,
-            ssl_keyfile=options.key,
-        )
-        config.load()
-    except (OSError, ValueError) as error:
-        listening.close()
-        raise UsageError(f"{options.certificate}: the certificate or its key can't be used: {error}") from error
+    config = uvicorn.Config(
+        application,
+        http=bounded_protocol(options.limits.connections, options.limits.head_seconds),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_GRACE,
+        backlog=1024,
+        ssl_certfile=options.certificate,
+        ssl_keyfile=options.key,
+    )
     shown = f"[{host}]" if ":" in host else host
     server = _Server(config, application, lambda: ready(f"{scheme}://{shown}:{port}"))
     server.run(sockets=[listening])
