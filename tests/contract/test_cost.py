@@ -248,3 +248,25 @@ def test_a_worker_that_waits_long_looks_seldom(tmp_path: Path, monkeypatch: pyte
     assert pauses[0] <= 0.005, "a short wait ends at once"
     assert len(pauses) < 800, "200 looks a second would be 6,000"
     assert max(pauses) <= 0.05
+
+
+@pytest.mark.parametrize("tables", [{}, STOPPING], ids=["plain", "stopping"])
+def test_prepared_statements_are_those_of_sqlalchemy(tables: dict[str, Any]) -> None:
+    said: list[list[str]] = [[], []]
+    for run, listens in enumerate((False, True)):
+
+        def watch(connection: Any, _: object, into: list[str] = said[run]) -> None:
+            connection.set_trace_callback(into.append)  # with its values, after the driver has put them in
+
+        sa.event.listen(sa.Pool, "connect", watch)
+        seen: list[Any] = []
+        try:
+            with closing(SqliteStore(None, clock=lambda: 1.0)) as store:
+                if listens:
+                    sa.event.listen(store._engine, "before_cursor_execute", lambda *event, into=seen: into.append(event))
+                play(Controller(store), **tables)
+        finally:
+            sa.event.remove(sa.Pool, "connect", watch)
+        assert (len(seen) > 100) is listens
+    first, second = ([each for each in statements if not each.startswith("INSERT INTO identity")] for statements in said)
+    assert first == second

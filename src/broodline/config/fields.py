@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -96,6 +95,8 @@ class ConfigTable:
 
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint at the known name that is most similar; empty if none is similar."""
+    import difflib  # only errors need it
+
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -101,7 +102,14 @@ CHECKPOINTS = _by(
         _study, schema.SWEEPABLE
     ),
 )
-CHECKPOINTS_OF = CHECKPOINTS.where(_among(trials.c.member, "members"))
+
+
+@cache
+def checkpoints_of(members: int) -> sa.Select[Any]:
+    """The checkpoints of so many members, `member_0` and so on. Its text is fixed, so it is prepared as all others are."""
+    return CHECKPOINTS.where(trials.c.member.in_([sa.bindparam(f"member_{index}") for index in range(members)]))
+
+
 ANY_SWEEPABLE = _by(
     "sweepable_checkpoints", sa.select(sa.literal(1)).select_from(trials).where(_study, schema.SWEEPABLE).limit(1)
 )
@@ -198,6 +206,7 @@ INSERT_TRIAL = sa.insert(trials)
 INSERT_MEASUREMENT = sa.insert(measurements)
 SAVE_PROGRESS = sa.update(studies).where(studies.c.id == sa.bindparam("of_study"))
 UPDATE_TRIAL = sa.update(trials).where(_study, trials.c.number == sa.bindparam("of_number"))
+NOT_MEASURED = UPDATE_TRIAL.values(measured=None)
 NOTE_MEASURED = UPDATE_TRIAL.where(
     sa.or_(trials.c.measured.is_(None), trials.c.measured < sa.bindparam("earliest", type_=sa.BigInteger))
 ).values(measured=sa.bindparam("latest"))

@@ -14,6 +14,7 @@ from broodline.core.trial import Checkpoint, Measurement, PeerScore, Score, Tria
 from broodline.errors import BroodlineError, StudyNotFound
 from broodline.storage.base import Leases
 from broodline.storage.sql import queries
+from broodline.storage.sql.prepared import Row, execute
 from broodline.storage.sql.rows import (
     measurement_of_row,
     peer_score_of_row,
@@ -28,17 +29,17 @@ from broodline.storage.sql.schema import measurements, scores, studies, trials
 _UNBOUNDED = 2**63 - 1  # the largest integer of SQL: a bound that excludes nothing
 
 
-def study_row(connection: sa.Connection, query: sa.Executable, name: str) -> Mapping[str, Any]:
+def study_row(connection: sa.Connection, query: sa.Select[Any], name: str) -> Mapping[str, Any]:
     """The row of a study.
 
     Raises:
         StudyNotFound: There is no such study.
     """
-    row = connection.execute(query, {"name": name}).mappings().first()
-    if row is None:
+    rows = execute(connection, query, {"name": name}).fetchall()
+    if not rows:
         known = ", ".join(connection.scalars(sa.select(studies.c.name).order_by(studies.c.id).limit(20))) or "none"
         raise StudyNotFound(f"the store has no study '{name}' (its studies: {known})")
-    return dict(row)
+    return dict(zip(query.selected_columns.keys(), rows[0], strict=True))
 
 
 class SqlTransaction:
@@ -80,7 +81,7 @@ class SqlTransaction:
         return str(self._row["definition"])
 
     def redefine(self, definition: str) -> None:
-        self._connection.execute(queries.SAVE_PROGRESS, {"of_study": self._study, "definition": definition})
+        execute(self._connection, queries.SAVE_PROGRESS, {"of_study": self._study, "definition": definition})
         self._row = {**self._row, "definition": definition}
 
     def delete_study(self) -> None:
@@ -96,11 +97,11 @@ class SqlTransaction:
 
     def save_progress(self, progress: Progress) -> None:
         row = row_of_progress(progress)
-        self._connection.execute(queries.SAVE_PROGRESS, {"of_study": self._study, **row})
+        execute(self._connection, queries.SAVE_PROGRESS, {"of_study": self._study, **row})
         self._row = {**self._row, **row}
 
     def insert(self, trial: Trial) -> None:
-        self._connection.execute(queries.INSERT_TRIAL, {"study": self._study, **row_of_trial(trial)})
+        execute(self._connection, queries.INSERT_TRIAL, {"study": self._study, **row_of_trial(trial)})
         self._known[trial.number] = trial
         self._first_pending = None
 
@@ -109,7 +110,7 @@ class SqlTransaction:
         assert before is not None
         # Only changed columns are written: the database then skips the indexes of all others.
         if changed := row_of_trial(trial, since=before):
-            self._connection.execute(queries.UPDATE_TRIAL, {"of_study": self._study, "of_number": trial.number, **changed})
+            execute(self._connection, queries.UPDATE_TRIAL, {"of_study": self._study, "of_number": trial.number, **changed})
             self._known[trial.number] = trial
             self._last_completed.pop(trial.member, None)
             if TrialState.PENDING in (before.state, trial.state):
@@ -120,10 +121,10 @@ class SqlTransaction:
         """Scores of a superseded attempt or of a failed trial count no more; a trial with another start has another place."""
         key = {"of_study": self._study, "of_trial": after.number}
         if after.attempt != before.attempt or (after.state is TrialState.FAILED and before.state is not TrialState.FAILED):
-            self._connection.execute(queries.DISCOUNT, key)
-            self._connection.execute(queries.UPDATE_TRIAL, {"of_study": self._study, "of_number": after.number, "measured": None})
+            execute(self._connection, queries.DISCOUNT, key)
+            execute(self._connection, queries.NOT_MEASURED, {"of_study": self._study, "of_number": after.number})
         elif after.start != before.start:
-            self._connection.execute(queries.MOVE_SCORES, {**key, "new_start": after.start})
+            execute(self._connection, queries.MOVE_SCORES, {**key, "new_start": after.start})
 
     def trial(self, number: int) -> Trial | None:
         return self._known.get(number) or self._one(queries.TRIAL, number=number)
@@ -154,8 +155,8 @@ class SqlTransaction:
         return next((trial for trial in reversed(found) if trial.generation == found[0].generation), None)
 
     def members_started(self) -> int:
-        last = self._connection.execute(queries.LAST_MEMBER, {"of_study": self._study}).first()
-        return 0 if last is None else int(last[0]) + 1
+        last = self._rows(queries.LAST_MEMBER)
+        return int(last[0][0]) + 1 if last else 0
 
     def leaves(self) -> tuple[Trial, ...]:
         return self._all(queries.LEAVES)
@@ -171,25 +172,23 @@ class SqlTransaction:
         return self._last_completed[member]
 
     def members_with_completed(self) -> tuple[int, ...]:
-        return tuple(self._connection.scalars(queries.MEMBERS_WITH_COMPLETED, {"of_study": self._study}))
+        return tuple(member for (member,) in self._rows(queries.MEMBERS_WITH_COMPLETED))
 
     def of_generation(self, generation: int) -> tuple[Trial, ...]:
         return _by_number(self._all(queries.OF_GENERATION, generation=generation))
 
     def any_running(self) -> bool:
-        return self._connection.execute(queries.ANY_RUNNING, {"of_study": self._study}).first() is not None
+        return bool(self._rows(queries.ANY_RUNNING))
 
     def best(self, count: int) -> tuple[Trial, ...]:
         return self._all(queries.BEST, count=count)
 
     def count_of_score(self, score: float) -> int:
-        return int(self._connection.scalar(queries.COUNT_OF_SCORE, {"of_study": self._study, "score": score}) or 0)
+        return int(self._rows(queries.COUNT_OF_SCORE, score=score)[0][0])
 
     def doubtful(self) -> tuple[int, Trial | None]:
         first = self._one(queries.FIRST_DOUBTFUL)
-        return (
-            0 if first is None else int(self._connection.scalar(queries.COUNT_DOUBTFUL, {"of_study": self._study}) or 0)
-        ), first
+        return (0 if first is None else int(self._rows(queries.COUNT_DOUBTFUL)[0][0])), first
 
     def unfinished(self) -> tuple[Trial, ...]:
         return self._all(queries.UNFINISHED)
@@ -199,18 +198,15 @@ class SqlTransaction:
 
     def has_checkpoints(self) -> bool:
         # Nearly every study with checkpoints has one that is not kept, which an index holds. The other query may read all trials.
-        key = {"of_study": self._study}
-        return any(
-            self._connection.execute(query, key).first() is not None for query in (queries.ANY_SWEEPABLE, queries.ANY_KEPT)
-        )
+        return any(self._rows(query) for query in (queries.ANY_SWEEPABLE, queries.ANY_KEPT))
 
     def checkpoints(self, members: Collection[int] | None = None) -> tuple[Checkpoint, ...]:
-        values = {"of_study": self._study} | ({} if members is None else {"members": list(members)})
-        rows = self._connection.execute(queries.CHECKPOINTS if members is None else queries.CHECKPOINTS_OF, values)
+        query = queries.CHECKPOINTS if members is None else queries.checkpoints_of(len(members))
+        rows = self._rows(query, **{f"member_{index}": member for index, member in enumerate(members or ())})
         return tuple(Checkpoint(trial=t, member=m, generation=g, path=p, in_use=bool(used)) for t, m, g, p, used in rows)
 
     def forget_checkpoint(self, trial: int) -> None:
-        self._connection.execute(queries.FORGET_CHECKPOINT, {"of_study": self._study, "of_number": trial})
+        execute(self._connection, queries.FORGET_CHECKPOINT, {"of_study": self._study, "of_number": trial})
         if trial in self._known:
             self._known[trial] = self._known[trial].evolve(checkpoint=None)
             self._last_completed.pop(self._known[trial].member, None)
@@ -218,24 +214,22 @@ class SqlTransaction:
     def add_measurements(self, number: int, attempt: int, measurements_: Sequence[Measurement]) -> None:
         key = {"study": self._study, "trial": number, "attempt": attempt}
         if rows := [{**key, **row} for row in rows_of_measurements(measurements_)]:
-            self._connection.execute(queries.INSERT_MEASUREMENT, rows)
+            execute(self._connection, queries.INSERT_MEASUREMENT, rows)
 
     def measurements(self, number: int, attempt: int | None = None) -> tuple[Measurement, ...]:
-        rows = self._connection.execute(queries.MEASUREMENTS, {"of_study": self._study, "of_trial": number}).all()
-        whose = rows[-1].attempt if rows and attempt is None else attempt
-        return tuple(measurement_of_row(row.step, row.metrics) for row in rows if row.attempt == whose)
+        rows = self._rows(queries.MEASUREMENTS, of_trial=number)
+        whose = rows[-1][0] if rows and attempt is None else attempt
+        return tuple(measurement_of_row(step, metrics) for of_attempt, step, metrics in rows if of_attempt == whose)
 
     def latest_measurements(self, number: int, attempt: int) -> Iterator[Measurement]:
         before = _UNBOUNDED
-        while rows := self._connection.execute(
-            queries.LATEST_MEASUREMENTS, {"of_study": self._study, "of_trial": number, "before": before}
-        ).all():
-            for row in rows:
-                if row.attempt == attempt:
-                    yield measurement_of_row(row.step, row.metrics)
-                elif row.attempt < attempt:  # a superseded attempt reports no more, so attempts lie one after the other
+        while rows := self._rows(queries.LATEST_MEASUREMENTS, of_trial=number, before=before):
+            for _, of_attempt, step, metrics in rows:
+                if of_attempt == attempt:
+                    yield measurement_of_row(step, metrics)
+                elif of_attempt < attempt:  # a superseded attempt reports no more, so attempts lie one after the other
                     return
-            before = rows[-1].id
+            before = rows[-1][0]
 
     def add_scores(self, number: int, attempt: int, scores_: Sequence[Score]) -> None:
         trial = self.trial(number)
@@ -246,39 +240,39 @@ class SqlTransaction:
         if rows := [{**key, "step": s.step, "score": s.value, "counts": counts and last[s.step] is s} for s in scores_]:
             if counts:
                 self._note_measured(number, sorted(last))
-            self._connection.execute(queries.INSERT_SCORE, rows)
+            execute(self._connection, queries.INSERT_SCORE, rows)
 
     def _note_measured(self, number: int, steps: Sequence[int]) -> None:
         """Notes how far a trial is measured; earlier scores at these steps, if there are any, count no more."""
         key = {"of_study": self._study, "of_number": number, "latest": steps[-1]}
-        if self._connection.execute(queries.NOTE_MEASURED, {**key, "earliest": steps[0]}).rowcount:
+        if execute(self._connection, queries.NOTE_MEASURED, {**key, "earliest": steps[0]}).rowcount:
             return  # the common case: all earlier steps were before these
-        self._connection.execute(queries.DISCOUNT_STEPS, {"of_study": self._study, "of_trial": number, "steps": list(steps)})
-        self._connection.execute(queries.NOTE_MEASURED, {**key, "earliest": steps[-1]})
+        execute(self._connection, queries.DISCOUNT_STEPS, {"of_study": self._study, "of_trial": number, "steps": list(steps)})
+        execute(self._connection, queries.NOTE_MEASURED, {**key, "earliest": steps[-1]})
 
     def middle_scores(self, step: int, count: int, besides: int) -> tuple[int, tuple[float, ...]] | None:
-        key = {"of_study": self._study, "step": step, "besides": besides}
-        # Fewer trials than `count`: then all of them are compared.
-        last = self._connection.execute(queries.LAST_PEER, {**key, "offset": count - 1}).first() or (-_UNBOUNDED, -1)
-        place = {**key, "start": last[0], "number": last[1]}
-        standing, measured = self._connection.execute(queries.STANDING_AND_MEASURED, {**place, "count": count}).one()
+        last = self._rows(queries.LAST_PEER, step=step, offset=count - 1)
+        start, number = last[0] if last else (-_UNBOUNDED, -1)  # fewer trials than `count`: then all of them are compared
+        place = {"step": step, "besides": besides, "start": start, "number": number}
+        standing, measured = self._rows(queries.STANDING_AND_MEASURED, count=count, **place)[0]
         # A peer has passed the step without a score at it, so the index does not hold its score there.
         if standing != measured:
             return None
         middle = {"offset": max(0, standing - 1) // 2, "count": 2 - standing % 2}
-        return standing, tuple(self._connection.scalars(queries.MIDDLE, {**place, **middle}))
+        return standing, tuple(score for (score,) in self._rows(queries.MIDDLE, **place, **middle))
 
     def peer_scores(self, step: int, count: int) -> tuple[PeerScore, ...]:
-        rows = self._connection.execute(queries.PEER_SCORES, {"of_study": self._study, "step": step, "count": count})
-        return tuple(peer_score_of_row(row) for row in rows)
+        return tuple(peer_score_of_row(row) for row in self._rows(queries.PEER_SCORES, step=step, count=count))
 
     def _one(self, query: sa.Select[Any], **values: Any) -> Trial | None:
-        row = self._connection.execute(query, {"of_study": self._study, **values}).first()
-        return None if row is None else self._remembered(row)
+        rows = self._rows(query, **values)
+        return self._remembered(rows[0]) if rows else None
 
-    def _all(self, query: sa.SelectBase, **values: Any) -> tuple[Trial, ...]:
-        rows = self._connection.execute(query, {"of_study": self._study, **values})
-        return tuple(self._remembered(row) for row in rows)
+    def _all(self, query: sa.Select[Any] | sa.CompoundSelect[Any], **values: Any) -> tuple[Trial, ...]:
+        return tuple([self._remembered(row) for row in self._rows(query, **values)])
+
+    def _rows(self, query: sa.Select[Any] | sa.CompoundSelect[Any], **values: Any) -> Sequence[Row]:
+        return execute(self._connection, query, {"of_study": self._study, **values}).fetchall()
 
     def _in_turn(self, query: sa.Select[Any], **values: Any) -> Iterator[Trial]:
         """Each trial by a query of its own, from the last one's place on: a caller that stops early reads no more."""
@@ -287,7 +281,7 @@ class SqlTransaction:
             yield trial
             generation, number = trial.generation, trial.number
 
-    def _remembered(self, row: sa.Row[Any]) -> Trial:
+    def _remembered(self, row: Row) -> Trial:
         """A transaction sees no writes of others, so a trial that was read once stays valid."""
         number: int = row[0]
         if number not in self._known:

@@ -24,7 +24,6 @@ Linux only, where /proc shows processes; elsewhere only a program's process grou
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import time
@@ -101,6 +100,8 @@ def adopt_orphans() -> bool:
     process.
     """
     try:
+        import ctypes  # takes longer to load than all else here
+
         return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (OSError, AttributeError):
         return False
