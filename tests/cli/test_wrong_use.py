@@ -10,7 +10,7 @@ from commands import call, call_cold, write_study
 from broodline.cli import COMMANDS
 
 ALL = [command.__name__.rpartition(".")[2].rstrip("_") for command in COMMANDS]
-NAMES = [name for name in ALL if name != "serve"]  # which serves a store, and names no study
+NAMES = [name for name in ALL if name not in ("serve", "upgrade")]  # their subject is a store, and they name no study
 TRAINING = ["check", "run", "worker"]
 READING = [name for name in NAMES if name not in TRAINING]
 STORED = [name for name in NAMES if name != "check"]

@@ -21,7 +21,7 @@ from postgres import Server
 from soak.disk_checker import checkpoint_problems, disk_problems
 from soak.log_checker import checked
 from soak.phase_log import DIRECTORY, logged
-from soak.stage import STUDY
+from soak.stage import study_text
 
 from broodline.storage.checkpoints.local import LocalCheckpointStore
 from broodline.storage.postgres.store import PostgresStore
@@ -41,8 +41,7 @@ class Crowd:
         path = os.pathsep.join([str(SOAK / "phase_probe"), ENVIRONMENT["PYTHONPATH"]])
         self._environ = ENVIRONMENT | {DIRECTORY: str(self.notes), "PYTHONPATH": path}
         self._life = life
-        facts = {"population": 4, "workers": WORKERS, "seed": 0, "trials": TRIALS, "keep_best": 2, "lease": 30}
-        self.study.write_text(STUDY.format(python=sys.executable, train=SOAK / "train.py", **facts))
+        self.study.write_text(study_text(TRIALS, population=4, workers=WORKERS, keep_best=2, lease=30.0))
 
     def start(self, command: str) -> subprocess.Popen[str]:
         arguments = [command, self.study, "--store", self.url, "--files", self.files]

@@ -19,7 +19,7 @@ from serving import TOKENS, serving
 from soak.disk_checker import database_problems
 from soak.log_checker import checked
 from soak.phase_log import DIRECTORY, logged
-from soak.stage import HERE, STUDY
+from soak.stage import HERE, study_text
 
 TRIALS, KILLS = 30, 4
 
@@ -36,8 +36,7 @@ class Remote:
         self.directory, self.url = directory, url
         self.study, self.notes = directory / "study.toml", directory / "notes"
         (self.notes / "phases").mkdir(parents=True)
-        train = dict(python=sys.executable, train=HERE / "train.py")
-        self.study.write_text(STUDY.format(population=4, workers=2, seed=0, trials=TRIALS, keep_best=2, lease=4.0, **train))
+        self.study.write_text(study_text(TRIALS, population=4, workers=2, keep_best=2, lease=4.0))
         path = os.pathsep.join([str(HERE / "phase_probe"), ENVIRONMENT["PYTHONPATH"]])
         self.environment = ENVIRONMENT | {
             DIRECTORY: str(self.notes),

@@ -65,6 +65,22 @@ lease = {lease}
 """
 
 
+def study_text(
+    trials: int,
+    *,
+    kind: str = COMMAND,
+    population: int = POPULATION,
+    workers: int = WORKERS,
+    seed: int = 0,
+    keep_best: int = KEEP_BEST,
+    lease: float = LEASE,
+) -> str:
+    """The study file of a study of so many trials, which the trainer of the soak trains."""
+    command = KINDS[kind].format(python=sys.executable, train=HERE / "train.py")
+    options = {"population": population, "workers": workers, "seed": seed, "keep_best": keep_best, "lease": lease}
+    return STUDY.format(name=NAME, trials=trials, command=command, **options)
+
+
 class Stage:
     """One study, and all processes that work on it.
 
@@ -104,17 +120,7 @@ class Stage:
 
     def allow(self, trials: int) -> None:
         """Writes the study file with a budget of trials."""
-        text = STUDY.format(
-            name=NAME,
-            population=POPULATION,
-            workers=WORKERS,
-            seed=self._seed,
-            trials=trials,
-            command=KINDS[self.kind].format(python=sys.executable, train=HERE / "train.py"),
-            keep_best=KEEP_BEST,
-            lease=LEASE,
-        )
-        self.study.write_text(text)
+        self.study.write_text(study_text(trials, kind=self.kind, seed=self._seed))
 
     def start(self) -> None:
         """Starts the run."""
