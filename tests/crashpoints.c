@@ -82,14 +82,14 @@ static int beneath_at(int directory, const char *path, char *relative) {
 
 static int beneath(int descriptor, char *relative) { return beneath_at(descriptor, "", relative); }
 
-/* Sessions are random: each is called SESSION. */
+/* Sessions are random, HOST@ and 32 digits: each is called SESSION. */
 static void without_sessions(char *path) {
     for (char *part = path; part; part = strchr(part, '/')) {
         part += *part == '/';
         size_t length = strcspn(part, "/");
-        if (length == 32 && strspn(part, "0123456789abcdef") >= 32) {
+        if (length >= 32 && strspn(part + length - 32, "0123456789abcdef") >= 32) {
             memcpy(part, "SESSION", 7);
-            memmove(part + 7, part + 32, strlen(part + 32) + 1);
+            memmove(part + 7, part + length, strlen(part + length) + 1);
         }
     }
 }

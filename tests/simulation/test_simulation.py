@@ -403,7 +403,7 @@ main(["export", "walk", "--store", "sqlite:///" + sys.argv[2]])
 
 
 def exported(directory: Path, name: str, *, seed: int, hash_seed: str) -> str:
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))}
     command = [sys.executable, "-c", SCRIPT, str(seed), f"{directory / name}.db"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.replace(f"{directory / name}", "")

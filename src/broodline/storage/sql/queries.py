@@ -43,7 +43,7 @@ TRIALS_AFTER = _trials.where(trials.c.number > sa.bindparam("after")).order_by(t
 OF_GENERATION = _trials.where(trials.c.generation == sa.bindparam("generation")).order_by(trials.c.member)
 UNFINISHED = _by("unfinished_trials", _trials.where(schema.UNFINISHED).order_by(trials.c.number))
 FIRST_PENDING = _by("pending_trials", _trials.where(schema.PENDING).order_by(trials.c.number).limit(1))
-# The unfinished trials that an answer needs: the worker's own, those whose lease has expired, and the first pending one.
+# The unfinished trials on which an answer depends: the worker's own, those whose lease has expired, and the first pending one.
 AT_HAND = sa.union_all(
     _by("held_trials", _trials.where(schema.RUNNING, _worker)),
     _by("leases", _trials.where(schema.RUNNING, trials.c.lease_until < sa.bindparam("until"))),
