@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from assignments import PYTHON, is_gone
+from living import wait_for
 
 from broodline.errors import Preempted, TrialFailed
 from broodline.workers.trainers.process import Process
@@ -197,7 +198,7 @@ def test_processes_that_a_dead_worker_left_are_found_by_its_session(tmp_path: Pa
 def test_a_program_has_no_descendants_once_all_have_ended(tmp_path: Path) -> None:
     with Process(grace=5, owner="mine") as process:
         process.start(["sleep", "600"], environ=os.environ, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        assert len(descendants(None, "mine.")) == 1
+        wait_for(lambda: len(descendants(None, "mine.")) == 1, "the environment of the program, which begins a moment after it")
         process.end()
     assert descendants(None, "mine.") == {}
 
