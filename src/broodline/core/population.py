@@ -60,7 +60,10 @@ class Population(Protocol):
         """The pending trial with the lowest number."""
 
     def first_initiator(self, worker: str) -> Trial | None:
-        """Among the finished trials of the lowest generation that have not initiated: the worker's last, or the lowest number."""
+        """Among the finished trials of the lowest generation that have not initiated: the worker's last, or the lowest number.
+
+        Of trials that finished at the same time the lowest number is last, on every store: a decision must not depend on it.
+        """
 
     def members_started(self) -> int:
         """How many members have started; also the number of the next member."""

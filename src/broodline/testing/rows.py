@@ -63,7 +63,7 @@ def any_row(number: int, rng: Random) -> Trial:
     if state is TrialState.RUNNING:
         return trial.evolve(worker=f"w{number}", session=f"s{rng.randrange(3)}", lease_until=float(rng.randrange(9)))
     if state.finished:
-        trial = trial.evolve(worker=f"w{rng.randrange(3)}", finished=float(number), child=rng.choice([None, 99]))
+        trial = trial.evolve(worker=f"w{rng.randrange(3)}", finished=float(number // 2), child=rng.choice([None, 99]))
     if state is TrialState.COMPLETED:
         path = rng.choice([None, checkpoint_of(trial)])
         doubt = rng.choice([None, None, "trained nothing"])

@@ -54,7 +54,7 @@ ANY_RUNNING = _by("leases", sa.select(sa.literal(1)).select_from(trials).where(_
 # The first of the lowest generation, and the worker's own last.
 FIRST_INITIATORS = _numbered(
     _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number).limit(1)),
-    _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc()).limit(1)),
+    _by("initiators_by_worker", _initiators.where(_worker).order_by(trials.c.finished.desc(), trials.c.number).limit(1)),
 )
 LAST_MEMBER = sa.select(trials.c.member).where(_study, trials.c.generation == 0).order_by(trials.c.member.desc()).limit(1)
 LEAVES = _by("initiators", _initiators.order_by(trials.c.generation, trials.c.number))
