@@ -28,6 +28,7 @@ from broodline.service.encoding import (
     trial_document,
     trial_from,
 )
+from broodline.service.http_client import HELD_SECONDS, HttpClient, Requests
 from broodline.service.strict_json import BadJson, read_json
 from broodline.service.waiting import Waiting
 from broodline.service.writer import Writer
@@ -216,6 +217,35 @@ def test_a_worker_is_answered_after_its_time_and_once_if_it_asks_again() -> None
         await waiting.close()
 
     asyncio.run(main())
+
+
+class Recorded(Requests):
+    """Answers with documents in turn, and records the requests."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers, self.sent = list(answers), list[float]()
+
+    def send(self, method: str, path: str, body: Any = None, *, held: float = 0.0) -> Any:
+        self.sent.append(held)
+        return answer_document(self.answers.pop(0))
+
+
+@pytest.mark.parametrize("delete", [(), ("checkpoints/000003.1",)])
+def test_the_answer_of_a_held_request_is_that_of_the_next_ask_with_all_that_it_names(delete: tuple[str, ...]) -> None:
+    found = Done(reason="the budget is used up", delete=delete)
+    requests = Recorded(Wait(), found, Done(reason="another question"))
+    client = HttpClient(requests)
+    assert client.ask("s", session(0)) == Wait()
+    client.wait(0.01)
+    assert client.ask("s", session(0)) == found
+    assert requests.sent == [0.0, HELD_SECONDS]  # no request of its own for that ask
+
+
+def test_the_answer_of_a_held_request_is_of_no_other_worker() -> None:
+    client = HttpClient(Recorded(Wait(), Done(reason="of worker 0"), Done(reason="of worker 1")))
+    assert client.ask("s", session(0)) == Wait()
+    client.wait(0.01)
+    assert client.ask("s", session(1)) == Done(reason="of worker 1")
 
 
 # Documents

@@ -202,12 +202,13 @@ class HttpClient:
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
         self._waits: tuple[str, WorkerSession] | None = None  # that was answered `Wait`
-        self._answer: Answer | None = None  # to the next ask, which `wait` has made
+        # To the next ask of that worker, which `wait` has made. It may name checkpoints to delete, so it must not be dropped.
+        self._answer: tuple[tuple[str, WorkerSession], Answer] | None = None
 
     def ask(self, study: str, identity: WorkerSession) -> Answer:
-        answer, self._answer = self._answer, None
-        if answer is not None and self._waits == (study, identity):
-            return self._answered(study, identity, answer)
+        made, self._answer = self._answer, None
+        if made is not None and made[0] == (study, identity):
+            return made[1]
         return self._asked(study, identity, 0.0)
 
     def report(self, study: str, number: int, attempt: int, measurements: Sequence[Measurement], index: int) -> Signal:
@@ -271,11 +272,12 @@ class HttpClient:
 
         So it may take longer than `seconds`: nothing is gained by asking more often.
         """
-        if self._waits is None:
+        waits = self._waits
+        if waits is None:
             threading.Event().wait(seconds)
             return
         try:
-            self._answer = self._asked(*self._waits, HELD_SECONDS)
+            self._answer = waits, self._asked(*waits, HELD_SECONDS)
         except StoreUnavailable:
             threading.Event().wait(seconds)
 
