@@ -23,6 +23,7 @@ STRATEGIES: list[dict[str, Any]] = [
     {"strategy": "initiator"},
     {"strategy": "generational", "parents": 2},
     {"strategy": "random"},
+    {"strategy": "continue"},
 ]
 
 
@@ -31,11 +32,12 @@ def train(trial: Trial) -> dict[str, Any] | None:
     return None if trial.number % 11 == 7 else {"score": trial.params["lr"] * (trial.start + 1)}
 
 
-def played(client: Client, store: Store, study: StudyConfig) -> list[Trial]:
-    """All records of the trials of a study that three workers train in turn."""
-    Crew(client=client, study=study.name, train=train, workers=3).run()
+def played(client: Client, store: Store, study: StudyConfig) -> tuple[list[Trial], list[str]]:
+    """All records of the trials of a study that three workers train in turn, and the checkpoints that were to be deleted."""
+    crew = Crew(client=client, study=study.name, train=train, workers=3)
+    crew.run()
     with store.snapshot(study.name) as records:
-        return list(records.trials())
+        return list(records.trials()), crew.swept
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def test_the_trials_are_the_same_on_sqlite_on_postgresql_and_over_http(
     postgres: Server, tmp_path: Path, clock: SharedClock, evolution: dict[str, Any]
 ) -> None:
     study = study_from_tables(evolution=evolution, stopping={"rule": "median", "min_trials": 3})
-    found: dict[str, list[Trial]] = {}
+    found: dict[str, tuple[list[Trial], list[str]]] = {}
     with ExitStack() as life:
         for name, store in (("sqlite", SqliteStore(None, clock=FakeClock())), ("postgresql", _on(postgres))):
             controller = Controller(life.enter_context(closing(store)))
@@ -59,8 +61,10 @@ def test_the_trials_are_the_same_on_sqlite_on_postgresql_and_over_http(
         client.open(study)
         behind = life.enter_context(closing(SqliteStore(service.tokens.parent / "broodline.db")))
         found["http"] = played(client, behind, study)
-    assert len(found["sqlite"]) == 40
-    assert len({trial.params["lr"] for trial in found["sqlite"]}) > 4
+    trials, swept = found["sqlite"]
+    assert len(trials) == 40
+    assert len({trial.params["lr"] for trial in trials}) > 3
+    assert len(swept) > 10
     assert found["postgresql"] == found["sqlite"]
     assert found["http"] == found["sqlite"]
 

@@ -175,7 +175,8 @@ class HttpRecords:
     def checkpoints(self, members: Collection[int] | None = None) -> tuple[Checkpoint, ...]:
         of: list[dict[str, int]] = [{}] if members is None else [{"member": member} for member in members]
         views = [self._view("/checkpoints", **each) for each in of]
-        return tuple(checkpoint_from(document) for view in views for document in view["checkpoints"])
+        found = [checkpoint_from(document) for view in views for document in view["checkpoints"]]
+        return tuple(sorted(found, key=lambda checkpoint: checkpoint.trial))
 
     def first_initiator(self, worker: str) -> Trial | None:
         found = self._view("/initiator", worker=worker)["trial"]
@@ -226,7 +227,7 @@ class HttpRecords:
 
     def _refuse(self) -> NoReturn:
         raise StoreError(
-            f"{self._requests.url}: a service writes no records for others\n"
+            f"{self._requests.url}: this command needs the records themselves, which a service does not give\n"
             "help: run this command on the machine of the service, with the --store that the service has"
         )
 

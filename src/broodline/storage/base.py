@@ -80,7 +80,7 @@ class Transaction(Population, Protocol):
         """True if a trial of the study has a checkpoint, whether it is kept for good or not."""
 
     def checkpoints(self, members: Collection[int] | None = None) -> tuple[Checkpoint, ...]:
-        """The checkpoints of these members (None: of all) that are not kept for good."""
+        """The checkpoints of these members (None: of all) that are not kept for good, by the number of their trials."""
 
     def forget_checkpoint(self, trial: int) -> None:
         """Removes the checkpoint of a trial from the records."""

@@ -203,7 +203,8 @@ class SqlTransaction:
     def checkpoints(self, members: Collection[int] | None = None) -> tuple[Checkpoint, ...]:
         query = queries.CHECKPOINTS if members is None else queries.checkpoints_of(len(members))
         rows = self._rows(query, **{f"member_{index}": member for index, member in enumerate(members or ())})
-        return tuple(Checkpoint(trial=t, member=m, generation=g, path=p, in_use=bool(used)) for t, m, g, p, used in rows)
+        found = [Checkpoint(trial=t, member=m, generation=g, path=p, in_use=bool(used)) for t, m, g, p, used in rows]
+        return tuple(sorted(found, key=lambda checkpoint: checkpoint.trial))
 
     def forget_checkpoint(self, trial: int) -> None:
         execute(self._connection, queries.FORGET_CHECKPOINT, {"of_study": self._study, "of_number": trial})
