@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
@@ -68,6 +69,24 @@ def write_study(
     path = directory / "study.toml"
     path.write_text(STUDY.format(population=population, workers=workers, budget=budget, command=json.dumps(list(command))) + more)
     return path
+
+
+@contextmanager
+def repeatedly(look: Callable[[], object], pause: Callable[[], float]) -> Iterator[None]:
+    """Looks again and again in a thread while the block runs, with pauses of so many seconds."""
+    over = threading.Event()
+
+    def looks() -> None:
+        while not over.wait(pause()):
+            look()
+
+    thread = threading.Thread(target=looks)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def wait_for(fact: Callable[[], object], what: str = "the fact") -> None:

@@ -88,15 +88,19 @@ def train(trial: broodline.RunningTrial) -> Mapping[str, Any]:
     return {"accuracy": before + trial.steps + (0 if trial.steps else trial.seed % 2)}
 
 
-def test_a_function_evaluates_the_best_again_with_fresh_seeds(tmp_path: Path) -> None:
-    study = broodline.Study(
+def digits(directory: Path) -> broodline.Study:
+    return broodline.Study(
         name="digits",
         space={"lr": broodline.Float(1e-4, 1.0, log=True)},
         objective={"accuracy": "maximize"},
         trial_steps=10,
         population=2,
-        store=f"sqlite:///{tmp_path / 'broodline.db'}",
+        store=f"sqlite:///{directory / 'broodline.db'}",
     )
+
+
+def test_a_function_evaluates_the_best_again_with_fresh_seeds(tmp_path: Path) -> None:
+    study = digits(tmp_path)
     best = study.run(train, budget=broodline.Budget(trials=6), show=False).best
     (first, _) = study.reevaluate(train, count=2, times=8)
     assert first.trial.number == best.trial.number
@@ -132,14 +136,7 @@ def test_a_function_that_evaluates_again_has_the_devices_that_it_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
-    study = broodline.Study(
-        name="digits",
-        space={"lr": broodline.Float(1e-4, 1.0, log=True)},
-        objective={"accuracy": "maximize"},
-        trial_steps=10,
-        population=2,
-        store=f"sqlite:///{tmp_path / 'broodline.db'}",
-    )
+    study = digits(tmp_path)
     study.run(train, budget=broodline.Budget(trials=2), show=False)
     seen: list[tuple[tuple[str, ...], str]] = []
 

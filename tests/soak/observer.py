@@ -6,10 +6,10 @@ import json
 import os
 import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
+from living import repeatedly
 from soak.disk_checker import checkpoint_problems, database_problems, disk_problems, leftovers, process_problems
 from soak.log_checker import Verdict, checked, unchanged, vanished
 from soak.phase_log import logged
@@ -22,7 +22,7 @@ class Observer:
     """Reads a study at random moments through the command line; a trial that it saw completed must never change."""
 
     def __init__(self, stage: Stage) -> None:
-        self._stage, self._over, self._one_at_a_time = stage, threading.Event(), threading.Lock()
+        self._stage, self._one_at_a_time = stage, threading.Lock()
         self.seen: dict[int, dict[str, Any]] = {}
         self.changed: list[str] = []
         self.looks = self.failed_looks = self.most = 0
@@ -50,20 +50,9 @@ class Observer:
         self.changed += vanished(list(now.values()), keep_best=KEEP_BEST)
         self.seen = {**now, **self.seen}
 
-    @contextmanager
-    def looking(self) -> Iterator[None]:
+    def looking(self) -> AbstractContextManager[None]:
         """Takes snapshots while the block runs."""
-        thread = threading.Thread(target=self._look_repeatedly)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
-
-    def _look_repeatedly(self) -> None:
-        while not self._over.wait(random.uniform(0.5, 4.0)):
-            self.look()
+        return repeatedly(self.look, lambda: random.uniform(0.5, 4.0))
 
 
 def problems_after_end(stage: Stage) -> list[str]:

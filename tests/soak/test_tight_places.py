@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
 from commands import TRAINER, call
-from living import running, trials_of, wait_for, write_study
+from living import repeatedly, running, trials_of, wait_for, write_study
 from soak.stage import came_true, full, small_disk
 
 from broodline.storage.sqlite.connections import LOG_BYTES
@@ -28,23 +26,15 @@ class Longest:
     """The size of the largest file at a path, at frequent looks."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._over, self.bytes = path, threading.Event(), 0
+        self._path, self.bytes = path, 0
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self) -> AbstractContextManager[None]:
         """Looks while the block runs."""
-        thread = threading.Thread(target=self._watch)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
+        return repeatedly(self._look, lambda: 0.005)
 
-    def _watch(self) -> None:
-        while not self._over.wait(0.005):
-            with suppress(OSError):
-                self.bytes = max(self.bytes, os.stat(self._path).st_size)
+    def _look(self) -> None:
+        with suppress(OSError):
+            self.bytes = max(self.bytes, os.stat(self._path).st_size)
 
 
 def test_the_log_of_a_database_stays_bounded_with_51_workers(tmp_path: Path, request: pytest.FixtureRequest) -> None:
