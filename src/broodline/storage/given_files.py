@@ -12,6 +12,7 @@ carries another one, or holds files and carries none    is refused
 is vacant, and nothing can be missed in it              marks it
 is vacant, and the records name checkpoints             is refused
 is vacant, and another directory was marked before      is refused while that one may exist: it may be the one of all others
+is known from the record alone, and carries no UUID     is refused: a writer of the record could name any directory
 ======================================================  ==================================================================
 
 The store records the place of the directory (`HOST:PATH`) before the directory is marked, by a comparison with the former
@@ -67,6 +68,8 @@ class GivenFiles:
                 root = self._root(study, record)
                 if root is None:
                     raise UsageError(f"study '{study}' has no directory for its files yet\nhelp: name one with --files DIR")
+                if self._given is None and self._default is None and identity_in(root) != record.id:
+                    raise _missing(study, root, record, "directory")
                 try:
                     if _is_claimed(store, study, record, root, create=create):
                         return StudyDirectory(root=root, carrier=root, identity=record.id)
@@ -145,10 +148,13 @@ def _check_not_missed(store: Store, study: str, record: FilesRecord, root: Path,
     marked = record.place is not None and _may_exist(record)
     if not named and not marked:
         return
-    what = f"the directory with the checkpoints of study '{study}'" if named else f"the directory of study '{study}'"
+    raise _missing(study, root, record, "directory with the checkpoints" if named else "directory")
+
+
+def _missing(study: str, root: Path, record: FilesRecord, what: str) -> FilesMissing:
     last = "" if record.place is None else f"; it was last used as {record.place}"
-    raise FilesMissing(
-        f"{root}: {what} is not there{last}; nothing was changed\n"
+    return FilesMissing(
+        f"{root}: the {what} of study '{study}' is not there{last}; nothing was changed\n"
         "help: name it with --files DIR, mount or restore it; `broodline gc --forget-missing` gives it up"
     )
 

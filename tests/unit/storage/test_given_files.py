@@ -189,3 +189,25 @@ def test_sqlite_has_its_files_next_to_the_database(tmp_path: Path) -> None:
     location = StudyLocation(url=f"sqlite:///{tmp_path / 'x.db'}", files=tmp_path / "files")
     with pytest.raises(UsageError, match=r"next to the database x\.db"):
         location.files_of(NAME)
+
+
+def test_a_directory_that_only_the_record_names_is_used_if_it_proves_to_be_right_and_never_made(
+    tmp_path: Path, store: Store
+) -> None:
+    """A client of a service writes the record, so it may name any directory of any host."""
+    claimed = at(tmp_path / "files").claim(NAME)
+    assert at(None).claim(NAME) == claimed
+    record = store.files_record(NAME)
+    assert record is not None
+    elsewhere = tmp_path / "of" / "somebody"
+    for place in (f"{socket.gethostname()}:{elsewhere}", f"another:{elsewhere}"):
+        planted = FilesRecord(id=record.id, place=place)
+        assert store.replace_files_record(NAME, store.files_record(NAME), planted)
+        with pytest.raises(FilesMissing, match="is not there"):
+            at(None).claim(NAME)
+        assert not elsewhere.parent.exists()
+        assert store.files_record(NAME) == planted
+    elsewhere.mkdir(parents=True)
+    with pytest.raises(FilesMissing, match="is not there"):
+        at(None).claim(NAME)
+    assert list(elsewhere.iterdir()) == []
